@@ -1,0 +1,282 @@
+//! Job: one queued unit of work.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::common::{Cancel, LocalReference, ObjectReference, Outcome, is_false};
+use super::job_run::Reason;
+use super::job_template::{ParamValues, Retry};
+
+/// One unit of work that waits for its turn, runs, and leaves a JobRun for each attempt.
+///
+/// Once queued only priority, position, hold and cancel may change; once dispatched only cancel.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "rota.dev",
+    version = "v1alpha1",
+    kind = "Job",
+    plural = "jobs",
+    singular = "job",
+    shortname = "rjob",
+    category = "rota",
+    namespaced,
+    cel,
+    status = "JobStatus",
+    derive = "PartialEq",
+    doc = "One queued unit of work.",
+    selectable = ".status.phase",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome"),
+    printcolumn(name = "Waiting for", type_ = "string", json_path = ".status.waitingFor"),
+    printcolumn(name = "Queue", type_ = "string", json_path = ".status.queue"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".status.priority"),
+    printcolumn(name = "Attempts", type_ = "integer", json_path = ".status.attempts"),
+    printcolumn(name = "Template", type_ = "string", json_path = ".spec.templateRef.name", priority = 1),
+    printcolumn(name = "Position", type_ = "integer", json_path = ".spec.position", priority = 1),
+    printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Pending' || (self.spec.?templateRef == oldSelf.spec.?templateRef && self.spec.?jobType == oldSelf.spec.?jobType && self.spec.?params == oldSelf.spec.?params && self.spec.?queue == oldSelf.spec.?queue && self.spec.?scheduleRef == oldSelf.spec.?scheduleRef && self.spec.?scheduledTime == oldSelf.spec.?scheduledTime && self.spec.?groupRef == oldSelf.spec.?groupRef && self.spec.?dedupKey == oldSelf.spec.?dedupKey && self.spec.?retry == oldSelf.spec.?retry && self.spec.?timeoutSeconds == oldSelf.spec.?timeoutSeconds && self.spec.?pendingTimeoutSeconds == oldSelf.spec.?pendingTimeoutSeconds && self.spec.?ttlSecondsAfterFinished == oldSelf.spec.?ttlSecondsAfterFinished && self.spec.?jobTemplate == oldSelf.spec.?jobTemplate)").message("a queued Job is immutable except for priority, position, hold and cancel; create a new Job instead"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase in ['Pending', 'Queued'] || (self.spec.?priority == oldSelf.spec.?priority && self.spec.?position == oldSelf.spec.?position && self.spec.?hold == oldSelf.spec.?hold)").message("priority, position and hold cannot change once the Job is dispatched; only cancel can"),
+    validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new Job instead"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    cel,
+    validation = Rule::new("has(self.templateRef) != has(self.jobTemplate)").message("exactly one of templateRef and jobTemplate must be set"),
+    validation = Rule::new("!has(self.jobTemplate) || has(self.jobType)").message("jobType is required with jobTemplate").field_path(".jobType"),
+    validation = Rule::new("has(self.scheduleRef) == has(self.scheduledTime)").message("scheduleRef and scheduledTime go together").field_path(".scheduledTime"),
+)]
+pub struct JobSpec {
+    /// The JobTemplate to run, in the same namespace. Exactly one of templateRef and jobTemplate must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_ref: Option<LocalReference>,
+    /// What runs, for a Job without a template: the same shape as a CronJob's jobTemplate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::pod_template::job_template_schema")]
+    pub job_template: Option<Value>,
+    /// Type of work. Required with jobTemplate; default: the template's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
+    pub job_type: Option<String>,
+    /// Parameter values, over the template's defaults. Write numbers and booleans in quotes.
+    #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
+    #[schemars(schema_with = "super::common::param_values_schema")]
+    pub params: ParamValues,
+    /// The queue to wait in, in the same namespace. Default: the template's, else `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub queue: Option<String>,
+    /// Priority; higher goes first. Default: the template's, else 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1000000, max = 1000000))]
+    pub priority: Option<i32>,
+    /// Place among Jobs of the same priority; lower goes first. Default: 0, so that -1 goes before all that were not moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1000000000000i64, max = 1000000000000i64))]
+    pub position: Option<i64>,
+    /// The Schedule that asked for it. Written by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_ref: Option<ObjectReference>,
+    /// The nominal time of the occurrence it stands for. Written by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_time: Option<MicroTime>,
+    /// The JobGroup it is a member of. Written by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_ref: Option<GroupReference>,
+    /// While an unfinished Job of the namespace has the same key, this one is recorded as Skipped/DuplicateKey instead of run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub dedup_key: Option<String>,
+    /// Keeps it waiting while true. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hold: bool,
+    /// Set to cancel it, waiting or running. It cannot be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
+    /// What to do when an attempt fails. Default: the template's, else one attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// How long one attempt may run, in seconds. Default: the template's, else no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub timeout_seconds: Option<i64>,
+    /// How long a launched attempt may wait for its first container to start, in seconds. Default: the template's, else 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub pending_timeout_seconds: Option<i64>,
+    /// How long it is kept after it finished, with its batch Job, pods and logs, in seconds. Default: the template's, else
+    /// 600; a Job that Argo CD, Flux or Helm tracks is kept until they remove it unless this is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i64>,
+}
+
+/// The group a Job is a member of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupReference {
+    /// Name of the JobGroup, in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Uid of the JobGroup.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Name of the member within the group.
+    #[schemars(length(min = 1, max = 63))]
+    pub member: String,
+}
+
+/// What the operator knows of a Job.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStatus {
+    /// The generation that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pending, Queued, Dispatched, Running, Finished or Cancelled. How it ended is in `outcome` and its JobRuns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<JobPhase>,
+    /// How it ended: Completed, Failed or Skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Why it ended so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// What a waiting Job waits for, in a word; the condition Dispatched has the sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<WaitingFor>,
+    /// The queue it waits or waited in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The priority in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// The type of work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_type: Option<String>,
+    /// The parameters as resolved when it was queued: defaults, then the schedule's or group's, then its own.
+    #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
+    pub params: ParamValues,
+    /// The template as it was when the Job was queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateSnapshot>,
+    /// When it was added to its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_at: Option<MicroTime>,
+    /// When its current attempt was launched as a batch Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatched_at: Option<MicroTime>,
+    /// When the first container of its current attempt started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<MicroTime>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<MicroTime>,
+    /// How many attempts were launched or recorded.
+    #[serde(default)]
+    pub attempts: u32,
+    /// When the next attempt may be launched, after a failure or a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<MicroTime>,
+    /// When the API server first refused to create the batch Job of the current attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_since: Option<MicroTime>,
+    /// The batch Job of the current attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_job_ref: Option<ObjectReference>,
+    /// The JobRuns of its attempts, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run_refs: Vec<LocalReference>,
+    /// Dispatched: whether it was launched, and if not what it waits for. Complete, Failed, Cancelled: how it ended.
+    /// Stalled: somebody has to change it first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The template that a Job runs, as it was when the Job was queued.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateSnapshot {
+    /// Name of the JobTemplate.
+    pub name: String,
+    /// Uid of the JobTemplate.
+    pub uid: String,
+    /// Name of the ControllerRevision that holds its specification.
+    pub revision: String,
+    /// SHA-256 of that specification, in hexadecimal.
+    pub digest: String,
+}
+
+/// Where a Job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum JobPhase {
+    /// Created, and not queued yet: it waits for its template, its group or a correction.
+    Pending,
+    /// In its queue.
+    Queued,
+    /// Its batch Job was created; no container has started yet.
+    Dispatched,
+    /// A container of it has started.
+    Running,
+    /// It ended, and its JobRuns say how.
+    Finished,
+    /// It was cancelled before it completed, and its JobRun says when and why.
+    Cancelled,
+}
+
+impl JobPhase {
+    /// Whether the Job has ended.
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Finished | Self::Cancelled)
+    }
+}
+
+/// What a waiting Job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+pub enum WaitingFor {
+    /// Its JobTemplate does not exist.
+    Template,
+    /// Its specification does not fit its template; somebody has to change one of them.
+    Correction,
+    /// Its queue does not exist.
+    Queue,
+    /// Its turn: the queue runs as many as it may.
+    QueueLimit,
+    /// The queue is paused.
+    QueuePaused,
+    /// The template runs as many as it may.
+    TemplateLimit,
+    /// The group runs as many as it may.
+    GroupLimit,
+    /// The members of its group before it.
+    GroupOrder,
+    /// Somebody to take the hold off.
+    Hold,
+    /// The delay after a failed attempt or a refused launch.
+    Retry,
+    /// The Kubernetes API to accept its batch Job: a quota or an admission policy refuses it.
+    Admission,
+}
+
+impl WaitingFor {
+    /// The word as it stands in the objects, also used as the reason of the condition Dispatched.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Template => "Template",
+            Self::Correction => "Correction",
+            Self::Queue => "Queue",
+            Self::QueueLimit => "QueueLimit",
+            Self::QueuePaused => "QueuePaused",
+            Self::TemplateLimit => "TemplateLimit",
+            Self::GroupLimit => "GroupLimit",
+            Self::GroupOrder => "GroupOrder",
+            Self::Hold => "Hold",
+            Self::Retry => "Retry",
+            Self::Admission => "Admission",
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! JobGroup: several Jobs that share constraints.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Cancel, LocalReference, ObjectReference, Outcome, named_list_schema};
+use super::job::JobPhase;
+use super::job_run::Reason;
+use super::job_template::ParamValues;
+
+/// How many members a group may have.
+pub const MEMBERS_MAX: usize = 1000;
+
+/// Several Jobs that run in parallel, or in order.
+///
+/// Mode and members cannot change once it has started. It is one-time: to run it again, create another one.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "rota.dev",
+    version = "v1alpha1",
+    kind = "JobGroup",
+    plural = "jobgroups",
+    singular = "jobgroup",
+    shortname = "rgroup",
+    category = "rota",
+    namespaced,
+    cel,
+    status = "JobGroupStatus",
+    derive = "PartialEq",
+    doc = "Several Jobs that run in parallel, or in order.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Total", type_ = "integer", json_path = ".status.counts.total"),
+    printcolumn(name = "Done", type_ = "integer", json_path = ".status.counts.completed"),
+    printcolumn(name = "Failed", type_ = "integer", json_path = ".status.counts.failed"),
+    printcolumn(name = "Waiting for", type_ = "string", json_path = r#".status.conditions[?(@.type=="Stalled")].message"#),
+    printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
+    printcolumn(name = "Finished", type_ = "date", json_path = ".status.finishedAt", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || (self.spec.jobs == oldSelf.spec.jobs && self.spec.mode == oldSelf.spec.mode)").message("mode and jobs of a group cannot change once it has started; create a new group instead"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || !has(self.spec.started) || self.spec.started").message("a group that has started cannot be unstarted; cancel it instead"),
+    validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new group instead"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct JobGroupSpec {
+    /// Parallel runs all members as far as limits allow; Sequential runs one after the other, in the order of the list.
+    pub mode: GroupMode,
+    /// The members, at least one and at most 1000, in order.
+    #[schemars(schema_with = "members_schema")]
+    pub jobs: Vec<GroupMember>,
+    /// Whether it may run. Create it with false to look at it or add members first. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<bool>,
+    /// What happens with the other members when one fails: Continue runs them, Stop records those that have not
+    /// started as Skipped. Default: Continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<FailurePolicy>,
+    /// How many members may run at once. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_running: Option<u32>,
+    /// Priority of members that have none of their own. Default: their template's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1000000, max = 1000000))]
+    pub priority: Option<i32>,
+    /// Set to cancel all members, waiting and running. It cannot be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
+}
+
+/// One member of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupMember {
+    /// Name of the member, unique in the group.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The JobTemplate to run, in the same namespace.
+    pub template_ref: LocalReference,
+    /// Parameter values, over the template's defaults. Write numbers and booleans in quotes.
+    #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
+    #[schemars(schema_with = "super::common::param_values_schema")]
+    pub params: ParamValues,
+    /// Priority; higher goes first. Default: the group's, else the template's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1000000, max = 1000000))]
+    pub priority: Option<i32>,
+}
+
+/// How members run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum GroupMode {
+    /// All at once, as far as limits allow.
+    #[default]
+    Parallel,
+    /// One after the other, in the order of the list.
+    Sequential,
+}
+
+/// What happens with the other members when one fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum FailurePolicy {
+    /// They run.
+    #[default]
+    Continue,
+    /// Those that have not started are recorded as Skipped/GroupStopped.
+    Stop,
+}
+
+fn members_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    named_list_schema::<GroupMember>(generator, 1, MEMBERS_MAX)
+}
+
+/// What the operator knows of a group.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobGroupStatus {
+    /// The generation that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Created, Queued, Running, Completed, Partial (some member failed) or Cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<GroupPhase>,
+    /// The members in order. The outcome of an ended member is durable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberStatus>,
+    /// How many members are in which state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<MemberCounts>,
+    /// When the first member started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<MicroTime>,
+    /// When the last member finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<MicroTime>,
+    /// Complete, Failed or Cancelled: how it ended. Stalled: a member cannot run as it is written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a group is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum GroupPhase {
+    /// Defined, and not started.
+    Created,
+    /// Started; no member has run yet.
+    Queued,
+    /// At least one member has started.
+    Running,
+    /// Every member ended, none of them failed.
+    Completed,
+    /// Every member ended, and at least one failed.
+    Partial,
+    /// It was cancelled, and every member has ended.
+    Cancelled,
+}
+
+impl GroupPhase {
+    /// Whether the group has ended.
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Partial | Self::Cancelled)
+    }
+}
+
+/// What the operator knows of one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Name of the member.
+    pub name: String,
+    /// Its Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_ref: Option<ObjectReference>,
+    /// Where its Job is in its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<JobPhase>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Why it ended so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Its last JobRun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_ref: Option<LocalReference>,
+}
+
+/// How many members are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberCounts {
+    /// All members.
+    pub total: u32,
+    /// Members that wait.
+    pub waiting: u32,
+    /// Members that were launched and have not ended.
+    pub running: u32,
+    /// Members that succeeded.
+    pub completed: u32,
+    /// Members that failed.
+    pub failed: u32,
+    /// Members that were skipped.
+    pub skipped: u32,
+}

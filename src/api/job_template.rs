@@ -1,0 +1,206 @@
+//! JobTemplate: what runs.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::common::{PARAMS_MAX, is_false, named_list_schema};
+
+/// A reusable specification of work: what runs and with which parameters, not when or how often.
+///
+/// Queued and running Jobs are never changed by an edit: each runs what was resolved when it was queued.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "rota.dev",
+    version = "v1alpha1",
+    kind = "JobTemplate",
+    plural = "jobtemplates",
+    singular = "jobtemplate",
+    shortname = "rtmpl",
+    category = "rota",
+    namespaced,
+    cel,
+    status = "JobTemplateStatus",
+    derive = "PartialEq",
+    doc = "What runs: a reusable specification of work with typed parameters.",
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.jobType"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.currentRevision", priority = 1),
+    printcolumn(name = "Description", type_ = "string", json_path = ".spec.description", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct JobTemplateSpec {
+    /// Type of work, a word of your own to tell kinds of work apart. Example: `report`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
+    pub job_type: String,
+    /// What this is for, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub description: String,
+    /// Retired: no new Jobs are made of it; queued and running ones go on. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub archived: bool,
+    /// Parameters that Jobs of this template take. Names must differ by more than case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "params_schema")]
+    #[x_kube(validation = Rule::new("self.all(p, self.exists_one(q, q.name.upperAscii() == p.name.upperAscii()))").message("parameter names must differ by more than upper and lower case, because each becomes the environment variable PARAM_<NAME>"))]
+    pub params: Vec<Param>,
+    /// Queue of its Jobs, in the same namespace. Default: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub queue: Option<String>,
+    /// Priority of its Jobs; higher goes first. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1000000, max = 1000000))]
+    pub priority: Option<i32>,
+    /// How many Jobs of this template may run at once, over all queues. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_running: Option<u32>,
+    /// What to do when an attempt fails. Default: one attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// How long one attempt may run, in seconds, before it is stopped and recorded as DeadlineExceeded. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub timeout_seconds: Option<i64>,
+    /// How long a launched attempt may wait for its first container to start, in seconds, before it is given up and
+    /// recorded as PendingTimeout (an image that cannot be pulled, a node that never fits). Default: 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub pending_timeout_seconds: Option<i64>,
+    /// How long a finished Job is kept with its batch Job, pods and logs, in seconds. Its JobRun stays. Default: 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i64>,
+    /// What runs: the same shape as a CronJob's jobTemplate.
+    #[schemars(schema_with = "super::pod_template::job_template_schema")]
+    pub job_template: Value,
+}
+
+/// What to do when an attempt fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How many attempts there may be in all, the first included. Each leaves a JobRun of its own.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: u32,
+    /// How long to wait before the second attempt, in seconds; it doubles with each further one, up to one hour. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub backoff_seconds: Option<u32>,
+}
+
+/// The type of a parameter. Values are written as strings, as environment variables are; the type says what the string must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamType {
+    /// Any text.
+    #[default]
+    String,
+    /// A whole number, such as `-3`.
+    Integer,
+    /// A number, such as `2.5`.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// One parameter of a template.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(cel,
+    validation = Rule::new("!(has(self.required) && self.required && has(self.default))").message("a required parameter cannot have a default").field_path(".default"),
+    validation = Rule::new("!has(self.pattern) || !has(self.type) || self.type == 'string'").message("pattern applies to parameters of type string only").field_path(".pattern"),
+    validation = Rule::new("!(has(self.minimum) || has(self.maximum)) || (has(self.type) && self.type in ['integer', 'number'])").message("minimum and maximum apply to parameters of type integer and number only").field_path(".type"),
+    validation = Rule::new("!(has(self.minimum) && has(self.maximum)) || double(self.minimum) <= double(self.maximum)").message("minimum must not be greater than maximum").field_path(".minimum"),
+    validation = Rule::new("!has(self.enum) || !has(self.default) || self.default in self.enum").message("default must be one of enum").field_path(".default"),
+    validation = Rule::new("!has(self.default) || !has(self.type) || self.type != 'integer' || self.default.matches('^[-+]?[0-9]{1,18}$')").message("default must be a whole number, as the type says").field_path(".default"),
+    validation = Rule::new("!has(self.default) || !has(self.type) || self.type != 'number' || self.default.matches('^[-+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]{1,3})?$')").message("default must be a number, as the type says").field_path(".default"),
+    validation = Rule::new("!has(self.default) || !has(self.type) || self.type != 'boolean' || self.default in ['true', 'false']").message("default must be true or false, as the type says").field_path(".default"),
+    validation = Rule::new("!has(self.enum) || !has(self.type) || self.type != 'integer' || self.enum.all(e, e.matches('^[-+]?[0-9]{1,18}$'))").message("each value of enum must be a whole number, as the type says").field_path(".enum"),
+    validation = Rule::new("!has(self.enum) || !has(self.type) || self.type != 'number' || self.enum.all(e, e.matches('^[-+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]{1,3})?$'))").message("each value of enum must be a number, as the type says").field_path(".enum"),
+    validation = Rule::new("!has(self.enum) || !has(self.type) || self.type != 'boolean'").message("a boolean parameter needs no enum").field_path(".enum"),
+    validation = Rule::new("!has(self.minimum) || !has(self.default) || !self.default.matches('^[-+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]{1,3})?$') || double(self.default) >= double(self.minimum)").message("default must not be less than minimum").field_path(".default"),
+    validation = Rule::new("!has(self.maximum) || !has(self.default) || !self.default.matches('^[-+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]{1,3})?$') || double(self.default) <= double(self.maximum)").message("default must not be greater than maximum").field_path(".default"),
+)]
+pub struct Param {
+    /// Name of the parameter. It reaches containers as the environment variable `PARAM_<NAME>`, in upper case.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// What the value must hold: string, integer, number or boolean. Default: string.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<ParamType>,
+    /// What this is for, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub description: String,
+    /// The value when none is given. Write numbers and booleans in quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
+    pub default: Option<String>,
+    /// Whether a Job must give a value. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub required: bool,
+    /// The only values allowed.
+    #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(max = 256)))]
+    pub enum_: Vec<String>,
+    /// A regular expression that the whole value must match; strings only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub pattern: Option<String>,
+    /// The smallest value allowed; integers and numbers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<f64>,
+    /// The largest value allowed; integers and numbers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<f64>,
+}
+
+/// Parameter values by name.
+pub type ParamValues = BTreeMap<String, String>;
+
+fn params_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    named_list_schema::<Param>(generator, 0, PARAMS_MAX)
+}
+
+/// What the operator found out about a template.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobTemplateStatus {
+    /// The generation that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the template is in its life: Created (seen, not yet usable), Active or Archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<JobTemplatePhase>,
+    /// Name of the ControllerRevision that new Jobs run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_revision: Option<String>,
+    /// When the specification last changed, as far as the operator saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<MicroTime>,
+    /// Ready: new Jobs can be made of it. Stalled: somebody has to change it first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a template is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum JobTemplatePhase {
+    /// It exists, and its specification is not, or not yet, usable.
+    Created,
+    /// Jobs can be made of it.
+    Active,
+    /// Retired: no new Jobs.
+    Archived,
+}

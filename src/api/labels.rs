@@ -1,0 +1,47 @@
+//! Labels, annotations, finalizers and environment names that Rota puts on what it creates.
+//!
+//! Children get these and nothing else of their parents': a tracking label of Argo CD, Flux or Helm
+//! that reached a child would make the GitOps tool prune it.
+
+/// Finalizer on a Job until its outcome is recorded, so that no delete loses it.
+pub const RECORD_FINALIZER: &str = "rota.dev/record";
+/// Finalizer on a template revision while a Job refers to it.
+pub const REVISION_FINALIZER: &str = "rota.dev/revision-in-use";
+
+/// Says who manages an object; always [`MANAGER`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`].
+pub const MANAGER: &str = "rota";
+
+/// Name of the rota Job (shortened to 63 characters) on batch Jobs and pods.
+pub const JOB: &str = "rota.dev/job";
+/// Uid of the rota Job, on batch Jobs, pods and JobRuns.
+pub const JOB_UID: &str = "rota.dev/job-uid";
+/// Which attempt of the Job this is, from 1, on batch Jobs, pods and JobRuns.
+pub const ATTEMPT: &str = "rota.dev/attempt";
+/// Name of the JobTemplate (shortened to 63 characters).
+pub const TEMPLATE: &str = "rota.dev/template";
+/// Name of the Schedule (shortened to 63 characters).
+pub const SCHEDULE: &str = "rota.dev/schedule";
+/// Name of the JobGroup (shortened to 63 characters).
+pub const GROUP: &str = "rota.dev/group";
+/// Name of the queue (shortened to 63 characters).
+pub const QUEUE: &str = "rota.dev/queue";
+/// How a run ended, on JobRuns: Completed, Failed or Skipped.
+pub const OUTCOME: &str = "rota.dev/outcome";
+
+/// The resolved parameters as JSON, on pods; what the parameter file shows.
+pub const PARAMS_ANNOTATION: &str = "rota.dev/params";
+/// The nominal time of the occurrence, RFC 3339, on Jobs and batch Jobs.
+pub const SCHEDULED_TIME_ANNOTATION: &str = "rota.dev/scheduled-time";
+/// The same under the name that the CronJob controller uses since Kubernetes 1.32, so that tools find it.
+pub const CRONJOB_TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+/// Full name of the rota Job, on batch Jobs (the label may be shortened).
+pub const JOB_NAME_ANNOTATION: &str = "rota.dev/job-name";
+/// Asks Argo CD not to refresh an application for each change of a child.
+pub const ARGO_IGNORE_ANNOTATION: &str = "argocd.argoproj.io/ignore-resource-updates";
+
+/// Prefix of the environment variables that carry parameters.
+pub const PARAM_ENV_PREFIX: &str = "PARAM_";
+/// Where the parameter file is in each container.
+pub const PARAMS_FILE: &str = "/etc/rota/params.json";

@@ -1,0 +1,211 @@
+//! Schedule: when work is requested.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{LocalReference, ObjectReference, Outcome};
+use super::job_run::Reason;
+use super::job_template::ParamValues;
+
+/// Five crontab fields, each a list of `*`, a value or a range, with an optional step; months and week days may be
+/// names. What only the calendar can tell (a day that never comes) is left to the operator.
+const CRON_RULE: &str = concat!(
+    "self.matches('^[ \\\\t]*",
+    "([*]|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?(,([*]|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)*[ \\\\t]+",
+    "([*]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?(,([*]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?)*[ \\\\t]+",
+    "([*?]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?(,([*]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?)*[ \\\\t]+",
+    "([*]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/[1-9][0-9]?)?(,([*]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/[1-9][0-9]?)?)*[ \\\\t]+",
+    "([*?]|([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat))(-([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/[1-9][0-9]?)?(,([*]|([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat))(-([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/[1-9][0-9]?)?)*",
+    "[ \\\\t]*$')",
+);
+
+/// When a JobTemplate is executed: at the times of a crontab expression, at a fixed interval, or once.
+///
+/// Creating, editing or enabling a schedule never fires a time that has passed. Every time it owed while enabled ends in
+/// exactly one JobRun: it ran, failed, or was skipped for a stated reason.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "rota.dev",
+    version = "v1alpha1",
+    kind = "Schedule",
+    plural = "schedules",
+    singular = "schedule",
+    shortname = "rsched",
+    category = "rota",
+    namespaced,
+    cel,
+    status = "ScheduleStatus",
+    derive = "PartialEq",
+    doc = "When a JobTemplate is executed.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "When", type_ = "string", json_path = ".status.when"),
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextTriggerTime"),
+    printcolumn(name = "Last", type_ = "date", json_path = ".status.lastTriggerTime"),
+    printcolumn(name = "Outcome", type_ = "string", json_path = ".status.lastOutcome"),
+    printcolumn(name = "Active", type_ = "integer", json_path = ".status.active"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Zone", type_ = "string", json_path = ".spec.timeZone", priority = 1),
+    printcolumn(name = "Template", type_ = "string", json_path = ".spec.templateRef.name", priority = 1),
+    printcolumn(name = "Success", type_ = "date", json_path = ".status.lastSuccessTime", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    cel,
+    validation = Rule::new("(has(self.cron) ? 1 : 0) + (has(self.interval) ? 1 : 0) + (has(self.at) ? 1 : 0) == 1").message("exactly one of cron, interval and at must be set"),
+    validation = Rule::new("!has(self.timeZone) || has(self.cron)").message("timeZone applies to cron only: interval is elapsed time, and at carries its own offset").field_path(".timeZone"),
+)]
+pub struct ScheduleSpec {
+    /// The JobTemplate to execute, in the same namespace.
+    pub template_ref: LocalReference,
+    /// Crontab expression of five fields: minute, hour, day of month, month, day of week. When both day fields are
+    /// restricted, either may match, as in cron(8). Example: `0 9 * * 1-5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 9, max = 256))]
+    #[x_kube(validation = Rule::new(CRON_RULE).message("cron must be five fields, minute (0-59), hour (0-23), day of month (1-31), month (1-12 or JAN-DEC), day of week (0-7 or SUN-SAT), each a list of *, values or ranges with an optional /step; for example 0 9 * * 1-5"))]
+    pub cron: Option<String>,
+    /// Elapsed time between two executions, from one second, in hours, minutes and seconds. It is counted from the
+    /// creation of the schedule, knows no daylight saving, and does not drift. Example: `1h30m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1s')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
+    pub interval: Option<String>,
+    /// One instant, RFC 3339. Example: `2027-01-01T06:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<MicroTime>,
+    /// IANA name of the zone in which cron is read, from the database that Rota carries. Default: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self != 'Local'").message("timeZone must be an IANA name such as Europe/London or UTC"))]
+    pub time_zone: Option<String>,
+    /// Whether it fires. Turning it off owes nothing; turning it on fires nothing of the past. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Parameter values for this schedule's Jobs, over the template's defaults. Write numbers and booleans in quotes.
+    #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
+    #[schemars(schema_with = "super::common::param_values_schema")]
+    pub params: ParamValues,
+    /// Priority of this schedule's Jobs; higher goes first. Default: the template's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1000000, max = 1000000))]
+    pub priority: Option<i32>,
+    /// What happens when a time comes while the Job of an earlier one still waits or runs: Allow starts another one as
+    /// well, Forbid records the new time as Skipped. Default: Allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_policy: Option<ConcurrencyPolicy>,
+    /// What happens with times that passed while the operator was not running. Default: the latest within one hour runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
+}
+
+/// What happens when a time comes while an earlier Job of the schedule is not finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ConcurrencyPolicy {
+    /// Start another one as well.
+    #[default]
+    Allow,
+    /// Record the new time as Skipped, with the reason OverlapForbidden.
+    Forbid,
+}
+
+/// What happens with times that passed while the operator was not running.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CatchUp {
+    /// None runs no missed time, Latest the last one, All every one. The rest is recorded as Skipped.
+    pub policy: CatchUpPolicy,
+    /// How long ago a missed time may be and still run, in seconds. Default: 3600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31536000))]
+    pub window_seconds: Option<i64>,
+    /// How many missed times run at the most under All, the latest ones. Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_runs: Option<u32>,
+}
+
+/// Which missed times run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CatchUpPolicy {
+    /// None of them.
+    None,
+    /// The last one.
+    Latest,
+    /// Every one, within the window and the maximum.
+    All,
+}
+
+/// What the operator knows of a schedule.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleStatus {
+    /// The generation that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Created (never enabled yet), Enabled or Disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<SchedulePhase>,
+    /// The timing in one line: the expression, the interval or the instant.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub when: String,
+    /// Every time up to this one is accounted for: its Job was made, or its Skipped record written. Durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounted_until: Option<MicroTime>,
+    /// Digest of the timing that `accountedUntil` belongs to; an edit of the timing starts it anew. Durable.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub timing_digest: String,
+    /// The last time that fired or was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_trigger_time: Option<MicroTime>,
+    /// The next time that is due; absent while disabled, not ready, or when none will come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_trigger_time: Option<MicroTime>,
+    /// The next few times, in the schedule's zone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_trigger_times: Vec<String>,
+    /// How many of its Jobs wait or run.
+    #[serde(default)]
+    pub active: u32,
+    /// Its Jobs that wait or run (the first 20).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub active_jobs: Vec<ObjectReference>,
+    /// How its last finished run ended: Completed, Failed or Skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_outcome: Option<Outcome>,
+    /// When a run of it last succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success_time: Option<MicroTime>,
+    /// When a run of it last failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_time: Option<MicroTime>,
+    /// Failures since the last success. Durable.
+    #[serde(default)]
+    pub consecutive_failures: u32,
+    /// When a time was last skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_skip_time: Option<MicroTime>,
+    /// Why it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_skip_reason: Option<Reason>,
+    /// Finished Jobs whose outcome is counted above and that still hold their finalizer; kept so that a restart does
+    /// not count one twice. Durable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<ObjectReference>,
+    /// Ready: it fires as written. Stalled: somebody has to change it first. A run that fails changes neither.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a schedule is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum SchedulePhase {
+    /// Defined, and never enabled yet.
+    Created,
+    /// It creates Jobs at its times.
+    Enabled,
+    /// It was enabled once, and creates no Jobs now.
+    Disabled,
+}

@@ -1,0 +1,151 @@
+//! Conditions: merging what is true now into what was said before.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+
+/// Ready: the object works as it is written.
+pub const READY: &str = "Ready";
+/// Stalled: somebody has to change something before it can go on (kstatus reads it as a failure).
+pub const STALLED: &str = "Stalled";
+/// Dispatched: the Job's current attempt was launched.
+pub const DISPATCHED: &str = "Dispatched";
+/// Complete: it ended, and succeeded.
+pub const COMPLETE: &str = "Complete";
+/// Failed: it ended, and did not succeed.
+pub const FAILED: &str = "Failed";
+/// Cancelled: it ended because somebody cancelled it.
+pub const CANCELLED: &str = "Cancelled";
+/// Skipped: it ended without having run.
+pub const SKIPPED: &str = "Skipped";
+/// Paused: the queue starts nothing.
+pub const PAUSED: &str = "Paused";
+/// LastRunSucceeded: how the schedule's last run ended; never part of its health.
+pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
+
+/// The longest message of a condition, in bytes; the API server allows 32 KiB.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// One condition as it is now.
+#[derive(Clone, Debug)]
+pub struct Fact<'a> {
+    /// Its type.
+    pub type_: &'a str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// A word in PascalCase.
+    pub reason: &'a str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// Sets conditions, keeping the transition time of those whose status did not change.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    list: Vec<Condition>,
+    generation: Option<i64>,
+    now: Timestamp,
+}
+
+impl Conditions {
+    /// Starts from what was said before.
+    pub fn from(previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
+        Self { list: previous.to_vec(), generation, now }
+    }
+
+    /// Says that a condition holds or does not.
+    pub fn set(&mut self, fact: Fact<'_>) {
+        let status = if fact.holds { "True" } else { "False" };
+        let message = shorten(fact.message, MESSAGE_BYTES_MAX);
+        let previous = self.list.iter().position(|condition| condition.type_ == fact.type_);
+        let mut condition = Condition {
+            type_: fact.type_.to_owned(),
+            status: status.to_owned(),
+            reason: fact.reason.to_owned(),
+            message,
+            observed_generation: self.generation,
+            last_transition_time: Time(seconds(self.now)),
+        };
+        match previous.and_then(|index| self.list.get_mut(index)) {
+            Some(old) => {
+                if old.status == condition.status {
+                    condition.last_transition_time = old.last_transition_time.clone();
+                }
+                *old = condition;
+            }
+            None => self.list.push(condition),
+        }
+    }
+
+    /// Takes a condition away that no longer says anything.
+    pub fn remove(&mut self, type_: &str) {
+        self.list.retain(|condition| condition.type_ != type_);
+    }
+
+    /// The list, as it goes into a status.
+    pub fn into_list(self) -> Vec<Condition> {
+        self.list
+    }
+}
+
+/// Whether a condition of that type holds.
+pub fn holds(list: &[Condition], type_: &str) -> bool {
+    list.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+/// An instant as objects carry it, in microseconds, so that what is written equals what is read back.
+pub fn micro(instant: Timestamp) -> MicroTime {
+    MicroTime(Timestamp::from_microsecond(instant.as_microsecond()).unwrap_or(instant))
+}
+
+/// An instant in whole seconds, as conditions carry it.
+fn seconds(instant: Timestamp) -> Timestamp {
+    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
+}
+
+/// Cuts a text at a character boundary, marking the cut.
+pub fn shorten(mut text: String, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let mut end = bytes_max.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push('…');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn fact(holds: bool, reason: &'static str) -> Fact<'static> {
+        Fact { type_: READY, holds, reason, message: String::new() }
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_when_the_status_changes() {
+        let mut conditions = Conditions::from(&[], Some(1), at(10));
+        conditions.set(fact(true, "A"));
+        let mut conditions = Conditions::from(&conditions.into_list(), Some(2), at(20));
+        conditions.set(fact(true, "B"));
+        let list = conditions.into_list();
+        assert_eq!(list[0].last_transition_time.0, at(10));
+        assert_eq!((list[0].reason.as_str(), list[0].observed_generation), ("B", Some(2)));
+        let mut conditions = Conditions::from(&list, Some(2), at(30));
+        conditions.set(fact(false, "C"));
+        assert_eq!(conditions.into_list()[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character_boundary() {
+        let text = shorten("é".repeat(1000), 101);
+        assert!(text.len() <= 101 && text.ends_with('…'));
+        assert_eq!(shorten("short".into(), 100), "short");
+    }
+}

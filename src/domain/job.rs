@@ -1,0 +1,717 @@
+//! Job: what is to be done about one Job now.
+//!
+//! The order of writes is: batch Job created, JobRun created, status written, finalizer taken off, Job deleted. Every
+//! step is decided from what is in the cluster, so a crash after any of them is completed by the next decision. An
+//! attempt ends when its batch Job does: a timeout or a cancel only asks Kubernetes to end the batch Job, and whichever
+//! end came first is the one that is recorded. This module must not decide order or limits; [`super::queue`] does.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::conditions::{self, Conditions, Fact, micro};
+use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
+use super::queue::{Blocker, Candidate, Rank};
+use super::resolve::{Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
+use super::run::{self, BatchState, RunInput};
+use super::{group, names};
+use crate::api::job::WaitingFor;
+use crate::api::labels::RECORD_FINALIZER;
+use crate::api::{Cancel, Job, JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
+
+/// How long a Job may go without a status before it is written, in milliseconds. Most Jobs are launched, and many
+/// started, within it, which makes one write out of three.
+const STATUS_DELAY_MS: i64 = 700;
+/// How long an ended batch Job's pods may take to be seen to have ended too, in milliseconds.
+const PODS_DELAY_MS: i64 = 3_000;
+/// The longest delay before another attempt, in seconds.
+const BACKOFF_SECONDS_MAX: i64 = 3_600;
+/// The delay before the second attempt unless the template or Job says otherwise, in seconds.
+const BACKOFF_SECONDS_DEFAULT: u32 = 10;
+/// The delay before a refused launch is tried again, in seconds.
+pub const REFUSED_RETRY_SECONDS: i64 = 10;
+
+/// What the shell remembers of a Job. It is a cache: after a restart each item is found again from the cluster, or
+/// done again with the same result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// When this process first saw it.
+    pub first_seen: Timestamp,
+    /// Since when it could be queued, if its status does not say.
+    pub queueable_since: Option<Timestamp>,
+    /// The attempt that was admitted and whose batch Job is being created.
+    pub launching: Option<u32>,
+    /// The attempt whose batch Job was created, and when.
+    pub launched: Option<(u32, Timestamp)>,
+    /// Why the API server refused to create the batch Job of an attempt.
+    pub refusal: Option<Refusal>,
+    /// The attempt whose JobRun is known to exist, and how it ended.
+    pub recorded: Option<(u32, Ending)>,
+    /// What it waits for, according to the last round of its queue.
+    pub blocker: Option<Blocker>,
+    /// What its queue may launch, according to the last decision; absent: nothing.
+    pub candidate: Option<Candidate>,
+}
+
+impl Memory {
+    /// Nothing but when it was first seen.
+    pub fn new(first_seen: Timestamp) -> Self {
+        Self {
+            first_seen,
+            queueable_since: None,
+            launching: None,
+            launched: None,
+            refusal: None,
+            recorded: None,
+            blocker: None,
+            candidate: None,
+        }
+    }
+}
+
+/// Why the API server refused a batch Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whether trying again is pointless: the batch Job is invalid.
+    pub permanent: bool,
+    /// What the API server said.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// All that a decision about a Job depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The Job.
+    pub job: &'a Job,
+    /// Where its template stands.
+    pub source: Source<'a>,
+    /// How many Jobs of its template may run, according to the template of today.
+    pub template_max_running: Option<u32>,
+    /// Its place in its group, if it has one.
+    pub gate: Option<&'a group::Gate>,
+    /// Whether its schedule, if it still exists, has its occurrence and its ending in its status.
+    pub schedule_settled: bool,
+    /// Whether its group, if it still exists, has its ending in its status.
+    pub group_settled: bool,
+    /// The batch Job of its current attempt.
+    pub batch: Option<&'a BatchJob>,
+    /// The pods of its current attempt.
+    pub pods: &'a [Arc<Pod>],
+    /// The unfinished Job with the same dedupKey that came first, if there is one.
+    pub duplicate_of: Option<&'a str>,
+    /// What the shell remembers of it.
+    pub memory: &'a Memory,
+}
+
+/// What is to be done about a Job, and what its queue may launch.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Decision {
+    /// Effects, status, events and the time to look again.
+    pub plan: Plan<JobStatus>,
+    /// What its queue may launch if limits allow.
+    pub candidate: Option<Candidate>,
+    /// The queue it needs and that may have to be created.
+    pub queue: Option<String>,
+}
+
+impl From<Plan<JobStatus>> for Decision {
+    fn from(plan: Plan<JobStatus>) -> Self {
+        Self { plan, candidate: None, queue: None }
+    }
+}
+
+/// The number of the current attempt, from 1: one more than the JobRuns that the status names.
+pub fn current_attempt(job: &Job) -> u32 {
+    let recorded = job.status.as_ref().map_or(0, |status| status.run_refs.len());
+    u32::try_from(recorded).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// How a Job ended, if it did: from its status, or from what was recorded and not written into it.
+pub fn ending(job: &Job, memory: Option<&Memory>) -> Option<Ending> {
+    let status = job.status.as_ref();
+    if let Some(status) = status.filter(|status| status.phase.is_some_and(JobPhase::is_ended)) {
+        return Some(Ending {
+            outcome: status.outcome.unwrap_or(Outcome::Failed),
+            reason: status.reason.unwrap_or(Reason::BatchJobFailed),
+            finished_at: status.finished_at.clone().map(|time| time.0).unwrap_or_default(),
+            run: status.run_refs.last().map(|run| run.name.clone()).unwrap_or_default(),
+        });
+    }
+    let (attempt, ending) = memory?.recorded.as_ref()?;
+    let last = *attempt == current_attempt(job) && !may_retry(job, ending, None, *attempt);
+    last.then(|| ending.clone())
+}
+
+/// Decides about one Job.
+pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
+    let attempt = current_attempt(facts.job);
+    let resolved = resolve(facts.job, facts.source);
+    let known = resolved.as_ref().ok();
+    if ending(facts.job, None).is_some() {
+        let plan = after_end(facts, known, None, now);
+        return plan.into();
+    }
+    if let Some((recorded, ending)) = &facts.memory.recorded
+        && *recorded == attempt
+    {
+        if may_retry(facts.job, ending, known, attempt) {
+            return requeue(facts, known, ending, attempt, now).into();
+        }
+        return after_end(facts, known, Some(ending), now).into();
+    }
+    if let Some(batch) = facts.batch {
+        return with_batch(facts, known, batch, attempt, now).into();
+    }
+    without_batch(facts, resolved, attempt, now)
+}
+
+/// The request to end a Job: its own, its group's, or its deletion.
+fn cancel_request(facts: &Facts<'_>) -> Option<(Reason, Cancel)> {
+    let own = facts.job.spec.cancel.clone();
+    let group = facts.gate.and_then(|gate| gate.cancel.clone());
+    if let Some(cancel) = own.or(group) {
+        return Some((Reason::Cancelled, cancel));
+    }
+    facts
+        .job
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .map(|_| (Reason::JobDeleted, Cancel { reason: "the Job was deleted".into(), force: false }))
+}
+
+fn with_batch(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    batch: &BatchJob,
+    attempt: u32,
+    now: Timestamp,
+) -> Plan<JobStatus> {
+    let cancel = cancel_request(facts);
+    match run::batch_outcome(batch) {
+        BatchState::Active => active(facts, known, batch, cancel.as_ref(), now),
+        ended => {
+            let deadline = ended_at(batch).unwrap_or(now).saturating_add_ms(PODS_DELAY_MS);
+            let settled = !facts.pods.is_empty() && run::pods_settled(facts.pods);
+            if !settled && now < deadline {
+                let mut plan = Plan::default();
+                plan.wake(deadline);
+                return plan;
+            }
+            let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
+            record(run::ended_run(&input, batch, &ended))
+        }
+    }
+}
+
+/// When a batch Job's terminal condition was set.
+fn ended_at(batch: &BatchJob) -> Option<Timestamp> {
+    let conditions = batch.status.as_ref()?.conditions.as_ref()?;
+    conditions
+        .iter()
+        .filter(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
+        .filter_map(|condition| condition.last_transition_time.as_ref().map(|time| time.0))
+        .max()
+}
+
+fn active(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    batch: &BatchJob,
+    cancel: Option<&(Reason, Cancel)>,
+    now: Timestamp,
+) -> Plan<JobStatus> {
+    let mut plan = Plan::default();
+    let started = run::pod_started(facts.pods);
+    let created = batch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let suspended = batch.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
+    let expired = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds) == Some(1);
+    if let Some((_, cancel)) = cancel {
+        if suspended {
+            plan.effects.push(Effect::DeleteBatchJob(identity(&batch.metadata)));
+        } else if !expired {
+            plan.effects.push(Effect::ExpireBatchJob(identity(&batch.metadata)));
+        }
+        if cancel.force {
+            plan.effects.extend(facts.pods.iter().filter_map(|pod| kill(pod)));
+        }
+    } else if started.is_none() && !suspended && !expired {
+        let timeout = known.map_or(super::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT, |it| it.pending_timeout_seconds);
+        let deadline = created.saturating_add_ms(timeout.saturating_mul(1_000));
+        if now >= deadline {
+            plan.effects.push(Effect::ExpireBatchJob(identity(&batch.metadata)));
+        } else {
+            plan.wake(deadline);
+        }
+    }
+    running_status(facts, known, batch, started, &mut plan, now);
+    plan
+}
+
+/// A pod that is to be killed at once, unless that was already asked.
+fn kill(pod: &Pod) -> Option<Effect> {
+    let asked = pod.metadata.deletion_timestamp.is_some() && pod.metadata.deletion_grace_period_seconds == Some(0);
+    let ended = matches!(
+        pod.status.as_ref().and_then(|status| status.phase.as_deref()),
+        Some("Succeeded" | "Failed")
+    );
+    (!asked && !ended).then(|| Effect::KillPod(identity(&pod.metadata)))
+}
+
+fn running_status(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    batch: &BatchJob,
+    started: Option<Timestamp>,
+    plan: &mut Plan<JobStatus>,
+    now: Timestamp,
+) {
+    let launched = facts.memory.launched.map(|(_, at)| at);
+    let said = facts.job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
+    let unsaid = said.is_none_or(|said| Some(&said.name) != batch.metadata.name.as_ref());
+    if let (true, None, Some(at)) = (unsaid, started, launched) {
+        let due = at.saturating_add_ms(STATUS_DELAY_MS);
+        if now < due {
+            plan.wake(due);
+            return;
+        }
+    }
+    let mut status = base_status(facts, known, now);
+    let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    status.phase = Some(if started.is_some() { JobPhase::Running } else { JobPhase::Dispatched });
+    if unsaid {
+        status.dispatched_at = launched.or(created).map(micro);
+    }
+    status.started_at = started.map(micro);
+    status.batch_job_ref = Some(ObjectReference {
+        name: batch.metadata.name.clone().unwrap_or_default(),
+        uid: batch.metadata.uid.clone().unwrap_or_default(),
+    });
+    status.attempts = current_attempt(facts.job);
+    status.waiting_for = None;
+    status.retry_at = None;
+    status.refused_since = None;
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message: dispatched_text(batch) });
+    list.remove(conditions::STALLED);
+    status.conditions = list.into_list();
+    if unsaid {
+        plan.notes.push(Note::normal("Dispatched", "Launch", dispatched_text(batch)));
+    }
+    plan.status = Some(status);
+}
+
+fn dispatched_text(batch: &BatchJob) -> String {
+    format!("launched as batch Job {}", batch.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn without_batch(
+    facts: &Facts<'_>,
+    resolved: Result<Resolved<'_>, Unresolved>,
+    attempt: u32,
+    now: Timestamp,
+) -> Decision {
+    let known = resolved.as_ref().ok();
+    let cancel = cancel_request(facts);
+    let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
+    let launched = facts.memory.launched.is_some_and(|(launched, _)| launched == attempt)
+        || facts
+            .job
+            .status
+            .as_ref()
+            .and_then(|status| status.batch_job_ref.as_ref())
+            .is_some_and(|batch| batch.name == attempt_name(facts.job, attempt));
+    if launched {
+        return record(run::vanished_run(&input)).into();
+    }
+    if facts.memory.launching == Some(attempt) {
+        return Decision::default();
+    }
+    if let Some((reason, cancel)) = &cancel {
+        return record(run::skipped_run(&input, *reason, cancel_text(cancel))).into();
+    }
+    if let Some(other) = facts.duplicate_of {
+        let text = format!("unfinished Job {other:?} has the same dedupKey");
+        return record(run::skipped_run(&input, Reason::DuplicateKey, text)).into();
+    }
+    match resolved {
+        Err(unresolved) => unresolvable(facts, unresolved, &input, now).into(),
+        Ok(resolved) => waiting(facts, &resolved, &input, attempt, now),
+    }
+}
+
+fn cancel_text(cancel: &Cancel) -> String {
+    if cancel.reason.is_empty() { "cancelled while it waited".into() } else { format!("cancelled: {}", cancel.reason) }
+}
+
+/// A Job that cannot be queued: one that a user wrote waits to be corrected, one that Rota made is recorded.
+fn unresolvable(facts: &Facts<'_>, unresolved: Unresolved, input: &RunInput<'_>, now: Timestamp) -> Plan<JobStatus> {
+    let Some(waiting_for) = unresolved.waiting_for else { return Plan::default() };
+    let ours = facts.job.spec.schedule_ref.is_some() || facts.job.spec.group_ref.is_some();
+    if ours || unresolved.reason == Reason::TemplateArchived {
+        return record(run::skipped_run(input, unresolved.reason, unresolved.message));
+    }
+    let mut plan = Plan::default();
+    let mut status = base_status(facts, None, now);
+    status.phase = Some(JobPhase::Pending);
+    let blocker = Blocker { waiting_for, message: unresolved.message };
+    set_waiting(facts, &mut status, Some(&blocker), true, now);
+    if previously_waiting_for(facts) != Some(waiting_for) {
+        plan.notes.push(Note::warning(unresolved.reason.as_str(), "Queue", blocker.message));
+    }
+    plan.status = Some(status);
+    plan
+}
+
+fn previously_waiting_for(facts: &Facts<'_>) -> Option<WaitingFor> {
+    facts.job.status.as_ref().and_then(|status| status.waiting_for)
+}
+
+fn waiting(
+    facts: &Facts<'_>,
+    resolved: &Resolved<'_>,
+    input: &RunInput<'_>,
+    attempt: u32,
+    now: Timestamp,
+) -> Decision {
+    if let Some(message) = facts.gate.and_then(|gate| gate.stopped.clone()) {
+        return record(run::skipped_run(input, Reason::GroupStopped, message)).into();
+    }
+    let mut decision = Decision { queue: Some(resolved.queue.clone()), ..Decision::default() };
+    if let Some(message) = facts.gate.and_then(|gate| gate.waits.clone()) {
+        let blocker = Blocker { waiting_for: WaitingFor::GroupOrder, message };
+        decision.plan = waiting_status(facts, resolved, JobPhase::Pending, Some(&blocker), now);
+        return decision;
+    }
+    if let Some(refusal) = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt)
+        && let Some(plan) = refused(facts, resolved, input, refusal, now)
+    {
+        decision.plan = plan;
+        return decision;
+    }
+    let status = facts.job.status.as_ref();
+    let blocker = if facts.job.spec.hold {
+        Some(Blocker { waiting_for: WaitingFor::Hold, message: "spec.hold is true".into() })
+    } else {
+        let until = status.and_then(|status| status.retry_at.as_ref()).map(|time| time.0).filter(|at| *at > now);
+        until.map(|at| {
+            decision.plan.wake(at);
+            Blocker { waiting_for: WaitingFor::Retry, message: format!("the next attempt may start at {at}") }
+        })
+    };
+    let queued_at = queued_at(facts, now);
+    if blocker.is_none() {
+        decision.candidate = Some(candidate(facts, resolved, attempt, queued_at));
+    }
+    let told = blocker.as_ref().or(facts.memory.blocker.as_ref());
+    let due = facts.memory.first_seen.saturating_add_ms(STATUS_DELAY_MS);
+    let wake = decision.plan.wake_at;
+    if told.is_none() && now < due && status.is_none_or(|status| status.phase.is_none()) {
+        decision.plan.wake(due);
+        return decision;
+    }
+    decision.plan = waiting_status(facts, resolved, JobPhase::Queued, told, now);
+    if let Some(wake) = wake {
+        decision.plan.wake(wake);
+    }
+    decision
+}
+
+/// A refused launch: recorded when it is pointless to go on, otherwise tried again later; absent when that time has come.
+fn refused(
+    facts: &Facts<'_>,
+    resolved: &Resolved<'_>,
+    input: &RunInput<'_>,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Option<Plan<JobStatus>> {
+    let status = facts.job.status.as_ref();
+    let since = status.and_then(|status| status.refused_since.as_ref()).map_or(refusal.at, |time| time.0);
+    let give_up = since.saturating_add_ms(resolved.pending_timeout_seconds.saturating_mul(1_000));
+    if refusal.permanent || now >= give_up {
+        return Some(record(run::refused_run(input, &refusal.message)));
+    }
+    let again = refusal.at.saturating_add_ms(REFUSED_RETRY_SECONDS * 1_000).min(give_up);
+    if now >= again {
+        return None;
+    }
+    let blocker = Blocker { waiting_for: WaitingFor::Admission, message: refusal.message.clone() };
+    let mut plan = waiting_status(facts, resolved, JobPhase::Queued, Some(&blocker), now);
+    if let Some(status) = plan.status.as_mut() {
+        status.refused_since = Some(micro(since));
+    }
+    if previously_waiting_for(facts) != Some(WaitingFor::Admission) {
+        plan.notes.push(Note::warning("LaunchRefused", "Launch", refusal.message.clone()));
+    }
+    plan.wake(again);
+    Some(plan)
+}
+
+fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at: Timestamp) -> Candidate {
+    Candidate {
+        rank: Rank {
+            priority: Reverse(resolved.priority),
+            position: facts.job.spec.position.unwrap_or_default(),
+            queued_at,
+            name: facts.job.metadata.name.clone().unwrap_or_default(),
+        },
+        uid: facts.job.metadata.uid.clone().unwrap_or_default(),
+        attempt,
+        queue: resolved.queue.clone(),
+        template: resolved.template.as_ref().map(|template| (template.name.clone(), facts.template_max_running)),
+        group: facts.gate.map(|gate| (gate.group_uid.clone(), gate.max_running)),
+    }
+}
+
+/// When it was added to its queue: what its status says, else since when it could be queued.
+fn queued_at(facts: &Facts<'_>, now: Timestamp) -> Timestamp {
+    let said = facts.job.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
+    micro(said.or(facts.memory.queueable_since).unwrap_or(now)).0
+}
+
+fn waiting_status(
+    facts: &Facts<'_>,
+    resolved: &Resolved<'_>,
+    phase: JobPhase,
+    blocker: Option<&Blocker>,
+    now: Timestamp,
+) -> Plan<JobStatus> {
+    let mut status = base_status(facts, Some(resolved), now);
+    status.phase = Some(phase);
+    if phase == JobPhase::Pending {
+        status.queued_at = None;
+        status.template = None;
+        status.params.clear();
+    }
+    set_waiting(facts, &mut status, blocker, false, now);
+    Plan { status: Some(status), ..Plan::default() }
+}
+
+/// Says what a Job waits for. The sentence is rewritten only when the word changes, so that a queue's movement does not
+/// cost a write for each Job in it.
+fn set_waiting(facts: &Facts<'_>, status: &mut JobStatus, blocker: Option<&Blocker>, stalled: bool, now: Timestamp) {
+    let before = previously_waiting_for(facts);
+    status.waiting_for = blocker.map(|blocker| blocker.waiting_for);
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    let generation_said = facts.job.status.as_ref().and_then(|status| status.observed_generation);
+    let same = before.is_some() && before == status.waiting_for && generation_said == facts.job.metadata.generation;
+    if let Some(blocker) = blocker.filter(|_| !same) {
+        let reason = blocker.waiting_for.as_str();
+        let message = blocker.message.clone();
+        list.set(Fact { type_: conditions::DISPATCHED, holds: false, reason, message: message.clone() });
+        if stalled {
+            list.set(Fact { type_: conditions::STALLED, holds: true, reason, message });
+        } else {
+            list.remove(conditions::STALLED);
+        }
+    } else if blocker.is_none() {
+        let message = "waiting for its turn".to_owned();
+        list.set(Fact { type_: conditions::DISPATCHED, holds: false, reason: "Queued", message });
+        list.remove(conditions::STALLED);
+    }
+    status.conditions = list.into_list();
+}
+
+/// The status as it is, with what was resolved.
+fn base_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, now: Timestamp) -> JobStatus {
+    let mut status = facts.job.status.clone().unwrap_or_default();
+    status.observed_generation = facts.job.metadata.generation;
+    if let Some(resolved) = known {
+        status.queue = Some(resolved.queue.clone());
+        status.priority = Some(resolved.priority);
+        status.job_type = Some(resolved.job_type.clone());
+        status.params = resolved.params.clone();
+        status.template = resolved.template.clone();
+        status.queued_at = Some(MicroTime(queued_at(facts, now)));
+    }
+    status
+}
+
+fn record(run: crate::api::JobRun) -> Plan<JobStatus> {
+    Plan { effects: vec![Effect::CreateRun(Box::new(run))], ..Plan::default() }
+}
+
+fn record_input<'a>(
+    facts: &Facts<'a>,
+    known: Option<&'a Resolved<'a>>,
+    attempt: u32,
+    now: Timestamp,
+) -> RunInput<'a> {
+    RunInput { job: facts.job, attempt, resolved: known, queued_at: queued_at(facts, now), pods: facts.pods, cancel: None, now }
+}
+
+/// Whether a failed attempt is followed by another one.
+fn may_retry(job: &Job, ending: &Ending, known: Option<&Resolved<'_>>, attempt: u32) -> bool {
+    if ending.outcome != Outcome::Failed || job.metadata.deletion_timestamp.is_some() {
+        return false;
+    }
+    if matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted) {
+        return false;
+    }
+    // Without the template's revision the Job's own field decides; a Job that relies on its template's is not counted
+    // as ended before the revision is known.
+    let attempts_max = known.map(|known| known.retry.max_attempts).or(job.spec.retry.as_ref().map(|it| it.max_attempts));
+    attempt < attempts_max.unwrap_or(1)
+}
+
+/// One attempt failed and another may follow: back into the queue, with the record of this one.
+fn requeue(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    ending: &Ending,
+    attempt: u32,
+    now: Timestamp,
+) -> Plan<JobStatus> {
+    let base = known.and_then(|known| known.retry.backoff_seconds).unwrap_or(BACKOFF_SECONDS_DEFAULT);
+    let factor = 1i64.checked_shl(attempt.saturating_sub(1)).filter(|factor| *factor > 0).unwrap_or(i64::MAX);
+    let delay = i64::from(base).saturating_mul(factor).min(BACKOFF_SECONDS_MAX);
+    let retry_at = ending.finished_at.saturating_add_ms(delay.saturating_mul(1_000));
+    let mut status = base_status(facts, known, now);
+    status.phase = Some(JobPhase::Queued);
+    status.run_refs.push(LocalReference { name: ending.run.clone() });
+    status.attempts = attempt;
+    status.retry_at = Some(micro(retry_at));
+    status.dispatched_at = None;
+    status.started_at = None;
+    let message = format!("attempt {attempt} ended with {}; the next may start at {retry_at}", ending.reason.as_str());
+    let blocker = Blocker { waiting_for: WaitingFor::Retry, message: message.clone() };
+    set_waiting(facts, &mut status, Some(&blocker), false, now);
+    let notes = vec![Note::warning("AttemptFailed", "Retry", message)];
+    let mut plan = Plan { status: Some(status), notes, ..Plan::default() };
+    plan.wake(retry_at);
+    plan
+}
+
+/// An ended Job: its status says so, and once its schedule and group know, it is let go and cleaned up.
+fn after_end(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    just_recorded: Option<&Ending>,
+    now: Timestamp,
+) -> Plan<JobStatus> {
+    let mut plan = Plan::default();
+    let identity = identity(&facts.job.metadata);
+    let held = facts.job.metadata.finalizers.iter().flatten().any(|it| it == RECORD_FINALIZER);
+    let deleting = facts.job.metadata.deletion_timestamp.is_some();
+    let ttl = time_to_live(facts.job, known);
+    let settled = facts.schedule_settled && facts.group_settled;
+    let keep = !deleting && ttl != Some(0);
+    if let Some(ending) = just_recorded.filter(|_| keep) {
+        plan.status = Some(ended_status(facts, known, ending, now));
+        plan.notes.push(ended_note(ending));
+    }
+    if settled && held {
+        plan.effects.push(Effect::ReleaseJob(identity.clone()));
+    }
+    let finished_at = just_recorded
+        .map(|ending| ending.finished_at)
+        .or_else(|| facts.job.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0));
+    if let (Some(ttl), Some(finished_at), true, false) = (ttl, finished_at, settled, deleting) {
+        let due = finished_at.saturating_add_ms(ttl.saturating_mul(1_000));
+        if now >= due {
+            plan.effects.push(Effect::DeleteJob(identity));
+        } else {
+            plan.wake(due);
+        }
+    }
+    plan
+}
+
+/// How long a finished Job is kept; absent: until somebody deletes it.
+fn time_to_live(job: &Job, known: Option<&Resolved<'_>>) -> Option<i64> {
+    if job.spec.ttl_seconds_after_finished.is_some() {
+        return job.spec.ttl_seconds_after_finished;
+    }
+    if is_tracked(job) {
+        return None;
+    }
+    Some(known.and_then(|known| known.ttl_seconds).unwrap_or(TTL_SECONDS_DEFAULT))
+}
+
+/// Whether Argo CD, Flux or Helm tracks a Job: deleting it would make them create it again.
+fn is_tracked(job: &Job) -> bool {
+    const PREFIXES: [&str; 4] =
+        ["argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/"];
+    let labels = job.metadata.labels.iter().flatten();
+    let annotations = job.metadata.annotations.iter().flatten();
+    labels.chain(annotations).any(|(key, _)| {
+        PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || key == "app.kubernetes.io/instance"
+    })
+}
+
+fn ended_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, ending: &Ending, now: Timestamp) -> JobStatus {
+    let mut status = base_status(facts, known, now);
+    let cancelled = matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted);
+    status.phase = Some(if cancelled { JobPhase::Cancelled } else { JobPhase::Finished });
+    status.outcome = Some(ending.outcome);
+    status.reason = Some(ending.reason);
+    status.finished_at = Some(micro(ending.finished_at));
+    status.attempts = current_attempt(facts.job);
+    status.run_refs.push(LocalReference { name: ending.run.clone() });
+    status.waiting_for = None;
+    status.retry_at = None;
+    if status.started_at.is_none() {
+        status.started_at = run::pod_started(facts.pods).map(micro);
+    }
+    let type_ = match (cancelled, ending.outcome) {
+        (true, _) => conditions::CANCELLED,
+        (false, Outcome::Completed) => conditions::COMPLETE,
+        (false, Outcome::Failed) => conditions::FAILED,
+        (false, Outcome::Skipped) => conditions::SKIPPED,
+    };
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    let message = format!("see JobRun {}", ending.run);
+    list.set(Fact { type_, holds: true, reason: ending.reason.as_str(), message });
+    list.remove(conditions::STALLED);
+    status.conditions = list.into_list();
+    status
+}
+
+fn ended_note(ending: &Ending) -> Note {
+    let message = format!("{}: see JobRun {}", ending.reason.as_str(), ending.run);
+    match ending.outcome {
+        Outcome::Completed => Note::normal("Completed", "Record", message),
+        Outcome::Failed => Note::warning("Failed", "Record", message),
+        Outcome::Skipped => Note::normal("Skipped", "Record", message),
+    }
+}
+
+/// The name of the batch Job and of the JobRun of an attempt.
+pub fn attempt_name(job: &Job, attempt: u32) -> String {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    names::attempt(name, uid, attempt)
+}
+
+/// Which object this is.
+pub fn identity(metadata: &kube::core::ObjectMeta) -> ObjectIdentity {
+    ObjectIdentity {
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+    }
+}
+
+/// Arithmetic on instants that stays within what an instant can be.
+pub(crate) trait SaturatingTime {
+    /// The instant so many milliseconds later.
+    fn saturating_add_ms(self, milliseconds: i64) -> Timestamp;
+}
+
+impl SaturatingTime for Timestamp {
+    fn saturating_add_ms(self, milliseconds: i64) -> Timestamp {
+        self.saturating_add(SignedDuration::from_millis(milliseconds)).unwrap_or(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The queue's order and limits, as tables and against a plain model.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_000).unwrap()
+}
+
+fn candidate(name: &str, priority: i32, position: i64, queued: i64) -> Candidate {
+    Candidate {
+        rank: Rank {
+            priority: Reverse(priority),
+            position,
+            queued_at: Timestamp::from_second(queued).unwrap(),
+            name: name.into(),
+        },
+        uid: format!("uid-{name}"),
+        attempt: 1,
+        queue: "default".into(),
+        template: None,
+        group: None,
+    }
+}
+
+fn occupant(name: &str) -> Occupant {
+    Occupant { name: name.into(), queue: "default".into(), template: None, group: None }
+}
+
+fn queue(max_running: Option<u32>) -> HashMap<String, QueueState> {
+    HashMap::from([("default".to_owned(), QueueState { max_running, paused: None })])
+}
+
+fn admitted(round: &Round) -> Vec<&str> {
+    round.admitted.iter().flat_map(|(_, list)| list.iter().map(|one| one.rank.name.as_str())).collect()
+}
+
+#[test]
+fn order_is_priority_then_position_then_queued_time_then_name() {
+    let candidates = vec![
+        candidate("late", 0, 0, 20),
+        candidate("b", 0, 0, 10),
+        candidate("a", 0, 0, 10),
+        candidate("moved-first", 0, -1, 30),
+        candidate("urgent", 5, 9, 40),
+    ];
+    let round = decide(Snapshot { queues: queue(None), candidates, ..Snapshot::default() }, 100, now());
+    assert_eq!(admitted(&round), ["urgent", "moved-first", "a", "b", "late"]);
+    assert!(round.blocked.is_empty());
+}
+
+#[test]
+fn a_full_queue_names_who_runs() {
+    let snapshot = Snapshot {
+        queues: queue(Some(2)),
+        occupants: vec![occupant("x"), occupant("y")],
+        candidates: vec![candidate("a", 0, 0, 1)],
+    };
+    let round = decide(snapshot, 100, now());
+    assert!(admitted(&round).is_empty());
+    assert_eq!(
+        round.blocked["uid-a"],
+        Blocker { waiting_for: WaitingFor::QueueLimit, message: "queue default: 2 of 2 running: x, y".into() }
+    );
+}
+
+#[test]
+fn a_job_held_back_by_its_template_lets_others_of_the_queue_pass() {
+    let mut held = candidate("held", 9, 0, 1);
+    held.template = Some(("report".into(), Some(1)));
+    let mut running = occupant("x");
+    running.template = Some("report".into());
+    let snapshot =
+        Snapshot { queues: queue(None), occupants: vec![running], candidates: vec![held, candidate("free", 0, 0, 2)] };
+    let round = decide(snapshot, 100, now());
+    assert_eq!(admitted(&round), ["free"]);
+    assert_eq!(round.blocked["uid-held"].waiting_for, WaitingFor::TemplateLimit);
+}
+
+#[test]
+fn a_template_limit_spans_queues() {
+    let mut queues = queue(None);
+    queues.insert("other".into(), QueueState::default());
+    let mut first = candidate("first", 1, 0, 1);
+    first.template = Some(("report".into(), Some(1)));
+    let mut second = candidate("second", 0, 0, 1);
+    second.template = Some(("report".into(), Some(1)));
+    second.queue = "other".into();
+    let round = decide(Snapshot { queues, occupants: vec![], candidates: vec![second, first] }, 100, now());
+    assert_eq!(admitted(&round), ["first"]);
+}
+
+#[test]
+fn a_paused_queue_starts_nothing_until_its_pause_ends() {
+    let until = Timestamp::from_second(2_000).unwrap();
+    let mut queues = queue(None);
+    queues.get_mut("default").unwrap().paused = Some(("maintenance".into(), Some(until)));
+    let snapshot = Snapshot { queues, candidates: vec![candidate("a", 0, 0, 1)], ..Snapshot::default() };
+    let round = decide(snapshot.clone(), 100, now());
+    assert_eq!(round.blocked["uid-a"].waiting_for, WaitingFor::QueuePaused);
+    assert_eq!(round.wake_at, Some(until));
+    assert_eq!(admitted(&decide(snapshot, 100, until)), ["a"]);
+}
+
+#[test]
+fn a_job_of_a_queue_that_does_not_exist_waits_and_says_so() {
+    let snapshot = Snapshot { candidates: vec![candidate("a", 0, 0, 1)], ..Snapshot::default() };
+    assert_eq!(decide(snapshot, 100, now()).blocked["uid-a"].waiting_for, WaitingFor::Queue);
+}
+
+#[test]
+fn a_round_is_bounded_and_nothing_overtakes_what_it_leaves() {
+    let candidates = (0..10).map(|index| candidate(&format!("job-{index}"), 0, 0, index)).collect();
+    let round = decide(Snapshot { queues: queue(None), candidates, ..Snapshot::default() }, 3, now());
+    assert_eq!(admitted(&round), ["job-0", "job-1", "job-2"]);
+}
+
+proptest! {
+    /// The reference model is a sorted list from which the first admissible one is taken, one at a time.
+    #[test]
+    fn a_round_equals_taking_the_first_admissible_job_again_and_again(
+        jobs in prop::collection::vec((-2i32..3, -1i64..2, 0i64..5, 0usize..2, prop::option::of(0usize..3), prop::option::of(0usize..2)), 0..40),
+        queue_limits in prop::collection::vec(prop::option::of(0u32..6), 2),
+        template_limits in prop::collection::vec(prop::option::of(1u32..4), 3),
+        group_limits in prop::collection::vec(prop::option::of(1u32..4), 2),
+    ) {
+        let queues: HashMap<String, QueueState> = queue_limits.iter().enumerate()
+            .map(|(index, max)| (format!("q{index}"), QueueState { max_running: *max, paused: None })).collect();
+        let candidates: Vec<Candidate> = jobs.iter().enumerate().map(|(index, job)| {
+            let mut one = candidate(&format!("j{index}"), job.0, job.1, job.2);
+            one.queue = format!("q{}", job.3);
+            one.template = job.4.map(|template| (format!("t{template}"), template_limits[template]));
+            one.group = job.5.map(|group| (format!("g{group}"), group_limits[group]));
+            one
+        }).collect();
+        let mut model: Vec<Candidate> = candidates.clone();
+        model.sort_by(|left, right| left.rank.cmp(&right.rank));
+        let mut taken: Vec<Candidate> = Vec::new();
+        loop {
+            let fits = |one: &Candidate| {
+                let count = |same: &dyn Fn(&Candidate) -> bool| taken.iter().filter(|other| same(other)).count() as u32;
+                queues[&one.queue].max_running.is_none_or(|max| count(&|other| other.queue == one.queue) < max)
+                    && one.template.as_ref().is_none_or(|(name, max)| max.is_none_or(|max| count(&|other| other.template.as_ref().is_some_and(|(other, _)| other == name)) < max))
+                    && one.group.as_ref().is_none_or(|(name, max)| max.is_none_or(|max| count(&|other| other.group.as_ref().is_some_and(|(other, _)| other == name)) < max))
+            };
+            let Some(index) = model.iter().position(fits) else { break };
+            taken.push(model.remove(index));
+        }
+        let round = decide(Snapshot { queues, occupants: vec![], candidates }, usize::MAX, now());
+        let mut got: Vec<String> = round.admitted.iter().flat_map(|(_, list)| list.iter().map(|one| one.uid.clone())).collect();
+        let mut want: Vec<String> = taken.iter().map(|one| one.uid.clone()).collect();
+        got.sort();
+        want.sort();
+        prop_assert_eq!(got, want);
+        prop_assert_eq!(round.blocked.len(), model.len());
+    }
+}
