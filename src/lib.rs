@@ -3,3 +3,12 @@
 //! In reading order: the kinds, the decisions, and the shell that observes and applies.
 
 pub mod api;
+pub mod domain;
+
+pub mod apply;
+pub mod controllers;
+pub mod dispatcher;
+pub mod operator;
+pub mod runtime;
+
+pub mod cli;

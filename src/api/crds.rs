@@ -1,20 +1,54 @@
 //! The CustomResourceDefinitions of all kinds, as they are installed.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt;
 
 use super::{Job, JobGroup, JobRun, JobTemplate, Queue, Schedule};
 
+/// A time that decodes: RFC 3339 as far as the API server and this program agree on it. Unlike the API server's own
+/// `date-time` it has no comma, at most nine digits of a second, a zone offset that exists and a year within range.
+const TIME_PATTERN: &str = "^[1-8][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
+
 /// All kinds, in the order in which a reader meets them, with the name of their file in `crds/`.
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![
+    let mut definitions = vec![
         ("jobtemplates.yaml", JobTemplate::crd()),
         ("schedules.yaml", Schedule::crd()),
         ("queues.yaml", Queue::crd()),
         ("jobs.yaml", Job::crd()),
         ("jobgroups.yaml", JobGroup::crd()),
         ("jobruns.yaml", without_status_subresource(JobRun::crd())),
-    ]
+    ];
+    for (_, definition) in &mut definitions {
+        for version in &mut definition.spec.versions {
+            version.schema.iter_mut().filter_map(|schema| schema.open_api_v3_schema.as_mut()).for_each(only_decodable);
+        }
+    }
+    definitions
+}
+
+/// Narrows a schema so that whatever the API server accepts can be decoded: bounds and a known format for unsigned
+/// integers, a pattern for times. What a jobTemplate holds is passed on as it is, and stays.
+fn only_decodable(schema: &mut JSONSchemaProps) {
+    match schema.format.as_deref() {
+        Some("uint32") => {
+            schema.format = Some("int64".into());
+            schema.maximum = Some(schema.maximum.unwrap_or(f64::from(u32::MAX)));
+        }
+        Some("uint64") => schema.format = Some("int64".into()),
+        Some("date-time") => schema.pattern = Some(TIME_PATTERN.into()),
+        _ => {}
+    }
+    let properties = schema.properties.iter_mut().flatten();
+    properties.filter(|(name, _)| *name != "jobTemplate").for_each(|(_, property)| only_decodable(property));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        only_decodable(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        only_decodable(values);
+    }
 }
 
 /// A JobRun is created complete, in one write. With a status subresource the API server would drop its status.

@@ -10,6 +10,34 @@ use super::common::{Cancel, LocalReference, ObjectReference, Outcome, is_false};
 use super::job_run::Reason;
 use super::job_template::{ParamValues, Retry};
 
+/// A term that is true while none of these fields of the specification changes. It is spelled out with `has`, because the
+/// API server cannot bound the cost of comparing optional values (`?.`) and refuses a definition that does.
+macro_rules! unchanged {
+    ($($field:literal),+) => {
+        concat!("true" $(,
+            " && has(self.spec.", $field, ") == has(oldSelf.spec.", $field, ")",
+            " && (!has(self.spec.", $field, ") || self.spec.", $field, " == oldSelf.spec.", $field, ")"
+        )+)
+    };
+}
+
+/// From the queue on, a Job is what it was queued as.
+const QUEUED_RULE: &str = concat!(
+    "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Pending' || (",
+    unchanged!(
+        "templateRef", "jobTemplate", "jobType", "params", "queue", "scheduleRef", "scheduledTime", "groupRef",
+        "dedupKey", "retry", "timeoutSeconds", "pendingTimeoutSeconds", "ttlSecondsAfterFinished"
+    ),
+    ")",
+);
+
+/// From the launch on, nothing can be said about its place in line. An absent hold is the same as false.
+const DISPATCHED_RULE: &str = concat!(
+    "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase in ['Pending', 'Queued'] || (",
+    unchanged!("priority", "position"),
+    " && (has(self.spec.hold) && self.spec.hold) == (has(oldSelf.spec.hold) && oldSelf.spec.hold))",
+);
+
 /// One unit of work that waits for its turn, runs, and leaves a JobRun for each attempt.
 ///
 /// Once queued only priority, position, hold and cancel may change; once dispatched only cancel.
@@ -38,8 +66,8 @@ use super::job_template::{ParamValues, Retry};
     printcolumn(name = "Position", type_ = "integer", json_path = ".spec.position", priority = 1),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Pending' || (self.spec.?templateRef == oldSelf.spec.?templateRef && self.spec.?jobType == oldSelf.spec.?jobType && self.spec.?params == oldSelf.spec.?params && self.spec.?queue == oldSelf.spec.?queue && self.spec.?scheduleRef == oldSelf.spec.?scheduleRef && self.spec.?scheduledTime == oldSelf.spec.?scheduledTime && self.spec.?groupRef == oldSelf.spec.?groupRef && self.spec.?dedupKey == oldSelf.spec.?dedupKey && self.spec.?retry == oldSelf.spec.?retry && self.spec.?timeoutSeconds == oldSelf.spec.?timeoutSeconds && self.spec.?pendingTimeoutSeconds == oldSelf.spec.?pendingTimeoutSeconds && self.spec.?ttlSecondsAfterFinished == oldSelf.spec.?ttlSecondsAfterFinished && self.spec.?jobTemplate == oldSelf.spec.?jobTemplate)").message("a queued Job is immutable except for priority, position, hold and cancel; create a new Job instead"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase in ['Pending', 'Queued'] || (self.spec.?priority == oldSelf.spec.?priority && self.spec.?position == oldSelf.spec.?position && self.spec.?hold == oldSelf.spec.?hold)").message("priority, position and hold cannot change once the Job is dispatched; only cancel can"),
+    validation = Rule::new(QUEUED_RULE).message("a queued Job is immutable except for priority, position, hold and cancel; create a new Job instead"),
+    validation = Rule::new(DISPATCHED_RULE).message("priority, position and hold cannot change once the Job is dispatched; only cancel can"),
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new Job instead"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -101,16 +129,16 @@ pub struct JobSpec {
     pub retry: Option<Retry>,
     /// How long one attempt may run, in seconds. Default: the template's, else no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 315360000))]
     pub timeout_seconds: Option<i64>,
     /// How long a launched attempt may wait for its first container to start, in seconds. Default: the template's, else 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 315360000))]
     pub pending_timeout_seconds: Option<i64>,
     /// How long it is kept after it finished, with its batch Job, pods and logs, in seconds. Default: the template's, else
     /// 600; a Job that Argo CD, Flux or Helm tracks is kept until they remove it unless this is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 315360000))]
     pub ttl_seconds_after_finished: Option<i64>,
 }
 

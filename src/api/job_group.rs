@@ -59,7 +59,7 @@ pub struct JobGroupSpec {
     pub failure_policy: Option<FailurePolicy>,
     /// How many members may run at once. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1000000))]
     pub max_running: Option<u32>,
     /// Priority of members that have none of their own. Default: their template's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,7 +40,7 @@ use super::job_template::ParamValues;
     printcolumn(name = "Worker", type_ = "string", json_path = ".status.workerId", priority = 1),
     printcolumn(name = "Error", type_ = "string", json_path = ".status.error", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.spec == oldSelf.spec && self.?status == oldSelf.?status").message("a JobRun is an immutable record and cannot be changed"),
+    validation = Rule::new("self.spec == oldSelf.spec && has(self.status) == has(oldSelf.status) && (!has(self.status) || self.status == oldSelf.status)").message("a JobRun is an immutable record and cannot be changed"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobRunSpec {

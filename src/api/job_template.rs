@@ -62,23 +62,23 @@ pub struct JobTemplateSpec {
     pub priority: Option<i32>,
     /// How many Jobs of this template may run at once, over all queues. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1000000))]
     pub max_running: Option<u32>,
     /// What to do when an attempt fails. Default: one attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// How long one attempt may run, in seconds, before it is stopped and recorded as DeadlineExceeded. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 315360000))]
     pub timeout_seconds: Option<i64>,
     /// How long a launched attempt may wait for its first container to start, in seconds, before it is given up and
     /// recorded as PendingTimeout (an image that cannot be pulled, a node that never fits). Default: 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 315360000))]
     pub pending_timeout_seconds: Option<i64>,
     /// How long a finished Job is kept with its batch Job, pods and logs, in seconds. Its JobRun stays. Default: 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 315360000))]
     pub ttl_seconds_after_finished: Option<i64>,
     /// What runs: the same shape as a CronJob's jobTemplate.
     #[schemars(schema_with = "super::pod_template::job_template_schema")]

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub struct QueueSpec {
     /// How many Jobs of this queue may run at once. Lowering it stops nothing that runs. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1000000))]
     pub max_running: Option<u32>,
     /// Starts nothing while set; what runs goes on. Remove it to resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]

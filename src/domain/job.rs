@@ -168,6 +168,10 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         }
         return after_end(facts, known, Some(ending), now).into();
     }
+    if !is_held(facts.job) && facts.job.metadata.deletion_timestamp.is_none() {
+        let effects = vec![Effect::HoldJob(identity(&facts.job.metadata))];
+        return Plan { effects, ..Plan::default() }.into();
+    }
     if let Some(batch) = facts.batch {
         return with_batch(facts, known, batch, attempt, now).into();
     }
@@ -343,9 +347,9 @@ fn without_batch(
         let text = format!("unfinished Job {other:?} has the same dedupKey");
         return record(run::skipped_run(&input, Reason::DuplicateKey, text)).into();
     }
-    match resolved {
+    match &resolved {
         Err(unresolved) => unresolvable(facts, unresolved, &input, now).into(),
-        Ok(resolved) => waiting(facts, &resolved, &input, attempt, now),
+        Ok(resolved) => waiting(facts, resolved, &input, attempt, now),
     }
 }
 
@@ -354,16 +358,16 @@ fn cancel_text(cancel: &Cancel) -> String {
 }
 
 /// A Job that cannot be queued: one that a user wrote waits to be corrected, one that Rota made is recorded.
-fn unresolvable(facts: &Facts<'_>, unresolved: Unresolved, input: &RunInput<'_>, now: Timestamp) -> Plan<JobStatus> {
+fn unresolvable(facts: &Facts<'_>, unresolved: &Unresolved, input: &RunInput<'_>, now: Timestamp) -> Plan<JobStatus> {
     let Some(waiting_for) = unresolved.waiting_for else { return Plan::default() };
     let ours = facts.job.spec.schedule_ref.is_some() || facts.job.spec.group_ref.is_some();
     if ours || unresolved.reason == Reason::TemplateArchived {
-        return record(run::skipped_run(input, unresolved.reason, unresolved.message));
+        return record(run::skipped_run(input, unresolved.reason, unresolved.message.clone()));
     }
     let mut plan = Plan::default();
     let mut status = base_status(facts, None, now);
     status.phase = Some(JobPhase::Pending);
-    let blocker = Blocker { waiting_for, message: unresolved.message };
+    let blocker = Blocker { waiting_for, message: unresolved.message.clone() };
     set_waiting(facts, &mut status, Some(&blocker), true, now);
     if previously_waiting_for(facts) != Some(waiting_for) {
         plan.notes.push(Note::warning(unresolved.reason.as_str(), "Queue", blocker.message));
@@ -600,7 +604,7 @@ fn after_end(
 ) -> Plan<JobStatus> {
     let mut plan = Plan::default();
     let identity = identity(&facts.job.metadata);
-    let held = facts.job.metadata.finalizers.iter().flatten().any(|it| it == RECORD_FINALIZER);
+    let held = is_held(facts.job);
     let deleting = facts.job.metadata.deletion_timestamp.is_some();
     let ttl = time_to_live(facts.job, known);
     let settled = facts.schedule_settled && facts.group_settled;
@@ -624,6 +628,11 @@ fn after_end(
         }
     }
     plan
+}
+
+/// Whether a Job has Rota's finalizer, so that no delete loses its outcome.
+pub fn is_held(job: &Job) -> bool {
+    job.metadata.finalizers.iter().flatten().any(|it| it == RECORD_FINALIZER)
 }
 
 /// How long a finished Job is kept; absent: until somebody deletes it.

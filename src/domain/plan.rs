@@ -32,6 +32,8 @@ pub enum Effect {
     DeleteBatchJob(ObjectIdentity),
     /// Kill a pod without a grace period.
     KillPod(ObjectIdentity),
+    /// Put Rota's finalizer on a Job that a user made, before anything else is done about it.
+    HoldJob(ObjectIdentity),
     /// Take Rota's finalizer off a Job whose outcome is recorded.
     ReleaseJob(ObjectIdentity),
     /// Delete a Job whose outcome is recorded.

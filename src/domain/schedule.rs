@@ -102,6 +102,11 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         }
     }
     show_active(facts, &mut status, &decision.plan);
+    let kept = std::mem::replace(&mut status.settled, facts.status.settled.clone());
+    if status != *facts.status || kept.iter().any(|job| !status.settled.contains(job)) {
+        // That a counted Job is gone is worth no write of its own.
+        status.settled = kept;
+    }
     decision.urgent = is_urgent(facts.status, &status);
     decision.plan.status = Some(status);
     decision
@@ -112,7 +117,7 @@ fn is_urgent(before: &ScheduleStatus, after: &ScheduleStatus) -> bool {
         || before.phase != after.phase
         || before.timing_digest != after.timing_digest
         || before.conditions != after.conditions
-        || before.settled != after.settled
+        || after.settled.iter().any(|job| !before.settled.contains(job))
 }
 
 fn phase(schedule: &Schedule, before: &ScheduleStatus) -> SchedulePhase {

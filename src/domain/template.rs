@@ -158,7 +158,7 @@ fn status(
 fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: &Facts<'_>) -> ControllerRevision {
     let template_name = template.metadata.name.clone().unwrap_or_default();
     let uid = template.metadata.uid.clone().unwrap_or_default();
-    let number = facts.revisions.iter().map(|(known, _)| known.revision).max().unwrap_or_default() + 1;
+    let number = facts.revisions.iter().map(|(known, _)| known.revision.unwrap_or_default()).max().unwrap_or_default() + 1;
     let spec = serde_json::to_value(&template.spec).unwrap_or(Value::Null);
     ControllerRevision {
         metadata: kube::core::ObjectMeta {
@@ -173,28 +173,28 @@ fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: 
             owner_references: Some(vec![owner("JobTemplate", &template_name, &uid)]),
             ..kube::core::ObjectMeta::default()
         },
-        revision: number,
-        data: Some(RawExtension(json!({ "spec": spec }))),
+        revision: Some(number),
+        data: RawExtension(json!({ "spec": spec })),
     }
 }
 
 /// The specification that a revision holds.
 pub fn revision_spec(revision: &ControllerRevision) -> Option<JobTemplateSpec> {
-    let spec = revision.data.as_ref()?.0.get("spec")?;
+    let spec = revision.data.0.get("spec")?;
     serde_json::from_value(spec.clone()).ok()
 }
 
 fn clean_up(facts: &Facts<'_>, current: &str, plan: &mut Plan<JobTemplateStatus>, now: Timestamp) {
-    let newest = facts.revisions.iter().map(|(known, _)| known.revision).max();
+    let newest = facts.revisions.iter().filter_map(|(known, _)| known.revision).max();
     let superseded = facts
         .revisions
         .iter()
-        .filter(|(known, _)| Some(known.revision) == newest)
+        .filter(|(known, _)| known.revision == newest)
         .filter_map(|(known, _)| known.metadata.creation_timestamp.as_ref())
         .map(|time| time.0.saturating_add_ms(UNUSED_REVISION_MS))
         .next();
     for (revision, used) in facts.revisions {
-        if *used || revision.metadata.name.as_deref() == Some(current) || Some(revision.revision) == newest {
+        if *used || revision.metadata.name.as_deref() == Some(current) || revision.revision == newest {
             continue;
         }
         match superseded {

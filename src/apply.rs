@@ -1,0 +1,435 @@
+//! Apply: the only writer to the cluster.
+//!
+//! Every request has a timeout, is counted, and is sent only while this process leads. What the API server answers goes
+//! into the stores before the caller goes on, so the next decision sees it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::api::labels::{MANAGED_BY, MANAGER, RECORD_FINALIZER};
+use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec};
+use crate::domain::plan::{Effect, ObjectIdentity};
+use crate::runtime::lease::Leadership;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::store::{Key, Stored};
+use crate::runtime::stores::{Prune, Stores};
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The field manager of statuses; each kind's status is written from one place only.
+pub const STATUS_MANAGER: &str = "rota/status";
+/// The field manager of what Rota creates.
+pub const CREATE_MANAGER: &str = "rota";
+
+/// Why a write did not happen, or is not known to have.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another process leads, or may.
+    #[error("failed to write: this process does not lead")]
+    NotLeading,
+    /// No answer in time; the write may have happened.
+    #[error("failed to write: no answer within {} s", REQUEST_TIMEOUT.as_secs())]
+    Timeout,
+    /// The API server said no, or could not be reached.
+    #[error("failed to write")]
+    Api(#[from] kube::Error),
+    /// An object of ours should have that name, and somebody else's has.
+    #[error("failed to create {kind} {name:?}: another object has that name and is left alone")]
+    Foreign {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl WriteError {
+    /// The API server's status code, if it answered.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => Some(status.code),
+            Self::Api(_) | Self::NotLeading | Self::Timeout | Self::Foreign { .. } => None,
+        }
+    }
+
+    /// What the API server said, or what went wrong otherwise.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Api(kube::Error::Api(status)) => status.message.clone(),
+            other => crate::runtime::lease::chain(other),
+        }
+    }
+
+    fn is(&self, code: u16) -> bool {
+        self.code() == Some(code)
+    }
+}
+
+/// What an effect brought to light that the caller has to know.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The JobRun that now exists under the name asked for.
+    pub run: Option<JobRun>,
+    /// What the API server said of a template.
+    pub probe: Option<Result<(), String>>,
+}
+
+/// The only writer to the cluster.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    stores: Arc<Stores>,
+    leadership: Leadership,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    /// A writer that feeds those stores.
+    pub fn new(client: Client, stores: Arc<Stores>, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
+        Self { client, stores, leadership, metrics }
+    }
+
+    /// Makes one change. Done again, it changes nothing more.
+    pub async fn apply(&self, effect: Effect) -> Result<Applied, WriteError> {
+        let mut applied = Applied::default();
+        match effect {
+            Effect::CreateJob { job, unless_run } => self.create_job(*job, unless_run).await?,
+            Effect::CreateRun(run) => applied.run = Some(self.create_run(*run).await?),
+            Effect::CreateRevision(revision) => self.create_revision(*revision).await?,
+            Effect::ProbeTemplate(job) => applied.probe = Some(self.probe(*job).await?),
+            Effect::DeleteRevision(identity) => self.delete_revision(&identity).await?,
+            Effect::ExpireBatchJob(identity) => self.expire(&identity).await?,
+            Effect::DeleteBatchJob(identity) => self.delete::<BatchJob>(&identity, &DeleteParams::background()).await?,
+            Effect::KillPod(identity) => {
+                self.delete::<Pod>(&identity, &DeleteParams::default().grace_period(0)).await?;
+            }
+            Effect::HoldJob(identity) => self.set_hold(&identity, true).await?,
+            Effect::ReleaseJob(identity) => self.set_hold(&identity, false).await?,
+            Effect::DeleteJob(identity) => self.delete::<Job>(&identity, &DeleteParams::background()).await?,
+            Effect::CreateDefaultQueue { namespace } => self.create_default_queue(&namespace).await?,
+        }
+        Ok(applied)
+    }
+
+    /// Writes a status by server-side apply, to that very object. With a version, only if it still has it.
+    pub async fn status<K, S>(&self, object: &K, status: &S, version: Option<&str>) -> Result<Option<K>, WriteError>
+    where
+        K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
+        S: Serialize,
+    {
+        let key = Key::of(object);
+        let mut metadata = json!({ "name": key.name, "namespace": key.namespace, "uid": object.uid() });
+        if let (Some(version), Some(metadata)) = (version, metadata.as_object_mut()) {
+            metadata.insert("resourceVersion".into(), version.into());
+        }
+        let body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": metadata,
+            "status": status,
+        });
+        let api: Api<K> = self.api(&key.namespace);
+        let params = PatchParams::apply(STATUS_MANAGER).force();
+        let patch = Patch::Apply(&body);
+        let answer = self.send::<K, _>("patch", api.patch_status(&key.name, &params, &patch)).await;
+        match answer {
+            Ok(object) => Ok(Some(self.take_in(object))),
+            Err(error) if error.is(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a batch Job under its deterministic name. Already there and of the same owner: done.
+    pub async fn launch(&self, manifest: &Value, owner_uid: &str) -> Result<(), WriteError> {
+        let namespace = text(manifest, "/metadata/namespace");
+        let name = text(manifest, "/metadata/name");
+        match self.post_strict(manifest, false).await {
+            Ok(batch) => {
+                self.take_in(batch);
+                Ok(())
+            }
+            Err(error) if error.is(409) => {
+                let api: Api<BatchJob> = self.api(namespace);
+                let existing = self.send::<BatchJob, _>("get", api.get(name)).await?;
+                let ours = existing.owner_references().iter().any(|owner| owner.uid == owner_uid);
+                if !ours {
+                    return Err(WriteError::Foreign { kind: "batch Job".into(), name: name.into() });
+                }
+                self.take_in(existing);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_job(&self, job: Job, unless_run: Option<String>) -> Result<(), WriteError> {
+        let key = Key::of(&job);
+        if let Some(run) = unless_run {
+            let runs: Api<JobRun> = self.api(&key.namespace);
+            if self.send::<JobRun, _>("get", runs.get_opt(&run)).await?.is_some() {
+                return Ok(());
+            }
+        }
+        let api: Api<Job> = self.api(&key.namespace);
+        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        match self.send::<Job, _>("create", api.create(&params, &job)).await {
+            Ok(job) => {
+                self.take_in(job);
+                Ok(())
+            }
+            Err(error) if error.is(409) => {
+                let existing = self.send::<Job, _>("get", api.get(&key.name)).await?;
+                let same = existing.owner_references().iter().zip(job.owner_references()).all(|(a, b)| a.uid == b.uid)
+                    && existing.owner_references().len() == job.owner_references().len();
+                self.take_in(existing);
+                if same { Ok(()) } else { Err(WriteError::Foreign { kind: "Job".into(), name: key.name }) }
+            }
+            Err(error) if is_terminating(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_run(&self, run: JobRun) -> Result<JobRun, WriteError> {
+        let key = Key::of(&run);
+        let api: Api<JobRun> = self.api(&key.namespace);
+        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        match self.send::<JobRun, _>("create", api.create(&params, &run)).await {
+            Ok(run) => {
+                self.metrics.recorded(&run);
+                Ok(run)
+            }
+            Err(error) if error.is(409) => {
+                let existing = self.send::<JobRun, _>("get", api.get(&key.name)).await?;
+                let same = existing.spec.job_ref == run.spec.job_ref
+                    && existing.spec.schedule_ref == run.spec.schedule_ref
+                    && existing.spec.attempt == run.spec.attempt;
+                if same { Ok(existing) } else { Err(WriteError::Foreign { kind: "JobRun".into(), name: key.name }) }
+            }
+            // Nothing can be created in a namespace that is being deleted, and its history goes with it.
+            Err(error) if is_terminating(&error) => Ok(run),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_revision(&self, revision: ControllerRevision) -> Result<(), WriteError> {
+        let key = Key::of(&revision);
+        let api: Api<ControllerRevision> = self.api(&key.namespace);
+        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        match self.send::<ControllerRevision, _>("create", api.create(&params, &revision)).await {
+            Ok(revision) => self.take_in(revision),
+            Err(error) if error.is(409) => {
+                let existing = self.send::<ControllerRevision, _>("get", api.get(&key.name)).await?;
+                self.take_in(existing)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// Asks whether a batch Job would be accepted. A refusal that has to do with the moment, such as a quota, is none.
+    async fn probe(&self, manifest: Value) -> Result<Result<(), String>, WriteError> {
+        match self.post_strict(&manifest, true).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) if matches!(error.code(), Some(400 | 422)) => Ok(Err(error.text())),
+            Err(error) if matches!(error.code(), Some(403 | 404)) => Ok(Ok(())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a batch Job with unknown fields refused rather than dropped.
+    async fn post_strict(&self, manifest: &Value, dry_run: bool) -> Result<BatchJob, WriteError> {
+        let namespace = text(manifest, "/metadata/namespace");
+        let url = BatchJob::url_path(&(), Some(namespace));
+        let params = PostParams { dry_run, field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
+        let mut request =
+            kube::core::Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
+        let strict = format!("{}&fieldValidation=Strict", request.uri());
+        if let Ok(uri) = strict.parse() {
+            *request.uri_mut() = uri;
+        }
+        let verb = if dry_run { "dry_run" } else { "create" };
+        self.send::<BatchJob, _>(verb, self.client.request::<BatchJob>(request)).await
+    }
+
+    async fn delete_revision(&self, identity: &ObjectIdentity) -> Result<(), WriteError> {
+        let free = json!({ "metadata": { "uid": identity.uid, "finalizers": [] } });
+        self.merge::<ControllerRevision>(identity, &free).await?;
+        self.delete::<ControllerRevision>(identity, &DeleteParams::background()).await
+    }
+
+    /// A deadline of one second: the Job controller ends the pods gracefully and keeps them, with their exit codes.
+    async fn expire(&self, identity: &ObjectIdentity) -> Result<(), WriteError> {
+        let expired = json!({ "metadata": { "uid": identity.uid }, "spec": { "activeDeadlineSeconds": 1 } });
+        self.merge::<BatchJob>(identity, &expired).await
+    }
+
+    /// Puts Rota's finalizer on a Job or takes it off, leaving those of others.
+    async fn set_hold(&self, identity: &ObjectIdentity, hold: bool) -> Result<(), WriteError> {
+        let key = Key::new(&identity.namespace, &identity.name);
+        let Some(job) = self.stores.jobs.get(&key).filter(|job| job.metadata.uid.as_deref() == Some(&identity.uid)) else {
+            return Ok(());
+        };
+        let mut finalizers: Vec<&str> =
+            job.finalizers().iter().map(String::as_str).filter(|it| *it != RECORD_FINALIZER).collect();
+        if hold {
+            finalizers.push(RECORD_FINALIZER);
+        }
+        let patch = json!({ "metadata": {
+            "uid": identity.uid,
+            "resourceVersion": job.resource_version(),
+            "finalizers": finalizers,
+        }});
+        self.merge::<Job>(identity, &patch).await
+    }
+
+    async fn create_default_queue(&self, namespace: &str) -> Result<(), WriteError> {
+        let mut queue = Queue::new(DEFAULT_QUEUE, QueueSpec::default());
+        queue.metadata.namespace = Some(namespace.into());
+        queue.metadata.labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());
+        let api: Api<Queue> = self.api(namespace);
+        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        match self.send::<Queue, _>("create", api.create(&params, &queue)).await {
+            Ok(queue) => self.take_in(queue),
+            Err(error) if error.is(409) => {
+                let existing = self.send::<Queue, _>("get", api.get(DEFAULT_QUEUE)).await?;
+                self.take_in(existing)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    async fn merge<K>(&self, identity: &ObjectIdentity, patch: &Value) -> Result<(), WriteError>
+    where
+        K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
+    {
+        let api: Api<K> = self.api(&identity.namespace);
+        let params = PatchParams { field_manager: Some(CREATE_MANAGER.into()), ..PatchParams::default() };
+        let patch = Patch::Merge(patch);
+        match self.send::<K, _>("patch", api.patch(&identity.name, &params, &patch)).await {
+            Ok(object) => {
+                self.take_in(object);
+                Ok(())
+            }
+            Err(error) if error.is(404) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete<K>(&self, identity: &ObjectIdentity, params: &DeleteParams) -> Result<(), WriteError>
+    where
+        K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
+    {
+        let api: Api<K> = self.api(&identity.namespace);
+        let preconditions = Preconditions { uid: Some(identity.uid.clone()), ..Preconditions::default() };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            propagation_policy: params.propagation_policy.clone().or(Some(PropagationPolicy::Background)),
+            ..params.clone()
+        };
+        match self.send::<K, _>("delete", api.delete(&identity.name, &params)).await {
+            Ok(answer) => {
+                if let Some(object) = answer.left() {
+                    self.take_in(object);
+                }
+                Ok(())
+            }
+            Err(error) if error.is(404) || error.is(409) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request if this process leads, counts it, and gives up on it in time.
+    async fn send<K: Resource<DynamicType = ()>, T>(
+        &self,
+        verb: &'static str,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        if !self.leadership.is_leader() {
+            return Err(WriteError::NotLeading);
+        }
+        let answer = match timeout(REQUEST_TIMEOUT, request).await {
+            Ok(answer) => answer.map_err(WriteError::from),
+            Err(_) => Err(WriteError::Timeout),
+        };
+        let outcome = match &answer {
+            Ok(_) => "ok",
+            Err(error) => match error.code() {
+                Some(404) => "not_found",
+                Some(409) => "conflict",
+                Some(400..=499) => "refused",
+                _ => "failed",
+            },
+        };
+        self.metrics.request(verb, &K::kind(&()), outcome);
+        answer
+    }
+
+    fn take_in<K: Stored + StoreOf + Prune>(&self, object: K) -> K {
+        let mut cached = object.clone();
+        cached.prune();
+        let gone = cached.meta().deletion_timestamp.is_some() && cached.finalizers().is_empty()
+            && cached.meta().deletion_grace_period_seconds.unwrap_or_default() == 0;
+        if gone {
+            K::store(&self.stores).remove(&cached);
+        } else {
+            K::store(&self.stores).apply(cached);
+        }
+        object
+    }
+
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether a create failed because the namespace is being deleted.
+fn is_terminating(error: &WriteError) -> bool {
+    error.is(403) && error.text().contains("because it is being terminated")
+        || error.is(404) && error.text().contains("namespaces")
+}
+
+/// Which store holds a kind.
+pub trait StoreOf: Sized {
+    /// The store of this kind.
+    fn store(stores: &Stores) -> &crate::runtime::store::Store<Self>;
+}
+
+macro_rules! store_of {
+    ($($kind:ty => $field:ident),* $(,)?) => {
+        $(impl StoreOf for $kind {
+            fn store(stores: &Stores) -> &crate::runtime::store::Store<Self> {
+                &stores.$field
+            }
+        })*
+    };
+}
+
+store_of!(
+    crate::api::JobTemplate => templates,
+    crate::api::Schedule => schedules,
+    Queue => queues,
+    Job => jobs,
+    crate::api::JobGroup => groups,
+    BatchJob => batch_jobs,
+    Pod => pods,
+    ControllerRevision => revisions,
+);

@@ -1,0 +1,98 @@
+//! `rota operator`: the arguments, and the signals that end it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::operator::{self, OperatorError, Settings};
+use crate::runtime::telemetry::{self, LogFormat};
+
+/// How the operator runs. Each argument can be given as an environment variable too.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Look at this namespace only. Default: all.
+    #[arg(long, env = "ROTA_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Namespace of the lease that decides which replica acts. Default: the namespace looked at, else the client's own.
+    #[arg(long, env = "ROTA_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// This replica's name, unique among live ones. Default: the host's name and the process's number.
+    #[arg(long, env = "ROTA_IDENTITY")]
+    pub identity: Option<String>,
+    /// How long a leader that crashed keeps the lease, in seconds.
+    #[arg(long, env = "ROTA_LEASE_DURATION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
+    pub lease_duration_seconds: u64,
+    /// Where /livez, /readyz and /metrics listen.
+    #[arg(long, env = "ROTA_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub http_address: SocketAddr,
+    /// How log lines look.
+    #[arg(long, env = "ROTA_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// Which log lines are written, as target=level pairs.
+    #[arg(long, env = "ROTA_LOG_FILTER", default_value = "info")]
+    pub log_filter: String,
+}
+
+/// Why the operator could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An argument makes no sense.
+    #[error("{0}")]
+    Argument(String),
+    /// There is no cluster to talk to.
+    #[error("failed to find the cluster: set KUBECONFIG, or run in a pod")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The client cannot be made.
+    #[error("failed to make a client")]
+    Client(#[from] kube::Error),
+    /// Signals cannot be received.
+    #[error("failed to receive signals")]
+    Signal(#[from] std::io::Error),
+    /// It ended.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(arguments: Arguments) -> Result<(), RunError> {
+    telemetry::start(arguments.log_format, &arguments.log_filter).map_err(RunError::Argument)?;
+    let mut config = Config::infer().await?;
+    if let Ok(agent) = format!("rota/{}", env!("CARGO_PKG_VERSION")).parse() {
+        config.headers.push((axum::http::header::USER_AGENT, agent));
+    }
+    config.connect_timeout = Some(Duration::from_secs(5));
+    let own_namespace = config.default_namespace.clone();
+    let client = Client::try_from(config)?;
+    let settings = Settings {
+        lease_namespace: arguments.lease_namespace.or_else(|| arguments.namespace.clone()).unwrap_or(own_namespace),
+        namespace: arguments.namespace,
+        identity: arguments.identity.unwrap_or_else(default_identity),
+        lease_duration: Duration::from_secs(arguments.lease_duration_seconds),
+        http_address: arguments.http_address,
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
+    let (stop, stopping) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        // Nobody listens any more only while the program ends anyway.
+        let _ = stop.send(true);
+        // Keep the sender: dropping it would look like another signal.
+        std::future::pending::<()>().await;
+    });
+    operator::run(client, settings, stopping).await?;
+    Ok(())
+}
+
+fn default_identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "rota".into());
+    format!("{}-{}", host.trim(), std::process::id())
+}

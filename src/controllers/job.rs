@@ -1,0 +1,241 @@
+//! Job: queue it, follow its attempt, record it, let it go.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+use super::{Context, outcome};
+use crate::api::job::TemplateSnapshot;
+use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, JobTemplateSpec, Outcome, Reason};
+use crate::apply::WriteError;
+use crate::domain::group::{self, Gate};
+use crate::domain::job::{self, Facts, Memory, attempt_name, current_attempt};
+use crate::domain::plan::{Effect, Ending};
+use crate::domain::resolve::{self, Source};
+use crate::domain::{schedule, template};
+use crate::runtime::clock::now;
+use crate::runtime::store::Key;
+use crate::runtime::stores::{of_dedup_key, of_uid};
+use crate::runtime::work::Next;
+
+/// What a decision about a Job depends on besides the Job and what is remembered of it.
+pub struct Observed {
+    template: Option<Arc<JobTemplate>>,
+    spec: Option<(Arc<JobTemplateSpec>, TemplateSnapshot)>,
+    invalid: Option<String>,
+    gate: Option<Gate>,
+    schedule_settled: bool,
+    group_settled: bool,
+    batch: Option<Arc<k8s_openapi::api::batch::v1::Job>>,
+    pods: Vec<Arc<Pod>>,
+    duplicate_of: Option<String>,
+}
+
+impl Observed {
+    /// Whether the Job's group is cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.cancel.is_some())
+    }
+}
+
+/// One run for a Job.
+pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
+    let result = run(&context, &key).await;
+    outcome(&context, "job", &key, result)
+}
+
+async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
+    // Observe.
+    let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
+    let uid = object.uid().unwrap_or_default();
+    let observed = observe(context, &object);
+    let mut memory = context.memories.update(&uid, |_| ());
+    let now_is = now();
+    if memory.queueable_since.is_none() && resolve::resolve(&object, source(&object, &observed)).is_ok() {
+        memory = context.memories.update(&uid, |memory| memory.queueable_since = Some(now_is));
+    }
+    // Decide.
+    let decision = job::decide(&facts(&object, &observed, &memory), now_is);
+    if decision.candidate != memory.candidate {
+        context.memories.update(&uid, |memory| memory.candidate = decision.candidate.clone());
+    }
+    if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
+        context.writer.apply(Effect::CreateDefaultQueue { namespace: key.namespace.clone() }).await?;
+    }
+    context.triggers.dispatch(&key.namespace);
+    // Apply.
+    let mut again = false;
+    for effect in decision.plan.effects {
+        again |= matches!(effect, Effect::HoldJob(_));
+        if let Some(run) = context.writer.apply(effect).await?.run {
+            let ending = ending_of(&run);
+            context.memories.update(&uid, |memory| memory.recorded = Some((run.spec.attempt, ending)));
+            poke_owners(context, &object);
+            again = true;
+        }
+    }
+    // Status.
+    if let Some(status) = decision.plan.status.filter(|status| object.status.as_ref() != Some(status)) {
+        context.writer.status(object.as_ref(), &status, None).await?;
+    }
+    context.tell(object.as_ref(), decision.plan.notes);
+    Ok(if again { Some(now()) } else { decision.plan.wake_at })
+}
+
+fn has_default_queue(context: &Context, namespace: &str) -> bool {
+    context.stores.queues.get(&Key::new(namespace, DEFAULT_QUEUE)).is_some()
+}
+
+fn poke_owners(context: &Context, job: &Job) {
+    let namespace = job.namespace().unwrap_or_default();
+    if let Some(schedule) = &job.spec.schedule_ref {
+        context.triggers.schedules.trigger(Key::new(&namespace, &schedule.name));
+    }
+    if let Some(group) = &job.spec.group_ref {
+        context.triggers.groups.trigger(Key::new(&namespace, &group.name));
+    }
+}
+
+/// What a record says of the end of its attempt.
+fn ending_of(run: &JobRun) -> Ending {
+    let status = run.status.as_ref();
+    Ending {
+        outcome: status.map_or(Outcome::Failed, |status| status.phase),
+        reason: status.map_or(Reason::BatchJobFailed, |status| status.reason),
+        finished_at: status.and_then(|status| status.finished_at.as_ref()).map_or_else(now, |time| time.0),
+        run: run.name_any(),
+    }
+}
+
+/// Looks up what a decision about a Job depends on.
+pub fn observe(context: &Context, object: &Job) -> Observed {
+    let namespace = object.namespace().unwrap_or_default();
+    let uid = object.uid().unwrap_or_default();
+    let template =
+        object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
+    let (spec, invalid) = specification(context, object, template.as_deref(), &namespace);
+    let attempt = current_attempt(object);
+    let batch = context.stores.batch_jobs.get(&Key::new(&namespace, attempt_name(object, attempt)));
+    let label = attempt.to_string();
+    let of_attempt =
+        |pod: &Arc<Pod>| pod.labels().get(crate::api::labels::ATTEMPT).is_some_and(|found| *found == label);
+    Observed {
+        spec,
+        invalid,
+        gate: gate(context, object, &namespace),
+        schedule_settled: schedule_settled(context, object, &namespace),
+        group_settled: group_settled(context, object, &namespace),
+        batch: batch.filter(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid)),
+        pods: context.stores.pods.find(&of_uid(&uid)).into_iter().filter(of_attempt).collect(),
+        duplicate_of: duplicate_of(context, object, &namespace),
+        template,
+    }
+}
+
+/// What the Job runs: the revision it was queued with, or the template as it is now.
+fn specification(
+    context: &Context,
+    object: &Job,
+    template: Option<&JobTemplate>,
+    namespace: &str,
+) -> (Option<(Arc<JobTemplateSpec>, TemplateSnapshot)>, Option<String>) {
+    if let Some(snapshot) = object.status.as_ref().and_then(|status| status.template.clone()) {
+        return match context.revision(&Key::new(namespace, &snapshot.revision)) {
+            Some(spec) => (Some((spec, snapshot)), None),
+            None => (None, Some(format!("revision {:?} of the template is gone", snapshot.revision))),
+        };
+    }
+    let Some(template) = template.filter(|template| template::is_read(template)) else { return (None, None) };
+    if let Err(why) = template::usable(template) {
+        return (None, Some(why));
+    }
+    match template::snapshot(template) {
+        Some(snapshot) => match context.revision(&Key::new(namespace, &snapshot.revision)) {
+            Some(spec) => (Some((spec, snapshot)), None),
+            None => (None, None),
+        },
+        None => (None, None),
+    }
+}
+
+/// Where the Job's template stands.
+pub fn source<'a>(object: &'a Job, observed: &'a Observed) -> Source<'a> {
+    if let Some(inline) = &object.spec.job_template {
+        return Source::Inline(inline);
+    }
+    if let Some((spec, snapshot)) = &observed.spec {
+        let queued = object.status.as_ref().is_some_and(|status| status.template.is_some());
+        return match &observed.template {
+            Some(template) if template.spec.archived && !queued => Source::Archived { name: &snapshot.name },
+            _ => Source::Template { spec, snapshot },
+        };
+    }
+    if let Some(message) = &observed.invalid {
+        return Source::Invalid { message };
+    }
+    match (&observed.template, &object.spec.template_ref) {
+        (None, Some(reference)) => Source::Missing { name: &reference.name },
+        _ => Source::Unread,
+    }
+}
+
+/// The facts as the domain takes them.
+pub fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory) -> Facts<'a> {
+    Facts {
+        job: object,
+        source: source(object, observed),
+        template_max_running: observed.template.as_ref().and_then(|template| template.spec.max_running),
+        gate: observed.gate.as_ref(),
+        schedule_settled: observed.schedule_settled,
+        group_settled: observed.group_settled,
+        batch: observed.batch.as_deref(),
+        pods: &observed.pods,
+        duplicate_of: observed.duplicate_of.as_deref(),
+        memory,
+    }
+}
+
+fn gate(context: &Context, object: &Job, namespace: &str) -> Option<Gate> {
+    let reference = object.spec.group_ref.as_ref()?;
+    let group = context.stores.groups.get(&Key::new(namespace, &reference.name))?;
+    if group.uid().as_deref() != Some(&reference.uid) {
+        return None;
+    }
+    let members = group.status.as_ref().map(|status| status.members.as_slice()).unwrap_or_default();
+    let outcomes: std::collections::HashMap<&str, Outcome> =
+        members.iter().filter_map(|member| member.outcome.map(|outcome| (member.name.as_str(), outcome))).collect();
+    Some(group::gate(&group, &reference.member, |name| outcomes.get(name).copied()))
+}
+
+/// Whether the Job's schedule has it in its account; a schedule that is gone has nothing to say.
+fn schedule_settled(context: &Context, object: &Job, namespace: &str) -> bool {
+    let Some(reference) = object.spec.schedule_ref.as_ref() else { return true };
+    let found = context.stores.schedules.get(&Key::new(namespace, &reference.name));
+    let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else { return true };
+    found.metadata.deletion_timestamp.is_some()
+        || found.status.as_ref().is_some_and(|status| schedule::has_settled(status, object))
+}
+
+fn group_settled(context: &Context, object: &Job, namespace: &str) -> bool {
+    let Some(reference) = object.spec.group_ref.as_ref() else { return true };
+    let found = context.stores.groups.get(&Key::new(namespace, &reference.name));
+    let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else { return true };
+    let members = found.status.iter().flat_map(|status| &status.members);
+    members.into_iter().any(|member| member.name == reference.member && member.outcome.is_some())
+}
+
+/// The unfinished Job with the same dedupKey that was created first, if it is not this one.
+fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<String> {
+    let key = object.spec.dedup_key.as_deref()?;
+    let order = |job: &Job| {
+        let memory = job.uid().and_then(|uid| context.memories.get(&uid));
+        let launched = memory.is_some_and(|memory| memory.launching.is_some() || memory.launched.is_some())
+            || job.status.as_ref().is_some_and(|status| status.batch_job_ref.is_some());
+        (!launched, job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any())
+    };
+    let same = context.stores.jobs.find(&of_dedup_key(namespace, key));
+    let first = same.iter().filter(|job| context.ending(job).is_none()).min_by_key(|job| order(job))?;
+    (first.uid() != object.uid()).then(|| first.name_any())
+}

@@ -1,0 +1,59 @@
+//! JobTemplate: read it, keep its revisions.
+
+use std::sync::{Arc, PoisonError};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+
+use super::{Context, outcome};
+use crate::apply::WriteError;
+use crate::domain::plan::Effect;
+use crate::domain::template::{self, Facts};
+use crate::runtime::clock::now;
+use crate::runtime::store::Key;
+use crate::runtime::stores::{of_revision, of_template};
+use crate::runtime::work::Next;
+
+/// One run for a template.
+pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
+    let result = run(&context, &key).await;
+    outcome(&context, "jobtemplate", &key, result)
+}
+
+async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
+    // Observe.
+    let revisions = revisions(context, key);
+    let Some(object) = context.stores.templates.get(key) else {
+        context.apply_all(template::orphans(&revisions)).await?;
+        return Ok(None);
+    };
+    let identity = (object.metadata.uid.clone().unwrap_or_default(), template::digest(&object.spec));
+    let probe = context.probes.lock().unwrap_or_else(PoisonError::into_inner).get(&identity).cloned();
+    // Decide.
+    let plan = template::decide(&Facts { template: &object, revisions: &revisions, probe: probe.as_ref() }, now());
+    // Apply.
+    let mut probed = false;
+    for effect in plan.effects {
+        probed |= matches!(effect, Effect::ProbeTemplate(_));
+        if let Some(answer) = context.writer.apply(effect).await?.probe {
+            context.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.clone(), answer);
+        }
+    }
+    // Status.
+    if let Some(status) = plan.status.filter(|status| object.status.as_ref() != Some(status)) {
+        context.writer.status(object.as_ref(), &status, None).await?;
+    }
+    context.tell(object.as_ref(), plan.notes);
+    Ok(if probed { Some(now()) } else { plan.wake_at })
+}
+
+/// The revisions of the template of that name, and whether a Job refers to each.
+fn revisions(context: &Context, key: &Key) -> Vec<(Arc<ControllerRevision>, bool)> {
+    let found = context.stores.revisions.find(&of_template(&key.namespace, &key.name));
+    let used = |revision: &ControllerRevision| {
+        let name = revision.metadata.name.as_deref().unwrap_or_default();
+        let jobs = context.stores.jobs.find(&of_revision(&key.namespace, name));
+        jobs.iter().any(|job| context.ending(job).is_none())
+    };
+    found.into_iter().map(|revision| (revision.clone(), used(&revision))).collect()
+}

@@ -1,0 +1,169 @@
+//! Controllers: observe, decide, apply, status. One short file a kind; what they share is here.
+
+pub mod job;
+pub mod job_group;
+pub mod job_template;
+pub mod schedule;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
+use kube::Resource;
+use tokio::sync::mpsc;
+
+use crate::api::{Job, JobTemplateSpec, ScheduleStatus};
+use crate::apply::{WriteError, Writer};
+use crate::domain::job::Memory;
+use crate::domain::plan::{Effect, Ending, Note};
+use crate::domain::template;
+use crate::runtime::clock::now;
+use crate::runtime::lease::Leadership;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::store::Key;
+use crate::runtime::stores::Stores;
+use crate::runtime::work::{Next, Trigger};
+
+/// How many events may wait to be sent; more are dropped and counted.
+const EVENTS_MAX: usize = 1_024;
+
+/// Asks each controller for a run.
+#[derive(Clone)]
+pub struct Triggers {
+    /// The JobTemplate controller.
+    pub templates: Trigger,
+    /// The Schedule controller.
+    pub schedules: Trigger,
+    /// The Job controller.
+    pub jobs: Trigger,
+    /// The JobGroup controller.
+    pub groups: Trigger,
+    /// The dispatcher; its keys are namespaces.
+    pub dispatcher: Trigger,
+    /// The launcher; its keys are Jobs.
+    pub launcher: Trigger,
+}
+
+impl Triggers {
+    /// Asks for a round of a namespace's queues.
+    pub fn dispatch(&self, namespace: &str) {
+        self.dispatcher.trigger(Key::new(namespace, ""));
+    }
+}
+
+/// What all controllers share.
+pub struct Context {
+    /// What the API server last said.
+    pub stores: Arc<Stores>,
+    /// The only writer.
+    pub writer: Writer,
+    /// Who asks whom.
+    pub triggers: Triggers,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+    /// Since when.
+    pub leading_since: Timestamp,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What is remembered of Jobs, by uid.
+    pub memories: Memories,
+    /// The answers of the API server about templates, by uid and digest.
+    pub probes: Mutex<HashMap<(String, String), Result<(), String>>>,
+    /// Statuses of schedules that are decided and not written yet, by uid, and since when.
+    pub unwritten: Mutex<HashMap<String, (ScheduleStatus, Timestamp)>>,
+    /// Revisions as specifications, by key.
+    pub revisions: Mutex<HashMap<Key, Arc<JobTemplateSpec>>>,
+    /// Events to be sent.
+    pub events: mpsc::Sender<(EventTarget, Note)>,
+}
+
+/// What is remembered of Jobs, by uid.
+#[derive(Default)]
+pub struct Memories(Mutex<HashMap<String, Memory>>);
+
+impl Memories {
+    /// What is remembered of a Job, if anything is.
+    pub fn get(&self, uid: &str) -> Option<Memory> {
+        self.lock().get(uid).cloned()
+    }
+
+    /// Changes what is remembered of a Job and returns it as it is then.
+    pub fn update(&self, uid: &str, change: impl FnOnce(&mut Memory)) -> Memory {
+        let mut memories = self.lock();
+        let memory = memories.entry(uid.to_owned()).or_insert_with(|| Memory::new(now()));
+        change(memory);
+        memory.clone()
+    }
+
+    /// Forgets a Job that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Context {
+    /// The channel for events, with room for a burst.
+    pub fn event_channel() -> (mpsc::Sender<(EventTarget, Note)>, mpsc::Receiver<(EventTarget, Note)>) {
+        mpsc::channel(EVENTS_MAX)
+    }
+
+    /// Tells people about an object; dropped when too many events wait already.
+    pub fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
+        for note in notes {
+            if self.events.try_send((object.object_ref(&()), note)).is_err() {
+                self.metrics.event_dropped();
+            }
+        }
+    }
+
+    /// Makes changes in order, stopping at the first that fails.
+    pub async fn apply_all(&self, effects: Vec<Effect>) -> Result<(), WriteError> {
+        for effect in effects {
+            self.writer.apply(effect).await?;
+        }
+        Ok(())
+    }
+
+    /// The specification that a revision holds.
+    pub fn revision(&self, key: &Key) -> Option<Arc<JobTemplateSpec>> {
+        let mut known = self.revisions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spec) = known.get(key) {
+            return Some(spec.clone());
+        }
+        let revision = self.stores.revisions.get(key)?;
+        let spec = Arc::new(template::revision_spec(&revision)?);
+        known.insert(key.clone(), spec.clone());
+        Some(spec)
+    }
+
+    /// How a Job ended, if it did.
+    pub fn ending(&self, job: &Job) -> Option<Ending> {
+        let memory = job.metadata.uid.as_deref().and_then(|uid| self.memories.get(uid));
+        crate::domain::job::ending(job, memory.as_ref())
+    }
+}
+
+/// What to do after a run: what the plan asked for, or again later after a failure.
+pub fn outcome(context: &Context, controller: &'static str, key: &Key, result: Result<Option<Timestamp>, WriteError>) -> Next {
+    context.metrics.reconciled(controller, result.is_ok());
+    match result {
+        Ok(None) => Next::Wait,
+        Ok(Some(at)) => Next::After(until(at)),
+        Err(WriteError::NotLeading) => Next::Wait,
+        Err(error) => {
+            tracing::warn!(controller, %key, error = %error.text(), "failed, trying again");
+            Next::Failed
+        }
+    }
+}
+
+/// How long it is until an instant; a little more than nothing if it has passed.
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now())).unwrap_or(Duration::from_millis(1)).max(Duration::from_millis(1))
+}

@@ -1,0 +1,109 @@
+//! Schedule: make the Jobs and records of what is due, and say so.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Context, outcome};
+use crate::api::{Reason, Schedule};
+use crate::apply::WriteError;
+use crate::domain::params;
+use crate::domain::plan::Effect;
+use crate::domain::schedule::{self, Facts, OwnJob};
+use crate::domain::{job, template};
+use crate::runtime::clock::now;
+use crate::runtime::store::Key;
+use crate::runtime::stores::of_uid;
+use crate::runtime::work::Next;
+
+/// One run for a schedule.
+pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
+    let result = run(&context, &key).await;
+    outcome(&context, "schedule", &key, result)
+}
+
+async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
+    // Observe.
+    let Some(object) = context.stores.schedules.get(key) else { return Ok(None) };
+    let uid = object.metadata.uid.clone().unwrap_or_default();
+    let unwritten = context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned();
+    let written = object.status.clone().unwrap_or_default();
+    let before = unwritten.as_ref().map_or(&written, |(status, _)| status);
+    let jobs = jobs(context, &uid);
+    let facts = Facts {
+        schedule: &object,
+        status: before,
+        template: usable(context, &object),
+        jobs: &jobs,
+        leading_since: context.leading_since,
+    };
+    // Decide.
+    let now_is = now();
+    let decision = schedule::decide(&facts, now_is);
+    // Apply.
+    for effect in decision.plan.effects {
+        if let Effect::CreateJob { job, .. } = &effect
+            && let Some(time) = &job.spec.scheduled_time
+        {
+            let late = now().duration_since(time.0);
+            context.metrics.fired(Duration::try_from(late).unwrap_or_default());
+        }
+        context.writer.apply(effect).await?;
+    }
+    // Status: at once when later decisions depend on it, otherwise a little later, together with what comes next.
+    let Some(status) = decision.plan.status else { return Ok(decision.plan.wake_at) };
+    let mut wake_at = decision.plan.wake_at;
+    if status == written {
+        context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    } else {
+        let since = unwritten.map_or(now_is, |(_, since)| since);
+        let due = schedule::status_due(since);
+        if decision.urgent || now_is >= due {
+            context.writer.status(object.as_ref(), &status, None).await?;
+            context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        } else {
+            context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (status, since));
+            wake_at = Some(wake_at.map_or(due, |at| at.min(due)));
+        }
+    }
+    context.tell(object.as_ref(), decision.plan.notes);
+    Ok(wake_at)
+}
+
+fn jobs(context: &Context, uid: &str) -> Vec<OwnJob> {
+    let found = context.stores.jobs.find(&of_uid(uid));
+    let own = found.into_iter().filter(|job| job.spec.schedule_ref.is_some()).map(|job| OwnJob {
+        job: crate::api::ObjectReference {
+            name: job.metadata.name.clone().unwrap_or_default(),
+            uid: job.metadata.uid.clone().unwrap_or_default(),
+        },
+        scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
+        held: job::is_held(&job),
+        ending: context.ending(&job),
+    });
+    own.collect()
+}
+
+/// Whether a Job of the schedule could be queued now, and why not.
+fn usable(context: &Context, schedule: &Schedule) -> Result<(), (Reason, String)> {
+    let namespace = schedule.metadata.namespace.clone().unwrap_or_default();
+    let name = &schedule.spec.template_ref.name;
+    let Some(found) = context.stores.templates.get(&Key::new(namespace, name)) else {
+        let text = format!("spec.templateRef.name: there is no JobTemplate {name:?} in this namespace");
+        return Err((Reason::TemplateNotFound, text));
+    };
+    if found.spec.archived {
+        return Err((Reason::TemplateArchived, format!("spec.templateRef.name: JobTemplate {name:?} is archived")));
+    }
+    if template::is_read(&found)
+        && let Err(why) = template::usable(&found)
+    {
+        let text = format!("spec.templateRef.name: JobTemplate {name:?} cannot be used as it is written: {why}");
+        return Err((Reason::TemplateInvalid, text));
+    }
+    params::resolve(&found.spec.params, &[&schedule.spec.params]).map(|_| ()).map_err(|errors| {
+        let text = errors.iter().map(|error| format!("spec.{error}")).collect::<Vec<_>>().join("; ");
+        (Reason::InvalidParams, text)
+    })
+}

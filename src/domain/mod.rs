@@ -1,0 +1,18 @@
+//! The decisions: pure functions from what was observed, and the time, to what is to be done.
+//!
+//! Nothing here is async, talks to the cluster, or reads a clock, a random source, the environment or a file. One file
+//! answers one question.
+
+pub mod calendar;
+pub mod conditions;
+pub mod group;
+pub mod job;
+pub mod launch;
+pub mod names;
+pub mod params;
+pub mod plan;
+pub mod queue;
+pub mod resolve;
+pub mod run;
+pub mod schedule;
+pub mod template;

@@ -1,0 +1,116 @@
+//! Names: the deterministic names of what Rota creates. They are its locks.
+//!
+//! Whoever creates an object for an occurrence or an attempt, however often and from however many processes, uses the
+//! same name, so that the API server lets one creation through. A name is made of a readable part and of a hash of the
+//! owner's uid, which tells the owner from a later one of the same name. Changing anything here orphans what already
+//! runs; the golden tests say so.
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+/// The longest name of a Job that Rota creates, as of a CronJob: room for the suffixes of what is made of it.
+pub const JOB_NAME_MAX: usize = 52;
+/// The longest name of a batch Job (its pods carry it as a label) and of what shares its name.
+pub const NAME_MAX: usize = 63;
+
+/// Letters and digits that spell no words, and that are not mistaken for one another.
+const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+/// The length of a short hash, in characters.
+const SHORT_HASH_LENGTH: usize = 5;
+/// The length of the hash in the name of a template revision, in characters.
+const REVISION_HASH_LENGTH: usize = 10;
+
+/// Five characters that stand for a text: the same in every build and on every machine.
+pub fn short_hash(text: &str) -> String {
+    hash(text, SHORT_HASH_LENGTH)
+}
+
+/// The name as it is if it fits, else its beginning and a hash of it, in at most `max` characters. The result starts
+/// and ends with a letter or digit. Below seven characters there is room for the hash only.
+pub fn shorten(name: &str, max: usize) -> String {
+    fit(name, max, |character| matches!(character, '-' | '.'))
+}
+
+/// A name as the value of a label: at most 63 characters, and as it is wherever that is possible.
+pub fn label_value(name: &str) -> String {
+    if name.is_empty() {
+        return String::new();
+    }
+    fit(name, NAME_MAX, |character| matches!(character, '-' | '.' | '_') || character.is_ascii_uppercase())
+}
+
+/// The name of the Job of an occurrence of a schedule.
+pub fn occurrence_job(schedule_name: &str, schedule_uid: &str, nominal: Timestamp) -> String {
+    // A minus sign would double the separator; no real schedule is owed anything before 1970.
+    let seconds = nominal.as_second().to_string().replace('-', "n");
+    with_suffix(schedule_name, &format!("{}-{seconds}", short_hash(schedule_uid)), JOB_NAME_MAX)
+}
+
+/// The name of the JobRun of an occurrence that was skipped before a Job was made.
+pub fn skipped_run(schedule_name: &str, schedule_uid: &str, nominal: Timestamp) -> String {
+    format!("{}-skipped", occurrence_job(schedule_name, schedule_uid, nominal))
+}
+
+/// The name of the Job of a member of a group.
+pub fn member_job(group_name: &str, group_uid: &str, member: &str) -> String {
+    let suffix = short_hash(&format!("{group_uid}/{member}"));
+    with_suffix(&format!("{group_name}-{member}"), &suffix, JOB_NAME_MAX)
+}
+
+/// The name of the batch Job of an attempt, and of the JobRun of that attempt.
+pub fn attempt(job_name: &str, job_uid: &str, attempt: u32) -> String {
+    with_suffix(job_name, &format!("{}-{attempt}", short_hash(job_uid)), NAME_MAX)
+}
+
+/// The name of the ControllerRevision that holds a template's specification with that digest.
+pub fn revision(template_name: &str, template_uid: &str, digest: &str) -> String {
+    let digest = hash(digest, REVISION_HASH_LENGTH);
+    with_suffix(template_name, &format!("{}-{digest}", short_hash(template_uid)), NAME_MAX)
+}
+
+/// `{name}-{suffix}` as a DNS label of at most `max` characters.
+fn with_suffix(name: &str, suffix: &str, max: usize) -> String {
+    let room = max.saturating_sub(suffix.len() + 1);
+    format!("{}-{suffix}", fit(name, room, |character| character == '-'))
+}
+
+/// The text in at most `max` characters, all of them lower-case letters, digits or `allowed`, with a letter or digit
+/// at either end. Where that changes more than dots, a hash of the text keeps it apart from its neighbours.
+fn fit(text: &str, max: usize, allowed: impl Fn(char) -> bool) -> String {
+    let usable = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || allowed(character);
+    let cleaned: String = text.chars().map(|character| if usable(character) { character } else { '-' }).collect();
+    let trimmed = trim(&cleaned);
+    let intact = cleaned.len() == text.len()
+        && trimmed.len() == text.len()
+        && cleaned.chars().zip(text.chars()).all(|(new, old)| new == old || old == '.');
+    if intact && !text.is_empty() && text.len() <= max {
+        return cleaned;
+    }
+    let room = max.saturating_sub(SHORT_HASH_LENGTH + 1);
+    let beginning: String = trimmed.chars().take(room).collect();
+    match trim(&beginning) {
+        "" => hash(text, SHORT_HASH_LENGTH.min(max)),
+        beginning => format!("{beginning}-{}", short_hash(text)),
+    }
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches(|character: char| !character.is_ascii_alphanumeric())
+}
+
+/// The first characters of the SHA-256 of a text, in [`ALPHABET`].
+fn hash(text: &str, length: usize) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut number = digest.iter().take(16).fold(0u128, |number, byte| (number << 8) | u128::from(*byte));
+    let base = ALPHABET.len() as u128;
+    let mut characters = String::with_capacity(length);
+    for _ in 0..length {
+        let index = usize::try_from(number % base).unwrap_or_default();
+        characters.push(char::from(ALPHABET.get(index).copied().unwrap_or(b'b')));
+        number /= base;
+    }
+    characters
+}
+
+#[cfg(test)]
+mod tests;

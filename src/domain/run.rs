@@ -1,0 +1,294 @@
+//! Run: the record of one attempt, from the facts that the cluster still has when it ended.
+//!
+//! A record is written once and read for years, so it says in words what went wrong, and every field is within the limits
+//! of its schema: a record that the API server refused would hold its Job forever. This module decides why an attempt
+//! ended, never that it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::conditions::{micro, shorten};
+use super::names;
+use super::resolve::Resolved;
+use crate::api::job_run::{JobRunSpec, JobRunStatus};
+use crate::api::job_template::ParamValues;
+use crate::api::labels::{ATTEMPT, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER, OUTCOME, QUEUE, SCHEDULE, TEMPLATE};
+use crate::api::{Cancel, Job, JobRun, ObjectReference, Outcome, Reason, Schedule};
+
+mod pods;
+mod report;
+mod verdict;
+
+pub use pods::{pod_started, pods_settled, waiting_since, waiting_text};
+
+/// The longest error text of a record, in bytes; the schema allows 4,096 characters.
+const ERROR_BYTES_MAX: usize = 1_000;
+
+/// Where a batch Job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchState {
+    /// It has not ended. That it is about to (FailureTarget, SuccessCriteriaMet) is not an end: its pods still run.
+    Active,
+    /// It ended, and succeeded.
+    Complete,
+    /// It ended, and did not succeed.
+    Failed {
+        /// Kubernetes' word for why.
+        reason: String,
+        /// Kubernetes' sentence.
+        message: String,
+    },
+}
+
+/// What is known of an attempt, apart from its batch Job.
+#[derive(Clone, Copy, Debug)]
+pub struct RunInput<'a> {
+    /// The Job.
+    pub job: &'a Job,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// What it runs; absent if that cannot be told any more, when the status of the Job has to do.
+    pub resolved: Option<&'a Resolved<'a>>,
+    /// When it was added to its queue.
+    pub queued_at: Timestamp,
+    /// Its pods, as they were last seen.
+    pub pods: &'a [Arc<Pod>],
+    /// The request to end it, if there is one.
+    pub cancel: Option<&'a (Reason, Cancel)>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Occurrences of a schedule that are skipped for the same reason, in one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedOccurrences {
+    /// The first one.
+    pub first: Timestamp,
+    /// The last one; the first one again if there is only one.
+    pub last: Timestamp,
+    /// How many there are.
+    pub count: u64,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub why: String,
+}
+
+/// What is decided about an attempt; the rest of its record is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Verdict {
+    outcome: Outcome,
+    reason: Reason,
+    error: Option<String>,
+}
+
+/// Where a batch Job stands.
+pub fn batch_outcome(batch: &BatchJob) -> BatchState {
+    let conditions = batch.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    for condition in conditions.filter(|condition| condition.status == "True") {
+        match condition.type_.as_str() {
+            "Complete" => return BatchState::Complete,
+            "Failed" => {
+                return BatchState::Failed {
+                    reason: condition.reason.clone().unwrap_or_default(),
+                    message: condition.message.clone().unwrap_or_default(),
+                };
+            }
+            _ => {}
+        }
+    }
+    BatchState::Active
+}
+
+/// The record of an attempt whose batch Job ended.
+pub fn ended_run(input: &RunInput<'_>, batch: &BatchJob, state: &BatchState) -> JobRun {
+    let verdict = match state {
+        BatchState::Active | BatchState::Complete => succeeded(),
+        BatchState::Failed { reason, message } => verdict::failed(input, batch, reason, message),
+    };
+    let decided = ended_at(batch).unwrap_or(input.now);
+    let deciding = match verdict.outcome {
+        Outcome::Completed => pods::succeeding(input.pods),
+        Outcome::Failed | Outcome::Skipped => pods::deciding(input.pods),
+    };
+    build_run(input, verdict, deciding.as_ref(), decided)
+}
+
+/// The record of an attempt whose batch Job vanished before it was seen to end.
+pub fn vanished_run(input: &RunInput<'_>) -> JobRun {
+    let verdict = verdict::cancelled(input).unwrap_or_else(|| Verdict {
+        outcome: Outcome::Failed,
+        reason: Reason::BatchJobDeleted,
+        error: Some("somebody deleted the batch Job before it was seen to end".into()),
+    });
+    build_run(input, verdict, pods::deciding(input.pods).as_ref(), input.now)
+}
+
+/// The record of an attempt whose batch Job the API server refused to create.
+pub fn refused_run(input: &RunInput<'_>, message: &str) -> JobRun {
+    let error = Some(format!("the API server refused to create the batch Job: {message}"));
+    let verdict = Verdict { outcome: Outcome::Failed, reason: Reason::LaunchRefused, error };
+    build_run(&RunInput { pods: &[], ..*input }, verdict, None, input.now)
+}
+
+/// The record of a Job that is not run, or not run again, for that reason.
+pub fn skipped_run(input: &RunInput<'_>, reason: Reason, why: impl Into<String>) -> JobRun {
+    let verdict = Verdict { outcome: Outcome::Skipped, reason, error: Some(why.into()) };
+    build_run(&RunInput { pods: &[], ..*input }, verdict, None, input.now)
+}
+
+/// The record of occurrences of a schedule for which no Job was made.
+pub fn skipped_occurrences(schedule: &Schedule, skipped: &SkippedOccurrences, now: Timestamp) -> JobRun {
+    let name = schedule.metadata.name.clone().unwrap_or_default();
+    let uid = schedule.metadata.uid.clone().unwrap_or_default();
+    let several = skipped.count > 1;
+    let spec = JobRunSpec {
+        schedule_ref: Some(ObjectReference { name: name.clone(), uid: uid.clone() }),
+        scheduled_time: Some(micro(skipped.first)),
+        attempt: 0,
+        priority: schedule.spec.priority.unwrap_or_default(),
+        ..JobRunSpec::default()
+    };
+    let mut run = JobRun::new(&names::skipped_run(&name, &uid, skipped.first), spec);
+    run.metadata.namespace = schedule.metadata.namespace.clone();
+    run.metadata.labels = Some(labels([
+        (SCHEDULE, Some(name.as_str())),
+        (TEMPLATE, Some(schedule.spec.template_ref.name.as_str())),
+        (OUTCOME, Some(Outcome::Skipped.as_str())),
+    ]));
+    run.status = Some(JobRunStatus {
+        finished_at: Some(micro(now)),
+        error: Some(shorten(skipped.why.clone(), ERROR_BYTES_MAX)),
+        count: several.then_some(skipped.count),
+        last_scheduled_time: several.then(|| micro(skipped.last)),
+        ..empty_status(Outcome::Skipped, skipped.reason)
+    });
+    run
+}
+
+/// When a batch Job was said to have ended.
+fn ended_at(batch: &BatchJob) -> Option<Timestamp> {
+    let status = batch.status.as_ref()?;
+    let ends = status.conditions.iter().flatten().filter(|it| matches!(it.type_.as_str(), "Complete" | "Failed"));
+    let ends = ends.filter(|it| it.status == "True").filter_map(|it| it.last_transition_time.as_ref());
+    ends.map(|time| time.0).max()
+}
+
+fn succeeded() -> Verdict {
+    Verdict { outcome: Outcome::Completed, reason: Reason::Succeeded, error: None }
+}
+
+/// Whether any container of the attempt is known to have started, and when. When its pods are gone already, the status
+/// of the Job may still tell.
+fn started(input: &RunInput<'_>) -> Option<Timestamp> {
+    let said = || input.job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0);
+    pod_started(input.pods).or_else(said)
+}
+
+fn build_run(
+    input: &RunInput<'_>,
+    verdict: Verdict,
+    deciding: Option<&pods::Deciding<'_>>,
+    decided: Timestamp,
+) -> JobRun {
+    let job = input.job;
+    let name = job.metadata.name.clone().unwrap_or_default();
+    let uid = job.metadata.uid.clone().unwrap_or_default();
+    let spec = run_spec(input, &name, &uid);
+    let started = (verdict.outcome != Outcome::Skipped).then(|| started(input)).flatten();
+    let ended = started.map(|started| pods::pod_finished(input.pods).unwrap_or(decided).max(started));
+    let report = report::read(input.pods);
+    let attempt = input.attempt.to_string();
+    let mut run = JobRun::new(&names::attempt(&name, &uid, input.attempt), JobRunSpec::default());
+    run.metadata.namespace = job.metadata.namespace.clone();
+    run.metadata.labels = Some(labels([
+        (JOB, Some(name.as_str())),
+        (JOB_UID, Some(uid.as_str())),
+        (ATTEMPT, Some(attempt.as_str())),
+        (TEMPLATE, template_name(input)),
+        (SCHEDULE, spec.schedule_ref.as_ref().map(|schedule| schedule.name.as_str())),
+        (GROUP, spec.group_ref.as_ref().map(|group| group.name.as_str())),
+        (QUEUE, Some(spec.queue.as_str())),
+        (OUTCOME, Some(verdict.outcome.as_str())),
+    ]));
+    run.spec = spec;
+    run.status = Some(JobRunStatus {
+        queued_at: Some(micro(input.queued_at)),
+        started_at: started.map(micro),
+        finished_at: Some(micro(ended.unwrap_or(decided))),
+        duration_ms: started.zip(ended).and_then(|(started, ended)| milliseconds(started, ended)),
+        worker_id: deciding.and_then(pods::Deciding::worker),
+        exit_code: deciding.and_then(pods::Deciding::exit_code),
+        error: verdict.error.map(|error| shorten(error, ERROR_BYTES_MAX)),
+        artifacts: report.artifacts,
+        result: report.result,
+        log_path: deciding.and_then(pods::Deciding::log_path),
+        ..empty_status(verdict.outcome, verdict.reason)
+    });
+    run
+}
+
+/// What was asked. What the Job's status said when it was queued stands in for what cannot be resolved any more.
+fn run_spec(input: &RunInput<'_>, name: &str, uid: &str) -> JobRunSpec {
+    let job = &input.job.spec;
+    let said = input.job.status.clone().unwrap_or_default();
+    let known = input.resolved;
+    JobRunSpec {
+        job_ref: Some(ObjectReference { name: name.to_owned(), uid: uid.to_owned() }),
+        template_ref: known.map_or(said.template, |known| known.template.clone()),
+        schedule_ref: job.schedule_ref.clone(),
+        scheduled_time: job.scheduled_time.as_ref().map(|time| micro(time.0)),
+        group_ref: job.group_ref.clone(),
+        job_type: known.map(|known| known.job_type.clone()).or(said.job_type).or(job.job_type.clone()).unwrap_or_default(),
+        attempt: input.attempt,
+        params: known.map_or_else(|| given(said.params, &job.params), |known| known.params.clone()),
+        priority: known.map(|known| known.priority).or(said.priority).or(job.priority).unwrap_or_default(),
+        queue: known.map(|known| known.queue.clone()).or(said.queue).or(job.queue.clone()).unwrap_or_default(),
+    }
+}
+
+/// The parameters as they were when it was queued; those that it was given, if it never was.
+fn given(resolved: ParamValues, own: &ParamValues) -> ParamValues {
+    if resolved.is_empty() { own.clone() } else { resolved }
+}
+
+/// The template that the Job names, also when it could not be resolved.
+fn template_name<'a>(input: &RunInput<'a>) -> Option<&'a str> {
+    input.job.spec.template_ref.as_ref().map(|template| template.name.as_str())
+}
+
+fn empty_status(phase: Outcome, reason: Reason) -> JobRunStatus {
+    JobRunStatus {
+        phase,
+        reason,
+        queued_at: None,
+        started_at: None,
+        finished_at: None,
+        duration_ms: None,
+        worker_id: None,
+        exit_code: None,
+        error: None,
+        artifacts: Vec::new(),
+        result: None,
+        log_path: None,
+        count: None,
+        last_scheduled_time: None,
+    }
+}
+
+fn labels<const N: usize>(pairs: [(&str, Option<&str>); N]) -> BTreeMap<String, String> {
+    let pairs = pairs.into_iter().filter_map(|(key, value)| Some((key, value.filter(|value| !value.is_empty())?)));
+    let labels = pairs.map(|(key, value)| (key.to_owned(), names::label_value(value)));
+    labels.chain([(MANAGED_BY.to_owned(), MANAGER.to_owned())]).collect()
+}
+
+fn milliseconds(from: Timestamp, to: Timestamp) -> Option<i64> {
+    i64::try_from(to.duration_since(from).as_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Why an attempt failed, and the words for it.
+
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::pods::{self, Container, Deciding, join};
+use super::{RunInput, Verdict, report, started};
+use crate::api::{Outcome, Reason};
+
+/// What Rota sets a batch Job's deadline to when it wants Kubernetes to end it, in seconds.
+const EXPIRED_SECONDS: i64 = 1;
+/// How much of the end of a termination message a record quotes, in lines.
+const QUOTED_LINES_MAX: usize = 10;
+/// The same in bytes.
+const QUOTED_BYTES_MAX: usize = 800;
+
+/// The verdict on an attempt that somebody asked to end, if somebody did.
+pub(super) fn cancelled(input: &RunInput<'_>) -> Option<Verdict> {
+    let (reason, cancel) = input.cancel?;
+    let ran = started(input).is_some();
+    let when = if ran { "while it ran" } else { "before it started" };
+    let error = match (reason, cancel.reason.as_str()) {
+        (Reason::JobDeleted, _) => format!("the Job was deleted {when}"),
+        (_, "") => format!("cancelled {when}"),
+        (_, why) => format!("cancelled {when}: {why}"),
+    };
+    let outcome = if ran { Outcome::Failed } else { Outcome::Skipped };
+    Some(Verdict { outcome, reason: *reason, error: Some(error) })
+}
+
+/// The verdict on an attempt whose batch Job failed, for Kubernetes' `reason` and `message`.
+pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, message: &str) -> Verdict {
+    let deadline = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let expired = deadline == Some(EXPIRED_SECONDS);
+    let too_late = reason == "DeadlineExceeded";
+    if expired && (too_late || was_killed(input))
+        && let Some(verdict) = cancelled(input)
+    {
+        return verdict;
+    }
+    if too_late {
+        return late(input, deadline, expired && own_deadline(input) != Some(EXPIRED_SECONDS));
+    }
+    let kubernetes = join(&[reason, message]);
+    let Some(deciding) = pods::deciding(input.pods) else {
+        return if matches!(reason, "" | "BackoffLimitExceeded") {
+            failure(Reason::PodLost, "its pod vanished before its end was seen".into())
+        } else {
+            failure(Reason::BatchJobFailed, kubernetes)
+        };
+    };
+    if pod_reason(deciding.pod) == "DeadlineExceeded" {
+        let text = format!("pod {} ran longer than the activeDeadlineSeconds of its own specification", deciding.pod_name());
+        return failure(Reason::DeadlineExceeded, text);
+    }
+    if let Some(text) = lost(&deciding) {
+        return failure(Reason::PodLost, text);
+    }
+    let container = deciding.container.filter(|container| container.terminated().is_some_and(|end| end.exit_code != 0));
+    match container {
+        Some(container) => failure(Reason::ExitCode, exit_text(&container)),
+        None => failure(Reason::BatchJobFailed, kubernetes),
+    }
+}
+
+fn failure(reason: Reason, error: String) -> Verdict {
+    Verdict { outcome: Outcome::Failed, reason, error: Some(error) }
+}
+
+/// Whether its pods were killed because a forced cancel asked for it. A killed pod may fail before the deadline is seen.
+fn was_killed(input: &RunInput<'_>) -> bool {
+    let forced = input.cancel.is_some_and(|(_, cancel)| cancel.force);
+    let gone = input.pods.is_empty() || input.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
+    forced && gone
+}
+
+/// The deadline that the batch Job was launched with, if it can still be told.
+fn own_deadline(input: &RunInput<'_>) -> Option<i64> {
+    let known = input.resolved?;
+    let template = known.job_template.pointer("/spec/activeDeadlineSeconds").and_then(serde_json::Value::as_i64);
+    known.timeout_seconds.into_iter().chain(template).min()
+}
+
+/// A batch Job that Kubernetes ended at its deadline. `pending` says that Rota had brought the deadline forward because
+/// nothing started.
+fn late(input: &RunInput<'_>, deadline: Option<i64>, pending: bool) -> Verdict {
+    let waiting = pods::waiting_text(input.pods).unwrap_or_default();
+    if pending {
+        let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
+        let text = format!("no container started{}", seconds.unwrap_or_default());
+        return failure(Reason::PendingTimeout, join(&[&text, &waiting]));
+    }
+    let seconds = deadline.or_else(|| own_deadline(input)).map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
+    if started(input).is_some() {
+        failure(Reason::DeadlineExceeded, format!("ran longer than its timeout{seconds}"))
+    } else {
+        let text = format!("did not start within its timeout{seconds}");
+        failure(Reason::DeadlineExceeded, join(&[&text, &waiting]))
+    }
+}
+
+fn pod_reason(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.reason.as_deref()).unwrap_or_default()
+}
+
+/// Why the pod was taken from its work, if it was: evicted, preempted, deleted, or lost with its node.
+fn lost(deciding: &Deciding<'_>) -> Option<String> {
+    let pod = deciding.pod;
+    let name = deciding.pod_name();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let place = node.map(|node| format!(" on node {node}")).unwrap_or_default();
+    let status = pod.status.as_ref();
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let said = |reason: &str, message: Option<&str>| {
+        Some(join(&[&format!("pod {name}{place} was lost"), reason, message.unwrap_or_default()]))
+    };
+    if let Some(target) = conditions.find(|it| it.type_ == "DisruptionTarget" && it.status == "True") {
+        return said(target.reason.as_deref().unwrap_or_default(), target.message.as_deref());
+    }
+    if !pod_reason(pod).is_empty() {
+        return said(pod_reason(pod), status.and_then(|status| status.message.as_deref()));
+    }
+    if let Some(container) = deciding.container.filter(Container::is_unknown) {
+        let end = container.terminated()?;
+        return said("ContainerStatusUnknown", end.message.as_deref());
+    }
+    let killed = matches!(deciding.exit_code(), None | Some(137 | 143));
+    (killed && pod.metadata.deletion_timestamp.is_some()).then(|| format!("pod {name}{place} was deleted while it ran"))
+}
+
+/// How a container ended, and the last that it said.
+fn exit_text(container: &Container<'_>) -> String {
+    let Some(end) = container.terminated() else { return String::new() };
+    let kind = if container.init { "init container" } else { "container" };
+    let name = &container.status.name;
+    let code = end.exit_code;
+    let what = match end.reason.as_deref().unwrap_or_default() {
+        "OOMKilled" => format!("{kind} {name} ran out of memory and was killed (OOMKilled, exit code {code})"),
+        "StartError" | "ContainerCannotRun" => format!("{kind} {name} could not be started (exit code {code})"),
+        _ => format!("{kind} {name} exited with code {code}{}", signal(code)),
+    };
+    let message = end.message.as_deref().filter(|message| !report::is_report(message)).unwrap_or_default();
+    join(&[&what, &quote(message)])
+}
+
+/// The signal that an exit code stands for, where people know its name better.
+fn signal(code: i32) -> &'static str {
+    match code {
+        134 => " (SIGABRT)",
+        137 => " (SIGKILL)",
+        139 => " (SIGSEGV)",
+        143 => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+/// The end of a message.
+fn quote(message: &str) -> String {
+    let lines: Vec<&str> = message.trim().lines().collect();
+    let first = lines.len().saturating_sub(QUOTED_LINES_MAX);
+    let text = lines.into_iter().skip(first).collect::<Vec<_>>().join("\n");
+    let mut start = text.len().saturating_sub(QUOTED_BYTES_MAX);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    match text.get(start..) {
+        Some(end) if start > 0 || first > 0 => format!("…{end}"),
+        _ => text,
+    }
+}

@@ -1,0 +1,366 @@
+//! Operator: wires caches, controllers and dispatcher together, and runs them while this process leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, ResourceExt};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::api::job_group::{FailurePolicy, GroupMode};
+use crate::api::labels::JOB_NAME_ANNOTATION;
+use crate::api::JobGroup;
+use crate::apply::Writer;
+use crate::controllers::{self, Context, Memories, Triggers};
+use crate::dispatcher::{self, Dispatcher};
+use crate::domain::plan::Note;
+use crate::domain::run::{BatchState, batch_outcome};
+use crate::runtime::clock::now;
+use crate::runtime::http::{self, Endpoints};
+use crate::runtime::lease::{Elector, LeaseError, Leadership, chain};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::store::{Key, Stored};
+use crate::runtime::stores::{Stores, job_uid, of_template, of_uid};
+use crate::runtime::work;
+
+/// How many decisions each controller makes at once, at the most.
+const CONTROLLER_PLACES: usize = 64;
+/// How many launches are under way at once, at the most.
+const LAUNCHER_PLACES: usize = 128;
+/// How many namespaces are decided at once, at the most.
+const DISPATCHER_PLACES: usize = 32;
+/// How far the wall clock may drift from the monotonic one between two looks before all timers are set anew.
+const CLOCK_STEP: Duration = Duration::from_millis(500);
+/// How often the two clocks are compared.
+const CLOCK_LOOK: Duration = Duration::from_secs(2);
+/// How long requests under way may take when the program ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the operator runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The only namespace to look at; absent: all.
+    pub namespace: Option<String>,
+    /// The namespace of the lease.
+    pub lease_namespace: String,
+    /// This replica's name, unique among live ones.
+    pub identity: String,
+    /// How long a leader that does not renew keeps the lease.
+    pub lease_duration: Duration,
+    /// Where the endpoints listen.
+    pub http_address: std::net::SocketAddr,
+}
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The endpoints cannot listen.
+    #[error("failed to listen on {address}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The lease was lost; another replica goes on.
+    #[error("failed to keep leading")]
+    Lease(#[source] LeaseError),
+    /// A part that runs for ever ended.
+    #[error("failed to go on: {0} ended")]
+    Ended(&'static str),
+}
+
+/// Runs until `stop` says so, then gives the lease up and returns.
+pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
+    let stores = Arc::new(Stores::default());
+    let metrics = Arc::new(Metrics::default());
+    let leadership = Leadership::default();
+    let address = settings.http_address;
+    let listener =
+        tokio::net::TcpListener::bind(address).await.map_err(|source| OperatorError::Listen { address, source })?;
+    let seen = stores.clone();
+    let endpoints = Endpoints { missing: Arc::new(move || seen.missing()), metrics: metrics.clone() };
+    let endpoints = tokio::spawn(http::serve(listener, endpoints));
+    stores.watch(&client, settings.namespace.as_deref());
+    let elector = Elector::new(
+        client.clone(),
+        &settings.lease_namespace,
+        settings.identity.clone(),
+        settings.lease_duration,
+        leadership.clone(),
+    );
+    tokio::select! {
+        () = stores.wait_synced() => {}
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    }
+    tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
+    tokio::select! {
+        () = elector.acquire() => {}
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    }
+    tracing::info!(epoch = leadership.epoch(), "leading");
+    metrics.leader.set(1);
+    let mut parts = lead(&client, &stores, &leadership, &metrics, &settings);
+    let result = tokio::select! {
+        error = elector.keep() => Err(OperatorError::Lease(error)),
+        Some(_) = parts.join_next() => Err(OperatorError::Ended("a controller")),
+        _ = endpoints => Err(OperatorError::Ended("the HTTP server")),
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+    };
+    metrics.leader.set(0);
+    // No new writes; those under way get a moment, and then the lease is free for the next.
+    if result.is_ok() {
+        parts.abort_all();
+        let drained = async { while parts.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+        if let Err(error) = elector.release().await {
+            tracing::warn!(error = %chain(&error), "the lease could not be given up and will expire");
+        }
+        tracing::info!("stopped");
+    }
+    result
+}
+
+/// Starts everything that acts.
+fn lead(
+    client: &Client,
+    stores: &Arc<Stores>,
+    leadership: &Leadership,
+    metrics: &Arc<Metrics>,
+    settings: &Settings,
+) -> JoinSet<()> {
+    let (templates, template_work) = work::channel();
+    let (schedules, schedule_work) = work::channel();
+    let (jobs, job_work) = work::channel();
+    let (groups, group_work) = work::channel();
+    let (rounds, round_work) = work::channel();
+    let (launcher, launch_work) = work::channel();
+    let triggers = Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher };
+    let (events, event_queue) = Context::event_channel();
+    let context = Arc::new(Context {
+        stores: stores.clone(),
+        writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
+        triggers: triggers.clone(),
+        leadership: leadership.clone(),
+        leading_since: now(),
+        metrics: metrics.clone(),
+        memories: Memories::default(),
+        probes: std::sync::Mutex::default(),
+        unwritten: std::sync::Mutex::default(),
+        revisions: std::sync::Mutex::default(),
+        events,
+    });
+    listen(&context);
+    let dispatcher = Arc::new(Dispatcher::default());
+    let mut parts = JoinSet::new();
+    let shared = context.clone();
+    parts.spawn(work::run(template_work, CONTROLLER_PLACES, move |key| controllers::job_template::reconcile(shared.clone(), key)));
+    let shared = context.clone();
+    parts.spawn(work::run(schedule_work, CONTROLLER_PLACES, move |key| controllers::schedule::reconcile(shared.clone(), key)));
+    let shared = context.clone();
+    parts.spawn(work::run(job_work, CONTROLLER_PLACES, move |key| controllers::job::reconcile(shared.clone(), key)));
+    let shared = context.clone();
+    parts.spawn(work::run(group_work, CONTROLLER_PLACES, move |key| controllers::job_group::reconcile(shared.clone(), key)));
+    let shared = context.clone();
+    parts.spawn(work::run(round_work, DISPATCHER_PLACES, move |key| dispatcher::round(shared.clone(), dispatcher.clone(), key)));
+    let shared = context.clone();
+    parts.spawn(work::run(launch_work, LAUNCHER_PLACES, move |key| dispatcher::launch(shared.clone(), key)));
+    parts.spawn(send_events(client.clone(), settings.identity.clone(), leadership.clone(), event_queue));
+    parts.spawn(watch_clock(context.clone()));
+    start_all(&context);
+    parts
+}
+
+/// Looks at every object once.
+fn start_all(context: &Context) {
+    let triggers = &context.triggers;
+    context.stores.templates.keys().into_iter().for_each(|key| triggers.templates.trigger(key));
+    context.stores.schedules.keys().into_iter().for_each(|key| triggers.schedules.trigger(key));
+    context.stores.groups.keys().into_iter().for_each(|key| triggers.groups.trigger(key));
+    context.stores.jobs.keys().into_iter().for_each(|key| triggers.jobs.trigger(key));
+    for key in context.stores.queues.keys() {
+        triggers.dispatch(&key.namespace);
+    }
+    for revision in context.stores.revisions.keys() {
+        poke_template_of(context, &revision);
+    }
+}
+
+fn poke_template_of(context: &Context, revision: &Key) {
+    let Some(revision) = context.stores.revisions.get(revision) else { return };
+    let namespace = revision.namespace().unwrap_or_default();
+    for owner in revision.owner_references() {
+        context.triggers.templates.trigger(Key::new(&namespace, &owner.name));
+    }
+}
+
+/// Says who has to look when something changes.
+fn listen(context: &Arc<Context>) {
+    let shared = context.clone();
+    context.stores.templates.listen(move |change| {
+        shared.triggers.templates.trigger(change.key.clone());
+        let word = of_template(&change.key.namespace, &change.key.name);
+        poke(&shared.stores.schedules, &word, &shared.triggers.schedules);
+        for job in shared.stores.jobs.find(&word) {
+            if shared.memories.get(&job.uid().unwrap_or_default()).is_some_and(|memory| memory.launched.is_none()) {
+                shared.triggers.jobs.trigger(Key::of(job.as_ref()));
+            }
+        }
+        shared.triggers.dispatch(&change.key.namespace);
+    });
+    let shared = context.clone();
+    context.stores.schedules.listen(move |change| {
+        shared.triggers.schedules.trigger(change.key.clone());
+        let before = change.before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
+        for settled in change.after.iter().filter_map(|it| it.status.as_ref()).flat_map(|it| &it.settled) {
+            if !before.contains(settled) {
+                shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &settled.name));
+            }
+        }
+        if let (Some(gone), None) = (change.before, change.after) {
+            poke(&shared.stores.jobs, &of_uid(&gone.uid().unwrap_or_default()), &shared.triggers.jobs);
+        }
+    });
+    let shared = context.clone();
+    context.stores.queues.listen(move |change| {
+        let spec = |queue: &Arc<crate::api::Queue>| queue.spec.clone();
+        if change.before.map(spec) != change.after.map(spec) {
+            shared.triggers.dispatch(&change.key.namespace);
+        }
+    });
+    listen_to_jobs(context);
+    let shared = context.clone();
+    context.stores.groups.listen(move |change| {
+        shared.triggers.groups.trigger(change.key.clone());
+        poke_members(&shared, change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
+    });
+    let shared = context.clone();
+    context.stores.revisions.listen(move |change| {
+        if change.after.is_none() {
+            shared.revisions.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(change.key);
+        }
+        for revision in [change.before, change.after].into_iter().flatten() {
+            for owner in revision.owner_references() {
+                shared.triggers.templates.trigger(Key::new(&change.key.namespace, &owner.name));
+            }
+        }
+    });
+}
+
+fn listen_to_jobs(context: &Arc<Context>) {
+    let shared = context.clone();
+    context.stores.jobs.listen(move |change| {
+        shared.triggers.jobs.trigger(change.key.clone());
+        let namespace = &change.key.namespace;
+        for job in [change.before, change.after].into_iter().flatten() {
+            if let Some(schedule) = &job.spec.schedule_ref {
+                shared.triggers.schedules.trigger(Key::new(namespace, &schedule.name));
+            }
+            if let Some(group) = &job.spec.group_ref {
+                shared.triggers.groups.trigger(Key::new(namespace, &group.name));
+            }
+        }
+        if let (Some(gone), None) = (change.before, change.after) {
+            shared.memories.forget(&gone.uid().unwrap_or_default());
+            if let Some(template) = &gone.spec.template_ref {
+                shared.triggers.templates.trigger(Key::new(namespace, &template.name));
+            }
+            shared.triggers.dispatch(namespace);
+        }
+    });
+    let shared = context.clone();
+    context.stores.batch_jobs.listen(move |change| {
+        let Some(batch) = change.after.or(change.before) else { return };
+        let name = batch.annotations().get(JOB_NAME_ANNOTATION).cloned().unwrap_or_default();
+        shared.triggers.jobs.trigger(Key::new(&change.key.namespace, name));
+        let ended = |batch: &Arc<BatchJob>| batch_outcome(batch) != BatchState::Active;
+        if change.after.is_none_or(ended) {
+            shared.triggers.dispatch(&change.key.namespace);
+        }
+    });
+    let shared = context.clone();
+    context.stores.pods.listen(move |change| {
+        let Some(uid) = change.after.or(change.before).and_then(|pod| job_uid(&pod.metadata)) else { return };
+        poke(&shared.stores.jobs, &of_uid(uid), &shared.triggers.jobs);
+    });
+}
+
+/// A group changed: the members whose gate may have opened or closed have to look.
+fn poke_members(context: &Context, before: Option<&JobGroup>, after: Option<&JobGroup>) {
+    let Some(group) = after.or(before) else { return };
+    let namespace = group.namespace().unwrap_or_default();
+    let uid = group.uid().unwrap_or_default();
+    let same_spec = before.map(|it| &it.spec) == after.map(|it| &it.spec);
+    if !same_spec || group.spec.failure_policy == Some(FailurePolicy::Stop) || after.is_none() {
+        poke(&context.stores.jobs, &of_uid(&uid), &context.triggers.jobs);
+        return;
+    }
+    let known = |name: &str| {
+        let members = before.and_then(|it| it.status.as_ref()).map(|it| it.members.as_slice()).unwrap_or_default();
+        members.iter().any(|member| member.name == name && member.outcome.is_some())
+    };
+    let members = group.status.as_ref().map(|it| it.members.as_slice()).unwrap_or_default();
+    for member in members.iter().filter(|member| member.outcome.is_some() && !known(&member.name)) {
+        if let Some(job) = &member.job_ref {
+            context.triggers.jobs.trigger(Key::new(&namespace, &job.name));
+        }
+    }
+    if group.spec.mode == GroupMode::Sequential
+        && let Some(next) = members.iter().find(|member| member.outcome.is_none())
+        && let Some(job) = &next.job_ref
+    {
+        context.triggers.jobs.trigger(Key::new(&namespace, &job.name));
+    }
+}
+
+fn poke<K: Stored>(store: &crate::runtime::store::Store<K>, word: &str, trigger: &work::Trigger) {
+    for object in store.find(word) {
+        trigger.trigger(Key::of(object.as_ref()));
+    }
+}
+
+/// Sends events one after the other; the library joins repeated ones into a series.
+async fn send_events(
+    client: Client,
+    identity: String,
+    leadership: Leadership,
+    mut queue: mpsc::Receiver<(EventTarget, Note)>,
+) {
+    let recorder = Recorder::new(client, Reporter { controller: "rota.dev/operator".into(), instance: Some(identity) });
+    while let Some((target, note)) = queue.recv().await {
+        if !leadership.is_leader() {
+            continue;
+        }
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.into(),
+            note: Some(crate::domain::conditions::shorten(note.message, 1_000)),
+            action: note.action.into(),
+            secondary: None,
+        };
+        if let Err(error) = recorder.publish(&event, &target).await {
+            tracing::debug!(%error, "an event could not be sent");
+        }
+    }
+}
+
+/// Timers run on the monotonic clock: when the wall clock is set, schedules have to look again.
+async fn watch_clock(context: Arc<Context>) {
+    let mut last = (now(), tokio::time::Instant::now());
+    loop {
+        tokio::time::sleep(CLOCK_LOOK).await;
+        let look = (now(), tokio::time::Instant::now());
+        let wall = look.0.duration_since(last.0);
+        let monotonic = jiff::SignedDuration::try_from(look.1 - last.1).unwrap_or_default();
+        let step = (wall - monotonic).unsigned_abs();
+        if step > CLOCK_STEP {
+            tracing::warn!(step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX), "the clock was set");
+            context.stores.schedules.keys().into_iter().for_each(|key| context.triggers.schedules.trigger(key));
+        }
+        last = look;
+    }
+}

@@ -1,0 +1,314 @@
+//! Work: runs a function for each key that asks for attention, one run a key at a time.
+//!
+//! A failure is tried again after a delay that doubles for that key alone. No namespace takes more than half of the
+//! places that are free, so a namespace whose calls all hang cannot delay another one (I9).
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::store::Key;
+
+/// The delay after the first failure.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// The longest delay after failures.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// What a run asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, until something happens.
+    Wait,
+    /// Another run after a delay, or earlier if something happens.
+    After(Duration),
+    /// Another run after a delay that grows with each failure in a row.
+    Failed,
+}
+
+/// Asks for runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Trigger {
+    sender: mpsc::UnboundedSender<Key>,
+}
+
+/// The receiving end of a [`Trigger`].
+pub struct Triggers {
+    receiver: mpsc::UnboundedReceiver<Key>,
+}
+
+/// A trigger and its receiving end. The channel is unbounded because it is drained without waiting, into a set.
+pub fn channel() -> (Trigger, Triggers) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Trigger { sender }, Triggers { receiver })
+}
+
+impl Trigger {
+    /// Asks for a run of that key, as soon as there is a place.
+    pub fn trigger(&self, key: Key) {
+        // Nobody listens any more only while the program ends.
+        let _ = self.sender.send(key);
+    }
+}
+
+/// Runs `work` for every key asked for, at most `places` at once, until the triggers are gone or this is dropped.
+pub async fn run<F, R>(mut triggers: Triggers, places: usize, work: F)
+where
+    F: Fn(Key) -> R,
+    R: Future<Output = Next> + Send + 'static,
+{
+    let mut state = State::new(places);
+    let mut running: JoinSet<(Key, Next)> = JoinSet::new();
+    let mut tasks: HashMap<tokio::task::Id, Key> = HashMap::new();
+    loop {
+        while let Some(key) = state.start() {
+            let run = work(key.clone());
+            let name = key.clone();
+            let handle = running.spawn(async move { (name, run.await) });
+            tasks.insert(handle.id(), key);
+        }
+        let timer = state.next_timer();
+        tokio::select! {
+            received = triggers.receiver.recv() => match received {
+                Some(key) => {
+                    state.ask(key);
+                    while let Ok(key) = triggers.receiver.try_recv() {
+                        state.ask(key);
+                    }
+                }
+                None => return,
+            },
+            Some(ended) = running.join_next_with_id() => match ended {
+                Ok((id, (key, next))) => {
+                    tasks.remove(&id);
+                    state.ended(key, next, Instant::now());
+                }
+                Err(error) => {
+                    // A panic concerns one object: it is logged and tried again, slower each time.
+                    if let Some(key) = tasks.remove(&error.id()) {
+                        tracing::error!(%key, %error, "work ended abnormally");
+                        state.ended(key, Next::Failed, Instant::now());
+                    }
+                }
+            },
+            () = sleep_until(timer) => state.fire(Instant::now()),
+        }
+    }
+}
+
+async fn sleep_until(timer: Option<Instant>) {
+    match timer {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct State {
+    places: usize,
+    ready: HashMap<String, VecDeque<Key>>,
+    turn: VecDeque<String>,
+    queued: HashSet<Key>,
+    /// Running keys, and whether each was asked for again meanwhile.
+    running: HashMap<Key, bool>,
+    running_in: HashMap<String, usize>,
+    timers: BTreeMap<(Instant, u64), Key>,
+    timer_of: HashMap<Key, (Instant, u64)>,
+    sequence: u64,
+    failures: HashMap<Key, u32>,
+}
+
+impl State {
+    fn new(places: usize) -> Self {
+        Self {
+            places,
+            ready: HashMap::new(),
+            turn: VecDeque::new(),
+            queued: HashSet::new(),
+            running: HashMap::new(),
+            running_in: HashMap::new(),
+            timers: BTreeMap::new(),
+            timer_of: HashMap::new(),
+            sequence: 0,
+            failures: HashMap::new(),
+        }
+    }
+
+    fn ask(&mut self, key: Key) {
+        if let Some(again) = self.running.get_mut(&key) {
+            *again = true;
+            return;
+        }
+        if self.failures.contains_key(&key) && self.timer_of.contains_key(&key) {
+            // It failed and waits for its delay: what happens meanwhile does not shorten it.
+            return;
+        }
+        self.cancel_timer(&key);
+        if self.queued.insert(key.clone()) {
+            let namespace = key.namespace.clone();
+            let ready = self.ready.entry(namespace.clone()).or_default();
+            if ready.is_empty() {
+                self.turn.push_back(namespace);
+            }
+            ready.push_back(key);
+        }
+    }
+
+    /// The next key to run: namespaces take turns, and none takes more than half of the free places.
+    fn start(&mut self) -> Option<Key> {
+        let free = self.places.saturating_sub(self.running.len());
+        for _ in 0..self.turn.len() {
+            let namespace = self.turn.pop_front()?;
+            let used = self.running_in.get(&namespace).copied().unwrap_or_default();
+            let taken = (free > 0 && used < free.max(1)).then(|| self.ready.get_mut(&namespace)?.pop_front()).flatten();
+            if self.ready.get(&namespace).is_some_and(|ready| !ready.is_empty()) {
+                self.turn.push_back(namespace.clone());
+            } else {
+                self.ready.remove(&namespace);
+            }
+            if let Some(key) = taken {
+                self.queued.remove(&key);
+                self.running.insert(key.clone(), false);
+                *self.running_in.entry(namespace).or_default() += 1;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn ended(&mut self, key: Key, next: Next, now: Instant) {
+        let again = self.running.remove(&key).unwrap_or_default();
+        if let Some(used) = self.running_in.get_mut(&key.namespace) {
+            *used = used.saturating_sub(1);
+            if *used == 0 {
+                self.running_in.remove(&key.namespace);
+            }
+        }
+        match next {
+            Next::Failed => {
+                let failures = self.failures.entry(key.clone()).or_default();
+                *failures = failures.saturating_add(1);
+                let delay = BACKOFF_MIN.saturating_mul(1u32.checked_shl(*failures - 1).unwrap_or(u32::MAX)).min(BACKOFF_MAX);
+                self.set_timer(key, now + delay);
+                return;
+            }
+            Next::After(delay) if !again => self.set_timer(key.clone(), now + delay),
+            Next::After(_) | Next::Wait => {}
+        }
+        self.failures.remove(&key);
+        if again {
+            self.ask(key);
+        }
+    }
+
+    fn fire(&mut self, now: Instant) {
+        while let Some((&(at, sequence), _)) = self.timers.first_key_value() {
+            if at > now {
+                return;
+            }
+            if let Some(key) = self.timers.remove(&(at, sequence)) {
+                self.timer_of.remove(&key);
+                self.ask(key);
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        self.timers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn set_timer(&mut self, key: Key, at: Instant) {
+        self.cancel_timer(&key);
+        self.sequence += 1;
+        self.timers.insert((at, self.sequence), key.clone());
+        self.timer_of.insert(key, (at, self.sequence));
+    }
+
+    fn cancel_timer(&mut self, key: &Key) {
+        if let Some(timer) = self.timer_of.remove(key) {
+            self.timers.remove(&timer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(namespace: &str, index: usize) -> Key {
+        Key::new(namespace, format!("job-{index}"))
+    }
+
+    #[test]
+    fn a_namespace_that_hangs_leaves_places_for_others() {
+        let mut state = State::new(8);
+        (0..100).for_each(|index| state.ask(key("hanging", index)));
+        let mut started = 0;
+        while state.start().is_some() {
+            started += 1;
+        }
+        assert!(started <= 4, "{started} of 8 places were taken");
+        state.ask(key("healthy", 0));
+        assert_eq!(state.start(), Some(key("healthy", 0)));
+    }
+
+    #[test]
+    fn a_key_runs_once_at_a_time_and_again_if_asked_meanwhile() {
+        let mut state = State::new(8);
+        state.ask(key("ns", 0));
+        state.ask(key("ns", 0));
+        assert_eq!(state.start(), Some(key("ns", 0)));
+        assert_eq!(state.start(), None);
+        state.ask(key("ns", 0));
+        assert_eq!(state.start(), None);
+        state.ended(key("ns", 0), Next::Wait, Instant::now());
+        assert_eq!(state.start(), Some(key("ns", 0)));
+        state.ended(key("ns", 0), Next::Wait, Instant::now());
+        assert_eq!(state.start(), None);
+    }
+
+    #[test]
+    fn failures_in_a_row_wait_longer_each_and_what_happens_meanwhile_does_not_shorten_it() {
+        let mut state = State::new(8);
+        let mut now = Instant::now();
+        let mut delays = Vec::new();
+        for _ in 0..12 {
+            state.ask(key("ns", 0));
+            assert_eq!(state.start(), Some(key("ns", 0)));
+            state.ended(key("ns", 0), Next::Failed, now);
+            state.ask(key("ns", 0));
+            assert_eq!(state.start(), None);
+            let due = state.next_timer().unwrap();
+            delays.push((due - now).as_millis());
+            now = due;
+            state.fire(now);
+            state.queued.clear();
+            state.ready.clear();
+            state.turn.clear();
+        }
+        assert_eq!(&delays[..4], &[100, 200, 400, 800]);
+        assert_eq!(delays.last(), Some(&60_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_one_run_concerns_that_key_alone() {
+        let (trigger, triggers) = channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let runner = tokio::spawn(run(triggers, 4, move |key| {
+            let sender = sender.clone();
+            async move {
+                assert_ne!(key.name, "job-0", "this one panics on purpose");
+                let _ = sender.send(key);
+                Next::Wait
+            }
+        }));
+        trigger.trigger(key("ns", 0));
+        trigger.trigger(key("ns", 1));
+        assert_eq!(receiver.recv().await, Some(key("ns", 1)));
+        trigger.trigger(key("ns", 2));
+        assert_eq!(receiver.recv().await, Some(key("ns", 2)));
+        runner.abort();
+    }
+}
