@@ -9,7 +9,8 @@ use super::{Job, JobGroup, JobRun, JobTemplate, Queue, Schedule};
 
 /// A time that decodes: RFC 3339 as far as the API server and this program agree on it. Unlike the API server's own
 /// `date-time` it has no comma, at most nine digits of a second, a zone offset that exists and a year within range.
-const TIME_PATTERN: &str = "^[1-8][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
+const TIME_PATTERN: &str =
+    "^[1-8][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 
 /// All kinds, in the order in which a reader meets them, with the name of their file in `crds/`.
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {

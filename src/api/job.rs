@@ -25,8 +25,19 @@ macro_rules! unchanged {
 const QUEUED_RULE: &str = concat!(
     "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Pending' || (",
     unchanged!(
-        "templateRef", "jobTemplate", "jobType", "params", "queue", "scheduleRef", "scheduledTime", "groupRef",
-        "dedupKey", "retry", "timeoutSeconds", "pendingTimeoutSeconds", "ttlSecondsAfterFinished"
+        "templateRef",
+        "jobTemplate",
+        "jobType",
+        "params",
+        "queue",
+        "scheduleRef",
+        "scheduledTime",
+        "groupRef",
+        "dedupKey",
+        "retry",
+        "timeoutSeconds",
+        "pendingTimeoutSeconds",
+        "ttlSecondsAfterFinished"
     ),
     ")",
 );

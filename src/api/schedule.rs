@@ -63,13 +63,13 @@ pub struct ScheduleSpec {
     /// Crontab expression of five fields: minute, hour, day of month, month, day of week. When both day fields are
     /// restricted, either may match, as in cron(8). Example: `0 9 * * 1-5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 9, max = 256))]
+    #[schemars(length(max = 256))]
     #[x_kube(validation = Rule::new(CRON_RULE).message("cron must be five fields, minute (0-59), hour (0-23), day of month (1-31), month (1-12 or JAN-DEC), day of week (0-7 or SUN-SAT), each a list of *, values or ranges with an optional /step; for example 0 9 * * 1-5"))]
     pub cron: Option<String>,
     /// Elapsed time between two executions, from one second, in hours, minutes and seconds. It is counted from the
     /// creation of the schedule, knows no daylight saving, and does not drift. Example: `1h30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 32))]
+    #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1s')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
     pub interval: Option<String>,
     /// One instant, RFC 3339. Example: `2027-01-01T06:00:00Z`.
@@ -77,7 +77,7 @@ pub struct ScheduleSpec {
     pub at: Option<MicroTime>,
     /// IANA name of the zone in which cron is read, from the database that Rota carries. Default: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(max = 64))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self != 'Local'").message("timeZone must be an IANA name such as Europe/London or UTC"))]
     pub time_zone: Option<String>,
     /// Whether it fires. Turning it off owes nothing; turning it on fires nothing of the past. Default: true.

@@ -279,7 +279,8 @@ fn running_status(
     plan: &mut Plan<JobStatus>,
     now: Timestamp,
 ) {
-    let launched = facts.memory.launched.map(|(_, at)| at);
+    // The batch Job may be seen before the answer to its creation was taken in.
+    let launched = facts.memory.launched.map(|(_, at)| at).or_else(|| facts.memory.launching.map(|_| now));
     let said = facts.job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
     let unsaid = said.is_none_or(|said| Some(&said.name) != batch.metadata.name.as_ref());
     if let (true, None, Some(at)) = (unsaid, started, launched) {

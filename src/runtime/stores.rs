@@ -152,12 +152,27 @@ fn spawn<K>(
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(kind = %plural, %error, "watch failed, trying again");
-                    stores.trouble(&plural, Some(error.to_string()));
+                    let message = explain(&error);
+                    tracing::warn!(kind = %plural, error = %message, "watch failed, trying again");
+                    stores.trouble(&plural, Some(message));
                 }
             }
         }
     });
+}
+
+/// What a failed watch means, for people.
+fn explain(error: &watcher::Error) -> String {
+    let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) = error else {
+        return super::lease::chain(error);
+    };
+    match cause {
+        kube::Error::Api(status) if status.code == 404 => {
+            "its CustomResourceDefinition is not installed: kubectl apply -f crds/".into()
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        other => super::lease::chain(other),
+    }
 }
 
 fn take_in<K: Stored + Prune>(store: &Store<K>, plural: &str, event: Event<DeserializeGuard<K>>) {

@@ -124,7 +124,7 @@ fn an_interval_is_counted_from_the_creation() {
         ("nothing at the creation itself", "2026-03-08T00:00:00Z", "2026-03-08T01:40:00Z"),
         ("strictly after", "2026-03-08T01:40:00Z", "2026-03-08T03:10:00Z"),
         ("between two", "2026-03-08T02:00:00.5Z", "2026-03-08T03:10:00Z"),
-        ("no drift over years", "2036-03-08T00:00:00Z", "2036-03-08T01:10:00Z"),
+        ("no drift over years", "2036-03-08T00:00:00Z", "2036-03-08T00:10:00Z"),
     ];
     for (what, after, expected) in table {
         assert_eq!(timing.next_after(at(after)), Some(at(expected)), "{what}");
@@ -256,7 +256,7 @@ fn the_digest_tells_an_edit_of_the_timing_from_other_edits() {
         once("2027-01-01T06:00:01Z"),
     ];
     let mut digests: Vec<String> = others.iter().map(Timing::digest).chain([timing.digest()]).collect();
-    assert_eq!(timing.digest(), "GOLDEN", "a new digest would make every schedule start its account anew");
+    assert_eq!(timing.digest(), "e629d5d71f08ccf6", "a new digest would make every schedule start its account anew");
     digests.sort();
     digests.dedup();
     assert_eq!(digests.len(), others.len() + 1);
@@ -304,7 +304,7 @@ impl Oracle {
             fields,
             any_day: (words[2] == "*", words[4] == "*"),
             fixed: !words[..2].iter().any(|word| word.contains('*')),
-            zone: TimeZone::get(zone).unwrap(),
+            zone: ZONES.get(zone).unwrap(),
         }
     }
 
@@ -337,31 +337,28 @@ impl Oracle {
             && self.fields[3][wall.month() as usize]
     }
 
-    fn comes_true(&self, t: Timestamp) -> bool {
-        let minute = SignedDuration::from_mins(1);
-        let wall = self.zone.to_datetime(t);
-        if !self.fixed {
-            return self.matches(wall);
-        }
-        // A second time: some earlier instant of the last day showed the same time on the wall.
-        let mut earlier = (1..=180).map(|minutes| t - SignedDuration::from_mins(minutes));
-        let repeated = earlier.any(|earlier| self.zone.to_datetime(earlier) == wall);
-        let mut jumped_over = false;
-        let mut shown = self.zone.to_datetime(t - minute) + minute;
-        while shown < wall {
-            jumped_over |= self.matches(shown);
-            shown = shown + minute;
-        }
-        jumped_over || (self.matches(wall) && !repeated)
-    }
-
+    /// Goes through the minutes, three hours ahead of the range, so that what comes a second time is known as such.
     fn times(&self, from: Timestamp, to: Timestamp) -> Vec<Timestamp> {
         let minute = SignedDuration::from_mins(1);
         let mut times = Vec::new();
-        let mut t = from + minute;
-        while t <= to {
-            times.extend(self.comes_true(t).then_some(t));
+        let mut t = from - SignedDuration::from_hours(3);
+        let mut furthest = self.zone.to_datetime(t);
+        while t < to {
             t += minute;
+            let wall = self.zone.to_datetime(t);
+            let comes_true = if self.fixed {
+                let mut new = furthest + minute;
+                let mut any = false;
+                while new <= wall {
+                    any |= self.matches(new);
+                    new = new + minute;
+                }
+                any
+            } else {
+                self.matches(wall)
+            };
+            furthest = furthest.max(wall);
+            times.extend((comes_true && t > from).then_some(t));
         }
         times
     }
@@ -386,13 +383,13 @@ fn zone() -> impl Strategy<Value = &'static str> {
 /// Three days, around a change of the clock if the zone has one ahead.
 fn days(zone: &str, second: i64) -> (Timestamp, Timestamp) {
     let any = Timestamp::from_second(second - second.rem_euclid(60)).unwrap();
-    let zone = TimeZone::get(zone).unwrap();
+    let zone = ZONES.get(zone).unwrap();
     let middle = zone.following(any).next().map_or(any, |change| change.timestamp());
     (middle - SignedDuration::from_hours(30), middle + SignedDuration::from_hours(42))
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn cron_agrees_with_looking_at_every_minute(

@@ -26,16 +26,16 @@ fn names_never_change() {
     const UID: &str = "6f1e1d2c-9d3b-4a6e-8f7a-0b1c2d3e4f50";
     let long = "a".repeat(80);
     let table = [
-        ("an empty text", short_hash(""), "SHORT_EMPTY"),
-        ("a uid", short_hash(UID), "SHORT_UID"),
-        ("an occurrence", occurrence_job("nightly", UID, second(1_767_225_600)), "OCCURRENCE"),
-        ("a skipped one", skipped_run("nightly", UID, second(1_767_225_600)), "SKIPPED"),
-        ("a member", member_job("batch", UID, "import"), "MEMBER"),
-        ("an attempt", attempt("nightly", UID, 1), "ATTEMPT"),
-        ("an attempt of a dotted name", attempt("a.b", UID, 12), "DOTTED"),
-        ("an attempt of a long name", attempt(&long, UID, 1), "LONG"),
-        ("a revision", revision("report", UID, "00ff"), "REVISION"),
-        ("a shortened name", shorten(&long, 20), "SHORTENED"),
+        ("an empty text", short_hash(""), "mk2wz"),
+        ("a uid", short_hash(UID), "8wtkh"),
+        ("an occurrence", occurrence_job("nightly", UID, second(1_767_225_600)), "nightly-8wtkh-1767225600"),
+        ("a skipped one", skipped_run("nightly", UID, second(1_767_225_600)), "nightly-8wtkh-1767225600-skipped"),
+        ("a member", member_job("batch", UID, "import"), "batch-import-s9xqd"),
+        ("an attempt", attempt("nightly", UID, 1), "nightly-8wtkh-1"),
+        ("an attempt of a dotted name", attempt("a.b", UID, 12), "a-b-8wtkh-12"),
+        ("an attempt of a long name", attempt(&long, UID, 1), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkh-1"),
+        ("a revision", revision("report", UID, "00ff"), "report-8wtkh-2s7z57fql9"),
+        ("a shortened name", shorten(&long, 20), "aaaaaaaaaaaaaa-r87f9"),
     ];
     for (what, is, was) in table {
         assert_eq!(is, was, "{what}");

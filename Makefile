@@ -1,0 +1,44 @@
+# Everything that is needed besides Rust and Go is built or installed by the targets themselves.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+CLUSTER := target/debug/rota-cluster
+STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC_BINARY := target/$(STATIC_TARGET)/release/rota
+
+.PHONY: help demo test bench generate lint unit tools image-binary clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+demo: ## Run the examples live on a throw-away cluster, or on KUBECONFIG's after asking
+	@scripts/demo.sh
+
+test: ## Run every test: unit, conventions, a real API server, real pods, the chart
+	@scripts/test.sh
+
+bench: ## Compare with the in-tree CronJob controller on one control plane
+	@scripts/bench.sh
+
+generate: ## Print the CRDs into crds/ and into the chart
+	@cargo run --quiet --bin rota -- crds --directory crds
+	@mkdir -p charts/rota/files/crds && cp crds/*.yaml charts/rota/files/crds/
+
+lint: ## Formatting and lints
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+unit: ## Run the tests that need no cluster
+	@cargo test --workspace --lib --bins --test tidy
+
+tools: ## Build the programs of the throw-away cluster into the cache
+	@cargo build --quiet --package rota-cluster
+	@$(CLUSTER) build
+
+image-binary: ## Build the static binary of the operator
+	@RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --bin rota --target $(STATIC_TARGET)
+	@echo $(STATIC_BINARY)
+
+clean: ## Remove what was built here; the cache of cluster programs stays
+	@cargo clean

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs every test, with all set-up. Each step says what it does and how long it took.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+started=$SECONDS
+
+step() { # step NAME COMMAND…
+  local name=$1 since=$SECONDS
+  shift
+  printf '\n=== %s\n' "$name"
+  "$@"
+  printf '=== %s: %s s (%s s in all)\n' "$name" "$((SECONDS - since))" "$((SECONDS - started))"
+}
+
+cluster=target/debug/rota-cluster
+target=$(rustc -vV | sed -n 's/^host: //p')
+# The tests use a cluster of their own, whatever the user works with.
+unset KUBECONFIG
+
+no_drift() { # what is generated is what is committed
+  cargo run --quiet --bin rota -- crds --directory target/generated-crds
+  diff -r crds target/generated-crds
+  diff -r crds charts/rota/files/crds
+}
+
+step "formatting" cargo fmt --all --check
+step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
+step "unit tests and conventions" cargo test --workspace --lib --bins --test tidy
+step "generated files" no_drift
+step "cluster tool" cargo build --package rota-cluster
+step "cluster programs" "$cluster" build
+step "throw-away cluster" cargo test --package rota-cluster --test lifecycle
+step "real API server" "$cluster" run --node none -- cargo test --test apiserver
+step "static binary" make image-binary
+step "real pods" "$cluster" run --node real -- cargo test --test e2e -- --test-threads=3
+ROTA_TEST_BINARY="$PWD/target/$target/release/rota" \
+  step "chart" "$cluster" run --node real -- cargo test --test chart -- --test-threads=1
+printf '\nEverything passed in %s s.\n' "$((SECONDS - started))"
