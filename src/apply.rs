@@ -73,6 +73,19 @@ impl WriteError {
         }
     }
 
+    /// Whether it says that this process cannot write, rather than that this one write is wrong.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::NotLeading | Self::Foreign { .. } => false,
+            Self::Api(_) => match self.code() {
+                None | Some(401 | 500..) => true,
+                Some(403) => self.text().contains(" cannot "),
+                Some(_) => false,
+            },
+        }
+    }
+
     fn is(&self, code: u16) -> bool {
         self.code() == Some(code)
     }
@@ -184,7 +197,7 @@ impl Writer {
             }
         }
         let api: Api<Job> = self.api(&key.namespace);
-        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
         match self.send::<Job, _>("create", api.create(&params, &job)).await {
             Ok(job) => {
                 self.take_in(job);
@@ -205,7 +218,7 @@ impl Writer {
     async fn create_run(&self, run: JobRun) -> Result<JobRun, WriteError> {
         let key = Key::of(&run);
         let api: Api<JobRun> = self.api(&key.namespace);
-        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
         match self.send::<JobRun, _>("create", api.create(&params, &run)).await {
             Ok(run) => {
                 self.metrics.recorded(&run);
@@ -227,7 +240,7 @@ impl Writer {
     async fn create_revision(&self, revision: ControllerRevision) -> Result<(), WriteError> {
         let key = Key::of(&revision);
         let api: Api<ControllerRevision> = self.api(&key.namespace);
-        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
         match self.send::<ControllerRevision, _>("create", api.create(&params, &revision)).await {
             Ok(revision) => self.take_in(revision),
             Err(error) if error.is(409) => {
@@ -253,7 +266,7 @@ impl Writer {
     async fn post_strict(&self, manifest: &Value, dry_run: bool) -> Result<BatchJob, WriteError> {
         let namespace = text(manifest, "/metadata/namespace");
         let url = BatchJob::url_path(&(), Some(namespace));
-        let params = PostParams { dry_run, field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        let params = PostParams { dry_run, field_manager: Some(CREATE_MANAGER.into()) };
         let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
         let mut request =
             kube::core::Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
@@ -301,7 +314,7 @@ impl Writer {
         queue.metadata.namespace = Some(namespace.into());
         queue.metadata.labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());
         let api: Api<Queue> = self.api(namespace);
-        let params = PostParams { field_manager: Some(CREATE_MANAGER.into()), ..PostParams::default() };
+        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
         match self.send::<Queue, _>("create", api.create(&params, &queue)).await {
             Ok(queue) => self.take_in(queue),
             Err(error) if error.is(409) => {
@@ -366,6 +379,7 @@ impl Writer {
             Ok(answer) => answer.map_err(WriteError::from),
             Err(_) => Err(WriteError::Timeout),
         };
+        self.stores.writing(answer.as_ref().err().filter(|error| error.is_outage()).map(WriteError::text));
         let outcome = match &answer {
             Ok(_) => "ok",
             Err(error) => match error.code() {

@@ -104,7 +104,8 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
     }
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leader.set(1);
-    let mut parts = lead(&client, &stores, &leadership, &metrics, &settings);
+    let (halt, halted) = watch::channel(false);
+    let mut parts = lead(&client, &stores, &leadership, &metrics, &settings, &halted);
     let result = tokio::select! {
         error = elector.keep() => Err(OperatorError::Lease(error)),
         Some(_) = parts.join_next() => Err(OperatorError::Ended("a controller")),
@@ -112,9 +113,9 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     };
     metrics.leader.set(0);
-    // No new writes; those under way get a moment, and then the lease is free for the next.
+    // Nothing new is begun; what is under way gets a moment, and then the lease is free for the next.
     if result.is_ok() {
-        parts.abort_all();
+        let _ = halt.send(true);
         let drained = async { while parts.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
         if let Err(error) = elector.release().await {
@@ -132,6 +133,7 @@ fn lead(
     leadership: &Leadership,
     metrics: &Arc<Metrics>,
     settings: &Settings,
+    halted: &watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let (templates, template_work) = work::channel();
     let (schedules, schedule_work) = work::channel();
@@ -140,7 +142,7 @@ fn lead(
     let (rounds, round_work) = work::channel();
     let (launcher, launch_work) = work::channel();
     let triggers = Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher };
-    let (events, event_queue) = Context::event_channel();
+    let (events, event_queue) = mpsc::channel(controllers::EVENTS_MAX);
     let context = Arc::new(Context {
         stores: stores.clone(),
         writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
@@ -158,19 +160,27 @@ fn lead(
     let dispatcher = Arc::new(Dispatcher::default());
     let mut parts = JoinSet::new();
     let shared = context.clone();
-    parts.spawn(work::run(template_work, CONTROLLER_PLACES, move |key| controllers::job_template::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(template_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::job_template::reconcile(shared.clone(), key)));
     let shared = context.clone();
-    parts.spawn(work::run(schedule_work, CONTROLLER_PLACES, move |key| controllers::schedule::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(schedule_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::schedule::reconcile(shared.clone(), key)));
     let shared = context.clone();
-    parts.spawn(work::run(job_work, CONTROLLER_PLACES, move |key| controllers::job::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(job_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::job::reconcile(shared.clone(), key)));
     let shared = context.clone();
-    parts.spawn(work::run(group_work, CONTROLLER_PLACES, move |key| controllers::job_group::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(group_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::job_group::reconcile(shared.clone(), key)));
     let shared = context.clone();
-    parts.spawn(work::run(round_work, DISPATCHER_PLACES, move |key| dispatcher::round(shared.clone(), dispatcher.clone(), key)));
+    parts.spawn(work::run(round_work, DISPATCHER_PLACES, halted.clone(), move |key| dispatcher::round(shared.clone(), dispatcher.clone(), key)));
     let shared = context.clone();
-    parts.spawn(work::run(launch_work, LAUNCHER_PLACES, move |key| dispatcher::launch(shared.clone(), key)));
-    parts.spawn(send_events(client.clone(), settings.identity.clone(), leadership.clone(), event_queue));
-    parts.spawn(watch_clock(context.clone()));
+    parts.spawn(work::run(launch_work, LAUNCHER_PLACES, halted.clone(), move |key| dispatcher::launch(shared.clone(), key)));
+    let mut halt = halted.clone();
+    let (client, identity, leadership) = (client.clone(), settings.identity.clone(), leadership.clone());
+    let shared = context.clone();
+    parts.spawn(async move {
+        tokio::select! {
+            () = send_events(client, identity, leadership, event_queue) => {}
+            () = watch_clock(shared) => {}
+            _ = halt.wait_for(|halt| *halt) => {}
+        }
+    });
     start_all(&context);
     parts
 }
@@ -222,7 +232,9 @@ fn listen(context: &Arc<Context>) {
             }
         }
         if let (Some(gone), None) = (change.before, change.after) {
-            poke(&shared.stores.jobs, &of_uid(&gone.uid().unwrap_or_default()), &shared.triggers.jobs);
+            let uid = gone.uid().unwrap_or_default();
+            shared.unwritten.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&uid);
+            poke(&shared.stores.jobs, &of_uid(&uid), &shared.triggers.jobs);
         }
     });
     let shared = context.clone();

@@ -51,6 +51,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
     let uid = object.uid().unwrap_or_default();
     let observed = observe(context, &object);
+    let first_look = !context.memories.knows(&uid);
     let mut memory = context.memories.update(&uid, |_| ());
     let now_is = now();
     if memory.queueable_since.is_none() && resolve::resolve(&object, source(&object, &observed)).is_ok() {
@@ -58,13 +59,13 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     // Decide.
     let decision = job::decide(&facts(&object, &observed, &memory), now_is);
-    if decision.candidate != memory.candidate {
-        context.memories.update(&uid, |memory| memory.candidate = decision.candidate.clone());
-    }
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
         context.writer.apply(Effect::CreateDefaultQueue { namespace: key.namespace.clone() }).await?;
     }
-    context.triggers.dispatch(&key.namespace);
+    if first_look || decision.candidate != memory.candidate {
+        context.memories.update(&uid, |memory| memory.candidate = decision.candidate.clone());
+        context.triggers.dispatch(&key.namespace);
+    }
     // Apply.
     let mut again = false;
     for effect in decision.plan.effects {

@@ -27,7 +27,7 @@ use crate::runtime::stores::Stores;
 use crate::runtime::work::{Next, Trigger};
 
 /// How many events may wait to be sent; more are dropped and counted.
-const EVENTS_MAX: usize = 1_024;
+pub const EVENTS_MAX: usize = 1_024;
 
 /// Asks each controller for a run.
 #[derive(Clone)]
@@ -97,6 +97,11 @@ impl Memories {
         memory.clone()
     }
 
+    /// Whether anything is remembered of a Job.
+    pub fn knows(&self, uid: &str) -> bool {
+        self.lock().contains_key(uid)
+    }
+
     /// Forgets a Job that is gone.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
@@ -108,11 +113,6 @@ impl Memories {
 }
 
 impl Context {
-    /// The channel for events, with room for a burst.
-    pub fn event_channel() -> (mpsc::Sender<(EventTarget, Note)>, mpsc::Receiver<(EventTarget, Note)>) {
-        mpsc::channel(EVENTS_MAX)
-    }
-
     /// Tells people about an object; dropped when too many events wait already.
     pub fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
         for note in notes {

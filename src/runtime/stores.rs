@@ -22,6 +22,9 @@ use crate::api::{Job, JobGroup, JobTemplate, Queue, Schedule};
 /// How long a watch may fail before the operator calls itself blind, in seconds.
 const BLIND_SECONDS: i64 = 30;
 
+/// The name under which failing writes are remembered, next to the names of kinds.
+const WRITES: &str = "writes";
+
 /// One cache for each kind.
 #[derive(Default)]
 pub struct Stores {
@@ -105,7 +108,15 @@ impl Stores {
                 (true, _) => {}
             }
         }
+        if let Some(it) = trouble(WRITES).filter(|it| now.duration_since(it.since).as_secs() >= BLIND_SECONDS) {
+            missing.push(format!("writes fail since {}: {}", it.since, it.message));
+        }
         missing
+    }
+
+    /// Takes note of whether writes go through: what keeps them from it, or nothing.
+    pub fn writing(&self, trouble: Option<String>) {
+        self.trouble(WRITES, trouble);
     }
 
     fn trouble(&self, plural: &str, message: Option<String>) {

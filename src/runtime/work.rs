@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -54,8 +54,8 @@ impl Trigger {
     }
 }
 
-/// Runs `work` for every key asked for, at most `places` at once, until the triggers are gone or this is dropped.
-pub async fn run<F, R>(mut triggers: Triggers, places: usize, work: F)
+/// Runs `work` for every key asked for, at most `places` at once, until told to halt; then waits for what is under way.
+pub async fn run<F, R>(mut triggers: Triggers, places: usize, mut halt: watch::Receiver<bool>, work: F)
 where
     F: Fn(Key) -> R,
     R: Future<Output = Next> + Send + 'static,
@@ -79,8 +79,9 @@ where
                         state.ask(key);
                     }
                 }
-                None => return,
+                None => break,
             },
+            _ = halt.wait_for(|halt| *halt) => break,
             Some(ended) = running.join_next_with_id() => match ended {
                 Ok((id, (key, next))) => {
                     tasks.remove(&id);
@@ -97,6 +98,7 @@ where
             () = sleep_until(timer) => state.fire(Instant::now()),
         }
     }
+    while running.join_next().await.is_some() {}
 }
 
 async fn sleep_until(timer: Option<Instant>) {
@@ -296,7 +298,8 @@ mod tests {
     async fn a_panic_in_one_run_concerns_that_key_alone() {
         let (trigger, triggers) = channel();
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let runner = tokio::spawn(run(triggers, 4, move |key| {
+        let (_halt, halted) = watch::channel(false);
+        let runner = tokio::spawn(run(triggers, 4, halted, move |key| {
             let sender = sender.clone();
             async move {
                 assert_ne!(key.name, "job-0", "this one panics on purpose");

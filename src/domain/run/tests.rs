@@ -1,1 +1,578 @@
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use serde_json::{Value, json};
 
+use super::*;
+use crate::api::ScheduleSpec;
+use crate::api::job::{GroupReference, TemplateSnapshot};
+use crate::api::job_template::Retry;
+
+const UID: &str = "6f1e1d2c-9d3b-4a6e-8f7a-0b1c2d3e4f50";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn time(text: &str) -> Option<MicroTime> {
+    Some(MicroTime(at(text)))
+}
+
+fn job() -> Job {
+    let mut job = Job::new("nightly-8wtkh-1767225600", crate::api::JobSpec::default());
+    job.metadata.namespace = Some("team".into());
+    job.metadata.uid = Some(UID.into());
+    job.spec.template_ref = Some(crate::api::LocalReference { name: "report".into() });
+    job.spec.schedule_ref = Some(ObjectReference { name: "nightly".into(), uid: UID.into() });
+    job.spec.scheduled_time = time("2026-01-01T00:00:00Z");
+    job.spec.group_ref = Some(GroupReference { name: "batch".into(), uid: UID.into(), member: "first".into() });
+    job
+}
+
+fn resolved(job_template: &Value) -> Resolved<'_> {
+    Resolved {
+        template: Some(TemplateSnapshot {
+            name: "report".into(),
+            uid: UID.into(),
+            revision: "report-8wtkh-2s7z57fql9".into(),
+            digest: "0f".repeat(32),
+        }),
+        job_template,
+        declared: &[],
+        params: [("region".to_owned(), "eu".to_owned())].into(),
+        job_type: "report".into(),
+        queue: "default".into(),
+        priority: 5,
+        retry: Retry { max_attempts: 1, backoff_seconds: None },
+        timeout_seconds: Some(30),
+        pending_timeout_seconds: 600,
+        ttl_seconds: None,
+    }
+}
+
+fn pod(status: Value) -> Arc<Pod> {
+    let value = json!({
+        "metadata": { "name": "nightly-abcde", "namespace": "team", "uid": "0000-1111" },
+        "spec": {
+            "nodeName": "node-1",
+            "initContainers": [{ "name": "fetch" }, { "name": "proxy", "restartPolicy": "Always" }],
+            "containers": [{ "name": "main" }, { "name": "aside" }],
+        },
+        "status": status,
+    });
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+/// A pod with one container that has ended.
+fn ended_pod(phase: &str, terminated: Value) -> Arc<Pod> {
+    let mut end = json!({ "startedAt": "2026-01-01T00:00:10Z", "finishedAt": "2026-01-01T00:00:25Z" });
+    end.as_object_mut().unwrap().extend(terminated.as_object().unwrap().clone());
+    pod(json!({ "phase": phase, "containerStatuses": [container("main", json!({ "terminated": end }))] }))
+}
+
+fn container(name: &str, state: Value) -> Value {
+    json!({ "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state })
+}
+
+fn batch(spec: Value, conditions: Value) -> BatchJob {
+    serde_json::from_value(json!({ "spec": spec, "status": { "conditions": conditions } })).unwrap()
+}
+
+fn complete() -> BatchJob {
+    let when = "2026-01-01T00:00:27Z";
+    batch(json!({ "template": {} }), json!([{ "type": "Complete", "status": "True", "lastTransitionTime": when }]))
+}
+
+fn failed(reason: &str, message: &str, deadline: i64) -> BatchJob {
+    let condition = json!({
+        "type": "Failed", "status": "True", "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:27Z",
+    });
+    batch(json!({ "template": {}, "activeDeadlineSeconds": deadline }), json!([condition]))
+}
+
+/// What may differ from one attempt to another.
+struct Case {
+    job: Job,
+    template: Value,
+    timeout: Option<i64>,
+    pods: Vec<Arc<Pod>>,
+    cancel: Option<(Reason, Cancel)>,
+    resolved: bool,
+}
+
+impl Case {
+    fn new(pods: &[Arc<Pod>]) -> Self {
+        Self { job: job(), template: json!({}), timeout: Some(30), pods: pods.to_vec(), cancel: None, resolved: true }
+    }
+
+    fn cancelled(pods: &[Arc<Pod>], reason: Reason, why: &str, force: bool) -> Self {
+        Self { cancel: Some((reason, Cancel { reason: why.into(), force })), ..Self::new(pods) }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&RunInput<'_>) -> T) -> T {
+        let resolved = Resolved { timeout_seconds: self.timeout, ..resolved(&self.template) };
+        act(&RunInput {
+            job: &self.job,
+            attempt: 2,
+            resolved: self.resolved.then_some(&resolved),
+            queued_at: at("2026-01-01T00:00:01Z"),
+            pods: &self.pods,
+            cancel: self.cancel.as_ref(),
+            now: at("2026-01-01T00:00:30Z"),
+        })
+    }
+
+    fn ended(&self, batch: &BatchJob) -> JobRun {
+        self.with(|input| ended_run(input, batch, &batch_outcome(batch)))
+    }
+}
+
+/// Outcome, reason, exit code and error of a record, in one line.
+fn summary(run: &JobRun) -> String {
+    let status = run.status.as_ref().unwrap();
+    let code = status.exit_code.map(|code| format!(" {code}")).unwrap_or_default();
+    let error = status.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    format!("{} {}{code}{error}", status.phase.as_str(), status.reason.as_str())
+}
+
+#[test]
+fn a_batch_job_has_ended_when_a_terminal_condition_holds() {
+    let ended = |type_: &str, status: &str| {
+        batch_outcome(&batch(json!({ "template": {} }), json!([{ "type": type_, "status": status, "reason": "R", "message": "M" }])))
+    };
+    let table = [
+        (ended("Complete", "True"), BatchState::Complete),
+        (ended("Failed", "True"), BatchState::Failed { reason: "R".into(), message: "M".into() }),
+        (ended("Failed", "False"), BatchState::Active),
+        (ended("FailureTarget", "True"), BatchState::Active),
+        (ended("SuccessCriteriaMet", "True"), BatchState::Active),
+        (ended("Suspended", "True"), BatchState::Active),
+        (batch_outcome(&BatchJob::default()), BatchState::Active),
+    ];
+    for (is, expected) in table {
+        assert_eq!(is, expected);
+    }
+}
+
+#[test]
+fn the_whole_record_of_an_attempt_that_succeeded() {
+    let message = json!({ "artifacts": [{ "path": "out.csv", "bytes": 7 }], "result": { "rows": 3 } }).to_string();
+    let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": message }))]).ended(&complete());
+    let expected = json!({
+        "apiVersion": "rota.dev/v1alpha1",
+        "kind": "JobRun",
+        "metadata": {
+            "name": "nightly-8wtkh-1767225600-8wtkh-2",
+            "namespace": "team",
+            "labels": {
+                "app.kubernetes.io/managed-by": "rota",
+                "rota.dev/job": "nightly-8wtkh-1767225600",
+                "rota.dev/job-uid": UID,
+                "rota.dev/attempt": "2",
+                "rota.dev/template": "report",
+                "rota.dev/schedule": "nightly",
+                "rota.dev/group": "batch",
+                "rota.dev/queue": "default",
+                "rota.dev/outcome": "Completed",
+            },
+        },
+        "spec": {
+            "jobRef": { "name": "nightly-8wtkh-1767225600", "uid": UID },
+            "templateRef": { "name": "report", "uid": UID, "revision": "report-8wtkh-2s7z57fql9", "digest": "0f".repeat(32) },
+            "scheduleRef": { "name": "nightly", "uid": UID },
+            "scheduledTime": "2026-01-01T00:00:00.000000Z",
+            "groupRef": { "name": "batch", "uid": UID, "member": "first" },
+            "jobType": "report",
+            "attempt": 2,
+            "params": { "region": "eu" },
+            "priority": 5,
+            "queue": "default",
+        },
+        "status": {
+            "phase": "Completed",
+            "reason": "Succeeded",
+            "queuedAt": "2026-01-01T00:00:01.000000Z",
+            "startedAt": "2026-01-01T00:00:10.000000Z",
+            "finishedAt": "2026-01-01T00:00:25.000000Z",
+            "durationMs": 15_000,
+            "workerId": "node-1/nightly-abcde",
+            "exitCode": 0,
+            "artifacts": [{ "path": "out.csv", "bytes": 7 }],
+            "result": { "rows": 3 },
+            "logPath": "team_nightly-abcde_0000-1111/main/0.log",
+        },
+    });
+    assert_eq!(serde_json::to_value(&run).unwrap(), expected);
+}
+
+#[test]
+fn a_typical_record_is_small() {
+    let message = json!({ "artifacts": [{ "path": "out.csv", "bytes": 7 }], "result": { "rows": 3 } }).to_string();
+    let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": message }))]).ended(&complete());
+    let bytes = serde_json::to_string(&run).unwrap().len();
+    assert!(bytes <= 1_536, "{bytes}");
+}
+
+#[test]
+fn a_failed_attempt_says_why_in_words() {
+    let backoff = || failed("BackoffLimitExceeded", "Job has reached the specified backoff limit", 30);
+    let exited = |end: Value| Case::new(&[ended_pod("Failed", end)]).ended(&backoff());
+    let with_status = |status: Value| Case::new(&[pod(status)]).ended(&backoff());
+    let policy = || failed("PodFailurePolicy", "Pod team/x has condition Y matching FailJob rule", 30);
+    let in_time = json!({ "startedAt": "2026-01-01T00:00:10Z", "finishedAt": "2026-01-01T00:00:25Z" });
+    let terminated = |name: &str, code: i32| {
+        let mut end = in_time.clone();
+        end["exitCode"] = json!(code);
+        container(name, json!({ "terminated": end }))
+    };
+    let disrupted = json!({
+        "phase": "Failed",
+        "conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting" }],
+        "containerStatuses": [terminated("main", 143)],
+    });
+    let table = [
+        (
+            "with the last lines that it wrote",
+            exited(json!({ "exitCode": 3, "reason": "Error", "message": "one\ntwo\n" })),
+            "Failed ExitCode 3: container main exited with code 3: one\ntwo",
+        ),
+        ("with nothing to quote", exited(json!({ "exitCode": 1 })), "Failed ExitCode 1: container main exited with code 1"),
+        (
+            "with a report, which is no text",
+            exited(json!({ "exitCode": 1, "message": "{\"result\": 1}" })),
+            "Failed ExitCode 1: container main exited with code 1",
+        ),
+        ("killed", exited(json!({ "exitCode": 137, "reason": "Error" })), "Failed ExitCode 137: container main exited with code 137 (SIGKILL)"),
+        (
+            "out of memory",
+            exited(json!({ "exitCode": 137, "reason": "OOMKilled" })),
+            "Failed ExitCode 137: container main ran out of memory and was killed (OOMKilled, exit code 137)",
+        ),
+        (
+            "no such program",
+            exited(json!({ "exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z", "message": "exec: \"foo\": not found" })),
+            "Failed ExitCode 128: container main could not be started (exit code 128): exec: \"foo\": not found",
+        ),
+        (
+            "an init container",
+            with_status(json!({ "phase": "Failed", "initContainerStatuses": [terminated("fetch", 2)], "containerStatuses": [container("main", json!({ "waiting": { "reason": "PodInitializing" } }))] })),
+            "Failed ExitCode 2: init container fetch exited with code 2",
+        ),
+        (
+            "the other container, although a sidecar was killed after",
+            with_status(json!({ "phase": "Failed", "initContainerStatuses": [terminated("proxy", 137)], "containerStatuses": [terminated("aside", 4), terminated("main", 0)] })),
+            "Failed ExitCode 4: container aside exited with code 4",
+        ),
+        (
+            "by Kubernetes' own judgement",
+            Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0 }))]).ended(&policy()),
+            "Failed BatchJobFailed 0: PodFailurePolicy: Pod team/x has condition Y matching FailJob rule",
+        ),
+        (
+            "by Kubernetes' own judgement, without a pod",
+            Case::new(&[]).ended(&policy()),
+            "Failed BatchJobFailed: PodFailurePolicy: Pod team/x has condition Y matching FailJob rule",
+        ),
+        ("its pod is gone", Case::new(&[]).ended(&backoff()), "Failed PodLost: its pod vanished before its end was seen"),
+        (
+            "evicted by the API",
+            with_status(disrupted),
+            "Failed PodLost 143: pod nightly-abcde on node node-1 was lost: EvictionByEvictionAPI: Eviction API: evicting",
+        ),
+        (
+            "evicted by the node before it started",
+            with_status(json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory." })),
+            "Failed PodLost: pod nightly-abcde on node node-1 was lost: Evicted: The node was low on resource: memory.",
+        ),
+        (
+            "lost with its node, with an exit code made up",
+            exited(json!({ "exitCode": 137, "reason": "ContainerStatusUnknown", "message": "The container could not be located" })),
+            "Failed PodLost: pod nightly-abcde on node node-1 was lost: ContainerStatusUnknown: The container could not be located",
+        ),
+        (
+            "over its pod's own deadline",
+            with_status(json!({ "phase": "Failed", "reason": "DeadlineExceeded" })),
+            "Failed DeadlineExceeded: pod nightly-abcde ran longer than the activeDeadlineSeconds of its own specification",
+        ),
+    ];
+    for (what, run, expected) in table {
+        assert_eq!(summary(&run), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_pod_that_somebody_deleted_is_lost() {
+    let deleted = |code: i32| {
+        let mut pod = (*ended_pod("Failed", json!({ "exitCode": code }))).clone();
+        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
+        Case::new(&[Arc::new(pod)]).ended(&failed("BackoffLimitExceeded", "", 30))
+    };
+    assert_eq!(summary(&deleted(143)), "Failed PodLost 143: pod nightly-abcde on node node-1 was deleted while it ran");
+    assert_eq!(summary(&deleted(3)), "Failed ExitCode 3: container main exited with code 3");
+}
+
+#[test]
+fn the_first_pod_that_failed_is_to_blame() {
+    let at_second = |name: &str, second: &str, code: i32| {
+        let end = json!({ "exitCode": code, "finishedAt": format!("2026-01-01T00:00:{second}Z") });
+        let mut pod = (*ended_pod("Failed", end)).clone();
+        pod.metadata.name = Some(name.into());
+        Arc::new(pod)
+    };
+    let pods = [at_second("late", "25", 1), at_second("early", "20", 2), at_second("fine", "11", 0)];
+    let run = Case::new(&pods).ended(&failed("BackoffLimitExceeded", "", 30));
+    let status = run.status.unwrap();
+    assert_eq!((status.exit_code, status.worker_id.as_deref()), (Some(2), Some("node-1/early")));
+    assert_eq!(status.finished_at, time("2026-01-01T00:00:25Z"));
+}
+
+fn running() -> Arc<Pod> {
+    let state = json!({ "running": { "startedAt": "2026-01-01T00:00:10Z" } });
+    pod(json!({ "phase": "Running", "containerStatuses": [container("main", state)] }))
+}
+
+fn pulling() -> Arc<Pod> {
+    let state = json!({ "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\"" } });
+    pod(json!({ "phase": "Pending", "containerStatuses": [container("main", state)] }))
+}
+
+#[test]
+fn a_deadline_is_told_from_a_timeout_of_waiting_and_from_a_cancel() {
+    let late = |case: Case, deadline: i64| summary(&case.ended(&failed("DeadlineExceeded", "Job was active longer", deadline)));
+    let cancelled = |pods: &[Arc<Pod>], why: &str| Case::cancelled(pods, Reason::Cancelled, why, false);
+    let started_earlier = || {
+        let mut case = Case::new(&[]);
+        case.job.status = Some(crate::api::JobStatus { started_at: time("2026-01-01T00:00:10Z"), ..Default::default() });
+        case
+    };
+    let table = [
+        (
+            "it ran too long",
+            late(Case::new(&[ended_pod("Failed", json!({ "exitCode": 143 }))]), 30),
+            "Failed DeadlineExceeded 143: ran longer than its timeout of 30 s",
+        ),
+        ("its pods are gone, but it had started", late(started_earlier(), 30), "Failed DeadlineExceeded: ran longer than its timeout of 30 s"),
+        (
+            "its own deadline came before it started",
+            late(Case::new(&[pulling()]), 30),
+            "Failed DeadlineExceeded: did not start within its timeout of 30 s: container main: ImagePullBackOff: Back-off pulling image \"x\"",
+        ),
+        (
+            "it waited too long",
+            late(Case::new(&[pulling()]), 1),
+            "Failed PendingTimeout: no container started within 600 s: container main: ImagePullBackOff: Back-off pulling image \"x\"",
+        ),
+        ("it waited too long, and its pod is gone", late(Case::new(&[]), 1), "Failed PendingTimeout: no container started within 600 s"),
+        (
+            "a timeout of a second is no cancel",
+            late(Case { timeout: Some(1), ..Case::new(&[running()]) }, 1),
+            "Failed DeadlineExceeded: ran longer than its timeout of 1 s",
+        ),
+        (
+            "neither is a deadline of a second in the template",
+            late(Case { template: json!({ "spec": { "activeDeadlineSeconds": 1 } }), ..Case::new(&[running()]) }, 1),
+            "Failed DeadlineExceeded: ran longer than its timeout of 1 s",
+        ),
+        ("cancelled while it ran", late(cancelled(&[running()], ""), 1), "Failed Cancelled: cancelled while it ran"),
+        ("cancelled for a reason", late(cancelled(&[running()], "not needed"), 1), "Failed Cancelled: cancelled while it ran: not needed"),
+        ("cancelled before it started", late(cancelled(&[pulling()], ""), 1), "Skipped Cancelled: cancelled before it started"),
+        (
+            "deleted while it ran",
+            late(Case::cancelled(&[running()], Reason::JobDeleted, "the Job was deleted", false), 1),
+            "Failed JobDeleted: the Job was deleted while it ran",
+        ),
+        (
+            "its own deadline came before the cancel was carried out",
+            late(cancelled(&[running()], ""), 30),
+            "Failed DeadlineExceeded: ran longer than its timeout of 30 s",
+        ),
+    ];
+    for (what, is, expected) in table {
+        assert_eq!(is, expected, "{what}");
+    }
+}
+
+#[test]
+fn the_end_that_came_first_is_the_one_recorded() {
+    let cancel = |pods: &[Arc<Pod>], force: bool| Case::cancelled(pods, Reason::Cancelled, "", force);
+    let failing = [ended_pod("Failed", json!({ "exitCode": 3 }))];
+    let backoff = failed("BackoffLimitExceeded", "", 1);
+    let done = cancel(&[ended_pod("Succeeded", json!({ "exitCode": 0 }))], true).ended(&complete());
+    assert_eq!(summary(&done), "Completed Succeeded 0");
+    assert_eq!(summary(&cancel(&failing, false).ended(&backoff)), "Failed ExitCode 3: container main exited with code 3");
+    assert_eq!(summary(&cancel(&failing, true).ended(&backoff)), "Failed ExitCode 3: container main exited with code 3");
+    let mut killed = (*running()).clone();
+    killed.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
+    assert_eq!(summary(&cancel(&[Arc::new(killed)], true).ended(&backoff)), "Failed Cancelled: cancelled while it ran");
+}
+
+#[test]
+fn records_of_what_did_not_end_by_itself() {
+    let vanished = |case: Case| case.with(vanished_run);
+    let table = [
+        (vanished(Case::new(&[running()])), "Failed BatchJobDeleted: somebody deleted the batch Job before it was seen to end"),
+        (vanished(Case::cancelled(&[], Reason::Cancelled, "", false)), "Skipped Cancelled: cancelled before it started"),
+        (
+            Case::new(&[]).with(|input| refused_run(input, "pods \"x\" is forbidden: exceeded quota")),
+            "Failed LaunchRefused: the API server refused to create the batch Job: pods \"x\" is forbidden: exceeded quota",
+        ),
+        (Case::new(&[]).with(|input| skipped_run(input, Reason::DuplicateKey, "because")), "Skipped DuplicateKey: because"),
+    ];
+    for (run, expected) in table {
+        assert_eq!(summary(&run), expected);
+    }
+    let skipped = Case::new(&[running()]).with(|input| skipped_run(input, Reason::Cancelled, "x")).status.unwrap();
+    assert_eq!((skipped.started_at, skipped.duration_ms, skipped.worker_id), (None, None, None));
+    assert_eq!(skipped.finished_at, time("2026-01-01T00:00:30Z"));
+}
+
+#[test]
+fn without_its_template_a_record_says_what_the_job_said_when_it_was_queued() {
+    let mut case = Case::new(&[]);
+    case.resolved = false;
+    let bare = case.with(|input| skipped_run(input, Reason::TemplateNotFound, "x"));
+    assert_eq!((bare.spec.queue.as_str(), bare.spec.template_ref), ("", None));
+    assert_eq!(bare.metadata.labels.unwrap().get(TEMPLATE).map(String::as_str), Some("report"));
+    case.job.status = Some(crate::api::JobStatus {
+        queue: Some("fast".into()),
+        priority: Some(9),
+        job_type: Some("report".into()),
+        params: [("a".to_owned(), "b".to_owned())].into(),
+        template: Some(TemplateSnapshot { name: "report".into(), ..Default::default() }),
+        ..Default::default()
+    });
+    let spec = case.with(vanished_run).spec;
+    assert_eq!((spec.queue.as_str(), spec.priority, spec.job_type.as_str()), ("fast", 9, "report"));
+    assert_eq!((spec.params.len(), spec.template_ref.unwrap().name.as_str()), (1, "report"));
+}
+
+#[test]
+fn skipped_occurrences_share_a_record() {
+    let spec = ScheduleSpec { template_ref: crate::api::LocalReference { name: "report".into() }, priority: Some(3), ..Default::default() };
+    let mut schedule = Schedule::new("nightly", spec);
+    schedule.metadata.namespace = Some("team".into());
+    schedule.metadata.uid = Some(UID.into());
+    let mut skipped = SkippedOccurrences {
+        first: at("2026-01-01T00:00:00Z"),
+        last: at("2026-01-01T05:00:00Z"),
+        count: 6,
+        reason: Reason::MissedWindow,
+        why: "the operator was not running".into(),
+    };
+    let run = skipped_occurrences(&schedule, &skipped, at("2026-01-01T06:00:00Z"));
+    let expected = json!({
+        "apiVersion": "rota.dev/v1alpha1",
+        "kind": "JobRun",
+        "metadata": {
+            "name": "nightly-8wtkh-1767225600-skipped",
+            "namespace": "team",
+            "labels": {
+                "app.kubernetes.io/managed-by": "rota", "rota.dev/schedule": "nightly", "rota.dev/template": "report",
+                "rota.dev/outcome": "Skipped",
+            },
+        },
+        "spec": {
+            "scheduleRef": { "name": "nightly", "uid": UID }, "scheduledTime": "2026-01-01T00:00:00.000000Z", "attempt": 0, "priority": 3,
+        },
+        "status": {
+            "phase": "Skipped", "reason": "MissedWindow", "finishedAt": "2026-01-01T06:00:00.000000Z",
+            "error": "the operator was not running", "count": 6, "lastScheduledTime": "2026-01-01T05:00:00.000000Z",
+        },
+    });
+    assert_eq!(serde_json::to_value(&run).unwrap(), expected);
+    skipped.count = 1;
+    let single = skipped_occurrences(&schedule, &skipped, at("2026-01-01T06:00:00Z")).status.unwrap();
+    assert_eq!((single.count, single.last_scheduled_time), (None, None));
+}
+
+#[test]
+fn what_pods_say_of_their_progress() {
+    let init = |state: Value| {
+        let waiting = container("main", json!({ "waiting": { "reason": "PodInitializing" } }));
+        pod(json!({ "phase": "Pending", "initContainerStatuses": [container("fetch", state)], "containerStatuses": [waiting] }))
+    };
+    let (began, done) = ("2026-01-01T00:00:10Z", "2026-01-01T00:05:00Z");
+    let fetching = init(json!({ "running": { "startedAt": began } }));
+    let fetched = init(json!({ "terminated": { "exitCode": 0, "startedAt": began, "finishedAt": done } }));
+    let message = "0/3 nodes are available";
+    let unscheduled = pod(json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] }));
+    let creating = pod(json!({ "phase": "Pending", "containerStatuses": [container("main", json!({ "waiting": { "reason": "ContainerCreating" } }))] }));
+    let succeeded = ended_pod("Succeeded", json!({ "exitCode": 0 }));
+    let half = pod(json!({ "phase": "Failed", "containerStatuses": [
+        container("main", json!({ "terminated": { "exitCode": 1 } })), container("aside", json!({ "running": {} })),
+    ] }));
+    let evicted = pod(json!({ "phase": "Failed", "reason": "Evicted" }));
+    let created = "2026-01-01T00:00:05Z";
+    let image = "container main: ImagePullBackOff: Back-off pulling image \"x\"";
+    let table = [
+        ("no pod yet", vec![], None, true, Some(created), None),
+        ("no node takes it", vec![unscheduled], None, false, Some(created), Some("pod nightly-abcde cannot be scheduled: 0/3 nodes are available")),
+        ("its image cannot be pulled", vec![creating.clone(), pulling()], None, false, Some(created), Some(image)),
+        ("it is being created", vec![creating], None, false, Some(created), Some("container main: ContainerCreating")),
+        ("its init container runs", vec![fetching], Some(began), false, None, Some("container main: PodInitializing")),
+        ("its init container is done", vec![fetched], Some(began), false, Some(done), Some("container main: PodInitializing")),
+        ("it runs", vec![running()], Some(began), false, None, None),
+        ("one of two runs", vec![running(), succeeded.clone()], Some(began), false, None, None),
+        ("it ended", vec![succeeded], Some(began), true, None, None),
+        ("one of its containers still runs", vec![half], None, false, None, None),
+        ("it was evicted before it started", vec![evicted], None, true, None, None),
+    ];
+    for (what, pods, started, settled, since, text) in table {
+        assert_eq!(pod_started(&pods), started.map(at), "{what}: started");
+        assert_eq!(pods_settled(&pods), settled, "{what}: settled");
+        assert_eq!(waiting_since(&pods, at(created)), since.map(at), "{what}: waiting since");
+        assert_eq!(waiting_text(&pods).as_deref(), text, "{what}: waiting for");
+    }
+}
+
+#[test]
+fn reports_are_read_within_the_limits_of_a_record() {
+    let report = |message: &str| {
+        let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": message }))]).ended(&complete());
+        let status = run.status.unwrap();
+        (status.artifacts.len(), status.result)
+    };
+    let many: Vec<Value> = (0..150).map(|number| json!({ "path": format!("{number}") })).collect();
+    let table = [
+        ("text", "all went well".to_owned(), (0, None)),
+        ("another JSON", "{\"level\":\"info\"}".to_owned(), (0, None)),
+        ("a list", "[1]".to_owned(), (0, None)),
+        ("a result that is a word", "{\"result\":\"ok\"}\n".to_owned(), (0, Some(json!("ok")))),
+        ("a result of nothing", "{\"result\":null}".to_owned(), (0, None)),
+        ("a result too long", json!({ "result": "x".repeat(2_048) }).to_string(), (0, None)),
+        ("a result that no database holds", json!({ "result": "a\0" }).to_string(), (0, None)),
+        ("artifacts of the wrong shape", json!({ "artifacts": { "path": "x" } }).to_string(), (0, None)),
+        ("wrong ones among them", json!({ "artifacts": [1, {}, { "path": "" }, { "path": "x".repeat(1_025) }, { "path": "x" }] }).to_string(), (1, None)),
+        ("too many", json!({ "artifacts": many }).to_string(), (100, None)),
+    ];
+    for (what, message, expected) in table {
+        assert_eq!(report(&message), expected, "{what}");
+    }
+    let odd = json!({ "artifacts": [{ "path": "x", "uri": "u".repeat(2_049), "sha256": 5, "bytes": -1 }] }).to_string();
+    let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": odd }))]).ended(&complete());
+    assert_eq!(run.status.unwrap().artifacts, [crate::api::job_run::Artifact { path: "x".into(), ..Default::default() }]);
+}
+
+#[test]
+fn a_long_error_keeps_its_end_and_whole_characters() {
+    let message = format!("{}the end", "ä☃".repeat(1_500));
+    let run = Case::new(&[ended_pod("Failed", json!({ "exitCode": 1, "message": message }))]).ended(&failed("BackoffLimitExceeded", "", 30));
+    let error = run.status.unwrap().error.unwrap();
+    assert!(error.len() <= ERROR_BYTES_MAX && error.starts_with("container main exited with code 1: …") && error.ends_with("the end"), "{error}");
+    let lines = (0..40).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
+    let run = Case::new(&[ended_pod("Failed", json!({ "exitCode": 1, "message": lines }))]).ended(&failed("BackoffLimitExceeded", "", 30));
+    assert_eq!(run.status.unwrap().error.unwrap(), "container main exited with code 1: …30\n31\n32\n33\n34\n35\n36\n37\n38\n39");
+    let refused = Case::new(&[]).with(|input| refused_run(input, &"☃".repeat(5_000)));
+    assert!(refused.status.unwrap().error.unwrap().len() <= ERROR_BYTES_MAX);
+}
+
+#[test]
+fn without_container_times_the_end_is_when_the_batch_job_ended() {
+    let mut case = Case::new(&[]);
+    case.job.status = Some(crate::api::JobStatus { started_at: time("2026-01-01T00:00:10Z"), ..Default::default() });
+    let status = case.ended(&failed("DeadlineExceeded", "", 30)).status.unwrap();
+    assert_eq!((status.finished_at, status.duration_ms), (time("2026-01-01T00:00:27Z"), Some(17_000)));
+    let never = Case::new(&[pulling()]).ended(&failed("DeadlineExceeded", "", 1)).status.unwrap();
+    assert_eq!((never.started_at, never.duration_ms), (None, None));
+    assert_eq!(never.finished_at, time("2026-01-01T00:00:27Z"));
+    assert_eq!((never.worker_id.as_deref(), never.log_path), (Some("node-1/nightly-abcde"), None));
+}

@@ -1,0 +1,55 @@
+{{/*
+What the operator may do to the objects it works on. Each rule says what for, so that a reader can tell when it may go.
+There is no `*`, nothing about Secrets, and no create for pods: work runs as batch Jobs, so that the Job controller
+makes the pods and every quota and admission policy applies.
+*/}}
+{{- define "rota.rules" -}}
+# To know what is wanted: the kinds that users write. All five are watched.
+- apiGroups: [rota.dev]
+  resources: [jobtemplates, schedules, queues, jobs, jobgroups]
+  verbs: [get, list, watch]
+# To say what was found out. The specifications are the users', and the operator does not touch them.
+- apiGroups: [rota.dev]
+  resources: [jobtemplates/status, schedules/status, queues/status, jobs/status, jobgroups/status]
+  verbs: [patch]
+# To make the Jobs of schedules and groups, to put on and take off the finalizer that keeps a Job until its outcome is
+# recorded (patch), and to remove finished Jobs after their time.
+- apiGroups: [rota.dev]
+  resources: [jobs]
+  verbs: [create, patch, delete]
+# To create the queue `default` of a namespace where a Job first needs it.
+- apiGroups: [rota.dev]
+  resources: [queues]
+  verbs: [create]
+# To write the record of each attempt, and to look whether it is there already. Records are never listed, changed or
+# deleted.
+- apiGroups: [rota.dev]
+  resources: [jobruns]
+  verbs: [create, get]
+# To name an owner that must not vanish before what it owns (blockOwnerDeletion): API servers with the admission plugin
+# OwnerReferencesPermissionEnforcement, such as OpenShift's, ask for update on the finalizers of the owner.
+- apiGroups: [rota.dev]
+  resources: [jobtemplates/finalizers, schedules/finalizers, jobs/finalizers, jobgroups/finalizers]
+  verbs: [update]
+# To launch an attempt as a batch Job and see how it goes (create also asks, as a dry run, whether a template would be
+# accepted), to let Kubernetes end one (patch of activeDeadlineSeconds), and to remove it after its time.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+# To read exit codes, container times and termination messages, and to kill the pods of a Job whose cancel says force.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, delete]
+# To keep the revisions of templates that queued and running Jobs use, with a finalizer (patch) while they do.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+# To tell people what happened: one event for each transition; patch counts repetitions.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# To find out why the Job controller could not create a pod (a quota, an admission policy): it says so in events only.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+{{- end -}}

@@ -1,0 +1,3 @@
+module rota.example/programs/pause
+
+go 1.26.0

@@ -1,0 +1,168 @@
+//! Building Kubernetes and its companions from Go modules, once per version, into the user's cache.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::command;
+use crate::error::{Error, Explain, Result};
+use crate::options::NodeKind;
+use crate::state::{cache, create_folder, digest, lock, write_file};
+
+/// One Go module with the programs which it names as tools.
+struct Module {
+    name: &'static str,
+    /// Name and content of each file.
+    files: &'static [(&'static str, &'static str)],
+    /// What the linker is told besides leaving out debugging information: version numbers.
+    linker: &'static str,
+}
+
+/// One program to be built.
+struct Program {
+    name: &'static str,
+    module: &'static Module,
+    package: &'static str,
+    /// The kind of node for which it is needed, or none when every cluster needs it.
+    only: Option<NodeKind>,
+}
+
+macro_rules! module {
+    ($name:literal, $linker:literal, [$($file:literal),+]) => {
+        Module {
+            name: $name,
+            linker: $linker,
+            files: &[$(($file, include_str!(concat!("../programs/", $name, "/", $file)))),+],
+        }
+    };
+}
+
+static KUBERNETES: Module =
+    module!("kubernetes", "-X k8s.io/component-base/version.gitVersion=v1.36.3", ["go.mod", "go.sum"]);
+static ETCD: Module = module!("etcd", "", ["go.mod", "go.sum"]);
+static CONTAINERD: Module =
+    module!("containerd", "-X github.com/containerd/containerd/v2/version.Version=v2.4.2", ["go.mod", "go.sum"]);
+static HELM: Module = module!("helm", "-X helm.sh/helm/v4/internal/version.version=v4.3.1", ["go.mod", "go.sum"]);
+static KWOK: Module = module!("kwok", "-X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0", ["go.mod", "go.sum"]);
+static PAUSE: Module = module!("pause", "", ["go.mod", "main.go"]);
+
+const fn program(name: &'static str, module: &'static Module, package: &'static str) -> Program {
+    Program { name, module, package, only: None }
+}
+
+const fn node_program(kind: NodeKind, name: &'static str, module: &'static Module, package: &'static str) -> Program {
+    Program { name, module, package, only: Some(kind) }
+}
+
+/// Every program, in the order in which they are built: a control plane first.
+static PROGRAMS: [Program; 13] = [
+    program("kube-apiserver", &KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver"),
+    program("kube-controller-manager", &KUBERNETES, "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    program("kube-scheduler", &KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler"),
+    program("kubectl", &KUBERNETES, "k8s.io/kubernetes/cmd/kubectl"),
+    program("etcd", &ETCD, "go.etcd.io/etcd/server/v3"),
+    program("helm", &HELM, "helm.sh/helm/v4/cmd/helm"),
+    node_program(NodeKind::Kwok, "kwok", &KWOK, "sigs.k8s.io/kwok/cmd/kwok"),
+    node_program(NodeKind::Real, "kubelet", &KUBERNETES, "k8s.io/kubernetes/cmd/kubelet"),
+    node_program(NodeKind::Real, "kube-proxy", &KUBERNETES, "k8s.io/kubernetes/cmd/kube-proxy"),
+    node_program(NodeKind::Real, "containerd", &CONTAINERD, "github.com/containerd/containerd/v2/cmd/containerd"),
+    node_program(NodeKind::Real, "ctr", &CONTAINERD, "github.com/containerd/containerd/v2/cmd/ctr"),
+    node_program(
+        NodeKind::Real,
+        "containerd-shim-runc-v2",
+        &CONTAINERD,
+        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+    ),
+    node_program(NodeKind::Real, "pause", &PAUSE, "."),
+];
+
+/// The arguments of each build. No C compiler is needed, and the same sources make the same bytes.
+const BUILD: [&str; 3] = ["build", "-trimpath", "-buildvcs=false"];
+
+/// Builds those programs which clusters with these kinds of nodes need and the cache lacks, and returns the folder
+/// with the programs. Progress goes to standard error, a line per program.
+///
+/// # Errors
+/// When there is no Go, or a build fails: with what Go printed.
+pub fn ensure(kinds: &[NodeKind]) -> Result<PathBuf> {
+    let root = cache()?.join(format!("programs-{}", version()));
+    let bin = root.join("bin");
+    let needed = || PROGRAMS.iter().filter(|program| program.only.is_none_or(|kind| kinds.contains(&kind)));
+    let missing = |program: &&Program| !bin.join(program.name).exists();
+    if !needed().any(|program| missing(&program)) {
+        return Ok(bin);
+    }
+    create_folder(&bin)?;
+    let _lock = lock(&root.join("lock"))?;
+    let to_build: Vec<_> = needed().filter(missing).collect();
+    if !to_build.is_empty() {
+        check_go()?;
+        let count = to_build.len();
+        eprintln!("building {count} programs into {}, once: this takes minutes", root.display());
+    }
+    for (index, program) in to_build.iter().enumerate() {
+        eprint!("building {} ({} of {}) … ", program.name, index + 1, to_build.len());
+        let start = Instant::now();
+        build(program, &root).inspect_err(|_| eprintln!("failed"))?;
+        eprintln!("{} s", start.elapsed().as_secs());
+    }
+    Ok(bin)
+}
+
+/// A digest of everything which decides what the built programs are.
+fn version() -> String {
+    let mut parts: Vec<&[u8]> = vec![std::env::consts::OS.as_bytes(), std::env::consts::ARCH.as_bytes()];
+    parts.extend(BUILD.iter().map(|argument| argument.as_bytes()));
+    for program in &PROGRAMS {
+        parts.extend([program.name, program.package, program.module.linker].map(str::as_bytes));
+        parts.extend(program.module.files.iter().flat_map(|(name, content)| [name.as_bytes(), content.as_bytes()]));
+    }
+    digest(&parts)
+}
+
+fn check_go() -> Result<()> {
+    command::output(Command::new("go").arg("version")).map(|_| ()).map_err(|error| {
+        Error::new(format!(
+            "Kubernetes is built from source, which needs Go 1.26.6 or newer in PATH ({error}). Install Go, or set \
+             KUBECONFIG to a cluster of your own."
+        ))
+    })
+}
+
+fn build(program: &Program, root: &Path) -> Result<()> {
+    let source = root.join("source").join(program.module.name);
+    create_folder(&source)?;
+    for (name, content) in program.module.files {
+        write_file(&source.join(name), content)?;
+    }
+    let (hidden, finished) = (root.join("bin").join(format!(".{}", program.name)), root.join("bin").join(program.name));
+    let mut go = Command::new("go");
+    go.args(BUILD).arg("-ldflags").arg(format!("-s -w {}", program.module.linker));
+    go.arg("-o").arg(&hidden).arg(program.package);
+    go.current_dir(&source).env("CGO_ENABLED", "0").env("GOWORK", "off").env_remove("GOFLAGS");
+    command::run(&mut go)?;
+    fs::rename(&hidden, &finished).explain(|| format!("moving {} into place", finished.display()))?;
+    // A user who pipes standard error elsewhere still sees each program as it is finished.
+    let _ = std::io::stderr().flush();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_stable_within_a_build() {
+        assert_eq!(version(), version());
+    }
+
+    #[test]
+    fn every_module_pins_its_programs() {
+        for program in PROGRAMS.iter().filter(|program| program.module.name != "pause") {
+            let (_, module) = program.module.files[0];
+            assert!(module.contains(program.package), "{} is no tool of {}", program.name, program.module.name);
+        }
+    }
+}
