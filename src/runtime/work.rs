@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(delays.last(), Some(&60_000));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_panic_in_one_run_concerns_that_key_alone() {
         let (trigger, triggers) = channel();
         let (sender, mut receiver) = mpsc::unbounded_channel();
