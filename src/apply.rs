@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -186,6 +186,15 @@ impl Writer {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Why the Job controller could not create a pod of a batch Job, in its words: it says so in events only.
+    pub async fn pod_refusal(&self, batch: &BatchJob) -> Option<String> {
+        let api: Api<Event> = self.api(&batch.namespace()?);
+        let selector = format!("involvedObject.uid={},reason=FailedCreate", batch.uid()?);
+        let params = ListParams::default().fields(&selector).limit(1);
+        let found = self.send::<Event, _>("list", api.list(&params)).await.ok()?;
+        found.items.into_iter().next()?.message
     }
 
     async fn create_job(&self, job: Job, unless_run: Option<String>) -> Result<(), WriteError> {

@@ -14,7 +14,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::ResourceExt;
 
 use crate::api::queue::InFlight;
-use crate::api::{Job, Queue, QueueStatus};
+use crate::api::{DEFAULT_QUEUE, Job, Queue, QueueStatus, labels};
 use crate::apply::WriteError;
 use crate::controllers::job::{observe, source};
 use crate::controllers::{Context, outcome};
@@ -26,7 +26,7 @@ use crate::domain::resolve;
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::{in_namespace, job_uid};
+use crate::runtime::stores::{in_namespace, job_uid, of_uid};
 use crate::runtime::work::Next;
 
 /// How many Jobs one round admits in one queue; bounds the size of the status and the time a round takes.
@@ -89,7 +89,7 @@ fn known_jobs(context: &Context, namespace: &str) -> Option<HashMap<String, Know
             continue;
         }
         let uid = job.uid().unwrap_or_default();
-        let memory = context.memories.get(&uid)?;
+        let memory = context.memories.get(&uid).filter(|memory| memory.looked_at)?;
         known.insert(uid, Known { job, memory });
     }
     Some(known)
@@ -113,7 +113,11 @@ fn take_over(context: &Context, dispatcher: &Dispatcher, namespace: &str, known:
             let refused = memory.refusal.as_ref().is_some_and(|refusal| refusal.attempt == attempt)
                 || job.status.as_ref().is_some_and(|status| status.refused_since.is_some());
             if entry.attempt == attempt && !launched && !refused && memory.launching.is_none() && memory.recorded.is_none() {
-                context.memories.update(&entry.uid, |memory| memory.launching = Some(attempt));
+                let place = place(job, memory, Some(&queue.name_any()));
+                context.memories.update(&entry.uid, |memory| {
+                    memory.launching = Some(attempt);
+                    memory.place = Some(place);
+                });
                 context.triggers.launcher.trigger(Key::of(job.as_ref()));
             }
         }
@@ -138,11 +142,11 @@ fn snapshot(context: &Context, namespace: &str, known: &HashMap<String, Known>) 
     }
     for (uid, Known { job, memory }) in known {
         let attempt = current_attempt(job);
-        let fresh = context.memories.get(uid).and_then(|memory| memory.launching);
-        if fresh == Some(attempt) {
-            let batch = context.stores.batch_jobs.get(&Key::new(namespace, attempt_name(job, attempt)));
-            if batch.is_none() {
-                snapshot.occupants.push(occupant_of_job(job, None));
+        // What was being launched when the round began is either among the batch Jobs listed after that, or still to come.
+        let fresh = context.memories.get(uid).unwrap_or_else(|| memory.clone());
+        if memory.launching == Some(attempt) || fresh.launching == Some(attempt) {
+            if !seen.contains(uid) {
+                snapshot.occupants.push(place(job, &fresh, None));
             }
             continue;
         }
@@ -154,16 +158,16 @@ fn snapshot(context: &Context, namespace: &str, known: &HashMap<String, Known>) 
     snapshot
 }
 
+/// The places that an unfinished batch Job takes.
 fn occupant(context: &Context, uid: &str, batch: &BatchJob) -> Occupant {
-    let job = context.stores.jobs.find(&crate::runtime::stores::of_uid(uid)).into_iter().find(|job| {
-        job.uid().as_deref() == Some(uid)
-    });
-    match job {
-        Some(job) => occupant_of_job(&job, Some(batch)),
-        None => Occupant {
+    let found = context.stores.jobs.find(&of_uid(uid));
+    let queue = Some(label(batch, labels::QUEUE)).filter(|it| !it.is_empty());
+    match (found.iter().find(|job| job.uid().as_deref() == Some(uid)), context.memories.get(uid)) {
+        (Some(job), Some(memory)) => place(job, &memory, queue.as_deref()),
+        _ => Occupant {
             name: batch.name_any(),
-            queue: label(batch, crate::api::labels::QUEUE),
-            template: Some(label(batch, crate::api::labels::TEMPLATE)).filter(|it| !it.is_empty()),
+            queue: queue.unwrap_or_default(),
+            template: Some(label(batch, labels::TEMPLATE)).filter(|it| !it.is_empty()),
             group: None,
         },
     }
@@ -173,13 +177,16 @@ fn label(batch: &BatchJob, name: &str) -> String {
     batch.labels().get(name).cloned().unwrap_or_default()
 }
 
-/// The places that a Job takes. Its queue is in its status, or on its batch Job while the status is not written yet.
-fn occupant_of_job(job: &Job, batch: Option<&BatchJob>) -> Occupant {
-    let said = job.status.as_ref().and_then(|status| status.queue.clone()).or_else(|| job.spec.queue.clone());
-    let labelled = batch.map(|batch| label(batch, crate::api::labels::QUEUE)).filter(|it| !it.is_empty());
+/// The places that a Job takes: as it was admitted, else as its status says, else in the queue that something else says
+/// (the Queue that admitted it, or the label of its batch Job), for a Job whose status is not written yet.
+fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
+    if let Some(place) = &memory.place {
+        return place.clone();
+    }
+    let said = job.status.as_ref().and_then(|status| status.queue.clone());
     Occupant {
         name: job.name_any(),
-        queue: said.or(labelled).unwrap_or_else(|| crate::api::DEFAULT_QUEUE.to_owned()),
+        queue: said.or_else(|| queue.map(str::to_owned)).unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
         template: job.spec.template_ref.as_ref().map(|it| it.name.clone()),
         group: job.spec.group_ref.as_ref().map(|it| it.uid.clone()),
     }
@@ -238,6 +245,12 @@ async fn admit(
     for candidate in admitted {
         context.memories.update(&candidate.uid, |memory| {
             memory.launching = Some(candidate.attempt);
+            memory.place = Some(Occupant {
+                name: candidate.rank.name.clone(),
+                queue: candidate.queue.clone(),
+                template: candidate.template.as_ref().map(|(name, _)| name.clone()),
+                group: candidate.group.as_ref().map(|(uid, _)| uid.clone()),
+            });
             memory.candidate = None;
             memory.blocker = None;
             memory.refusal = None;

@@ -32,6 +32,8 @@ const CONTROLLER_PLACES: usize = 64;
 const LAUNCHER_PLACES: usize = 128;
 /// How many namespaces are decided at once, at the most.
 const DISPATCHER_PLACES: usize = 32;
+/// How many pods of a Job are remembered after they are gone.
+const GONE_PODS_MAX: usize = 16;
 /// How far the wall clock may drift from the monotonic one between two looks before all timers are set anew.
 const CLOCK_STEP: Duration = Duration::from_millis(500);
 /// How often the two clocks are compared.
@@ -94,7 +96,7 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         leadership.clone(),
     );
     tokio::select! {
-        () = stores.wait_synced() => {}
+        _ = async { tokio::join!(stores.wait_synced(), stores.wait_for_records(&client)) } => {}
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
@@ -191,7 +193,12 @@ fn start_all(context: &Context) {
     context.stores.templates.keys().into_iter().for_each(|key| triggers.templates.trigger(key));
     context.stores.schedules.keys().into_iter().for_each(|key| triggers.schedules.trigger(key));
     context.stores.groups.keys().into_iter().for_each(|key| triggers.groups.trigger(key));
-    context.stores.jobs.keys().into_iter().for_each(|key| triggers.jobs.trigger(key));
+    let mut jobs: Vec<_> = context.stores.jobs.keys().iter().filter_map(|key| context.stores.jobs.get(key)).collect();
+    jobs.sort_by_key(|job| (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any()));
+    for job in jobs {
+        context.memories.update(&job.uid().unwrap_or_default(), |_| ());
+        triggers.jobs.trigger(Key::of(job.as_ref()));
+    }
     for key in context.stores.queues.keys() {
         triggers.dispatch(&key.namespace);
     }
@@ -266,6 +273,9 @@ fn listen(context: &Arc<Context>) {
 fn listen_to_jobs(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.jobs.listen(move |change| {
+        if let (None, Some(new)) = (change.before, change.after) {
+            shared.memories.update(&new.uid().unwrap_or_default(), |_| ());
+        }
         shared.triggers.jobs.trigger(change.key.clone());
         let namespace = &change.key.namespace;
         for job in [change.before, change.after].into_iter().flatten() {
@@ -297,6 +307,15 @@ fn listen_to_jobs(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.pods.listen(move |change| {
         let Some(uid) = change.after.or(change.before).and_then(|pod| job_uid(&pod.metadata)) else { return };
+        if let (Some(gone), None) = (change.before, change.after)
+            && !shared.stores.jobs.find(&of_uid(uid)).is_empty()
+        {
+            shared.memories.update(uid, |memory| {
+                memory.gone_pods.push(gone.clone());
+                let excess = memory.gone_pods.len().saturating_sub(GONE_PODS_MAX);
+                memory.gone_pods.drain(..excess);
+            });
+        }
         poke(&shared.stores.jobs, &of_uid(uid), &shared.triggers.jobs);
     });
 }

@@ -20,6 +20,9 @@ use crate::runtime::store::Key;
 use crate::runtime::stores::{of_dedup_key, of_uid};
 use crate::runtime::work::Next;
 
+/// The longest text of an error in a record, in bytes.
+const ERROR_BYTES_MAX: usize = 1_000;
+
 /// What a decision about a Job depends on besides the Job and what is remembered of it.
 pub struct Observed {
     template: Option<Arc<JobTemplate>>,
@@ -51,24 +54,30 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
     let uid = object.uid().unwrap_or_default();
     let observed = observe(context, &object);
-    let first_look = !context.memories.knows(&uid);
     let mut memory = context.memories.update(&uid, |_| ());
     let now_is = now();
     if memory.queueable_since.is_none() && resolve::resolve(&object, source(&object, &observed)).is_ok() {
-        memory = context.memories.update(&uid, |memory| memory.queueable_since = Some(now_is));
+        // A Job that had to wait for nothing but the operator keeps the order in which it came.
+        let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
+        let since = if waited { now_is } else { memory.first_seen };
+        memory = context.memories.update(&uid, |memory| memory.queueable_since = Some(since));
     }
     // Decide.
     let decision = job::decide(&facts(&object, &observed, &memory), now_is);
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
         context.writer.apply(Effect::CreateDefaultQueue { namespace: key.namespace.clone() }).await?;
     }
-    if first_look || decision.candidate != memory.candidate {
-        context.memories.update(&uid, |memory| memory.candidate = decision.candidate.clone());
+    if !memory.looked_at || decision.candidate != memory.candidate {
+        context.memories.update(&uid, |memory| {
+            memory.looked_at = true;
+            memory.candidate = decision.candidate.clone();
+        });
         context.triggers.dispatch(&key.namespace);
     }
     // Apply.
     let mut again = false;
-    for effect in decision.plan.effects {
+    for mut effect in decision.plan.effects {
+        explain(context, &observed, &mut effect).await;
         again |= matches!(effect, Effect::HoldJob(_));
         if let Some(run) = context.writer.apply(effect).await?.run {
             let ending = ending_of(&run);
@@ -83,6 +92,16 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(if again { Some(now()) } else { decision.plan.wake_at })
+}
+
+/// Adds to the record of an attempt that never had a pod why Kubernetes created none.
+async fn explain(context: &Context, observed: &Observed, effect: &mut Effect) {
+    let (Effect::CreateRun(run), Some(batch), true) = (effect, &observed.batch, observed.pods.is_empty()) else { return };
+    let Some(status) = run.status.as_mut().filter(|status| status.reason == Reason::PendingTimeout) else { return };
+    if let Some(why) = context.writer.pod_refusal(batch).await {
+        let text = format!("{}: {why}", status.error.as_deref().unwrap_or_default());
+        status.error = Some(crate::domain::conditions::shorten(text, ERROR_BYTES_MAX));
+    }
 }
 
 fn has_default_queue(context: &Context, namespace: &str) -> bool {
@@ -129,10 +148,21 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         schedule_settled: schedule_settled(context, object, &namespace),
         group_settled: group_settled(context, object, &namespace),
         batch: batch.filter(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid)),
-        pods: context.stores.pods.find(&of_uid(&uid)).into_iter().filter(of_attempt).collect(),
+        pods: pods(context, &uid).into_iter().filter(of_attempt).collect(),
         duplicate_of: duplicate_of(context, object, &namespace),
         template,
     }
+}
+
+/// The pods of a Job: those there are, and those that are gone, as they were last seen.
+fn pods(context: &Context, uid: &str) -> Vec<Arc<Pod>> {
+    let mut pods = context.stores.pods.find(&of_uid(uid));
+    for gone in context.memories.get(uid).into_iter().flat_map(|memory| memory.gone_pods) {
+        if !pods.iter().any(|pod| pod.uid() == gone.uid()) {
+            pods.push(gone);
+        }
+    }
+    pods
 }
 
 /// What the Job runs: the revision it was queued with, or the template as it is now.

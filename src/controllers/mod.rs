@@ -97,11 +97,6 @@ impl Memories {
         memory.clone()
     }
 
-    /// Whether anything is remembered of a Job.
-    pub fn knows(&self, uid: &str) -> bool {
-        self.lock().contains_key(uid)
-    }
-
     /// Forgets a Job that is gone.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);

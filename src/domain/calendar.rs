@@ -141,7 +141,9 @@ impl Timing {
     /// A short text that differs if and only if the timing differs.
     pub fn digest(&self) -> String {
         let text = match self {
-            Self::Cron { expression, zone, .. } => format!("cron {} {}", expression.to_ascii_uppercase(), zone_name(zone)),
+            Self::Cron { expression, zone, .. } => {
+                format!("cron {} {}", expression.to_ascii_uppercase(), zone_name(zone))
+            }
             Self::Interval { every, .. } => format!("interval {}", every.as_secs()),
             Self::At { instant } => format!("at {instant}"),
         };
@@ -238,7 +240,9 @@ fn parse_cron(text: &str, zone: Option<&str>) -> Result<Timing, TimingError> {
         let found = fields.len();
         return Err(error(
             "spec.cron",
-            format!("must be five fields, minute, hour, day of month, month and day of week, for example \"0 9 * * 1-5\"; found {found}"),
+            format!(
+                "must be five fields, minute, hour, day of month, month and day of week, for example \"0 9 * * 1-5\"; found {found}"
+            ),
         ));
     }
     for (index, (field, name)) in fields.iter().zip(FIELDS).enumerate() {
@@ -291,7 +295,8 @@ fn is_name(index: usize, word: &str) -> bool {
 /// The parser's words, without its own prefix and full stop.
 fn reason(why: &croner::errors::CronError) -> String {
     let text = why.to_string();
-    let text = text.strip_prefix("Component error: ").or_else(|| text.strip_prefix("Invalid pattern: ")).unwrap_or(&text);
+    let text =
+        text.strip_prefix("Component error: ").or_else(|| text.strip_prefix("Invalid pattern: ")).unwrap_or(&text);
     let text = text.trim_end_matches('.');
     let mut characters = text.chars();
     characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()

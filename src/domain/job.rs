@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::conditions::{self, Conditions, Fact, micro};
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
-use super::queue::{Blocker, Candidate, Rank};
+use super::queue::{Blocker, Candidate, Occupant, Rank};
 use super::resolve::{Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
 use super::run::{self, BatchState, RunInput};
 use super::{group, names};
@@ -41,6 +41,12 @@ pub const REFUSED_RETRY_SECONDS: i64 = 10;
 pub struct Memory {
     /// When this process first saw it.
     pub first_seen: Timestamp,
+    /// Whether it was looked at since.
+    pub looked_at: bool,
+    /// Its pods that are gone, as they were last seen: their exit codes are still to be recorded.
+    pub gone_pods: Vec<Arc<Pod>>,
+    /// The places it takes in its limits, since it was admitted.
+    pub place: Option<Occupant>,
     /// Since when it could be queued, if its status does not say.
     pub queueable_since: Option<Timestamp>,
     /// The attempt that was admitted and whose batch Job is being created.
@@ -62,6 +68,9 @@ impl Memory {
     pub fn new(first_seen: Timestamp) -> Self {
         Self {
             first_seen,
+            looked_at: false,
+            gone_pods: Vec::new(),
+            place: None,
             queueable_since: None,
             launching: None,
             launched: None,
@@ -147,8 +156,15 @@ pub fn ending(job: &Job, memory: Option<&Memory>) -> Option<Ending> {
         });
     }
     let (attempt, ending) = memory?.recorded.as_ref()?;
-    let last = *attempt == current_attempt(job) && !may_retry(job, ending, None, *attempt);
+    let last = *attempt == current_attempt(job) && is_surely_last(job, ending, *attempt);
     last.then(|| ending.clone())
+}
+
+/// Whether no attempt follows, as far as the Job alone tells. Whether its template's retry allows another one is known to
+/// the decision about the Job only; until that is in its status, the Job does not count as ended.
+fn is_surely_last(job: &Job, ending: &Ending, attempt: u32) -> bool {
+    let own = job.spec.retry.is_some() || job.spec.template_ref.is_none();
+    !may_retry(job, ending, None, attempt) && (own || !is_worth_a_retry(job, ending))
 }
 
 /// Decides about one Job.
@@ -204,7 +220,8 @@ fn with_batch(
     match run::batch_outcome(batch) {
         BatchState::Active => active(facts, known, batch, cancel.as_ref(), now),
         ended => {
-            let deadline = ended_at(batch).unwrap_or(now).saturating_add_ms(PODS_DELAY_MS);
+            let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            let deadline = ended_at(batch).or(created).unwrap_or(now).saturating_add_ms(PODS_DELAY_MS);
             let settled = !facts.pods.is_empty() && run::pods_settled(facts.pods);
             if !settled && now < deadline {
                 let mut plan = Plan::default();
@@ -235,8 +252,13 @@ fn active(
     now: Timestamp,
 ) -> Plan<JobStatus> {
     let mut plan = Plan::default();
-    let started = run::pod_started(facts.pods);
+    // Pods that are gone have still started.
+    let said = facts.job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0);
+    let started = run::pod_started(facts.pods).or(said);
+    // A batch Job that was suspended, by Kueue for one, starts anew when it is resumed.
     let created = batch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let resumed = batch.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
+    let since = resumed.map_or(created, |resumed| resumed.max(created));
     let suspended = batch.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
     let expired = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds) == Some(1);
     if let Some((_, cancel)) = cancel {
@@ -250,7 +272,7 @@ fn active(
         }
     } else if started.is_none() && !suspended && !expired {
         let timeout = known.map_or(super::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT, |it| it.pending_timeout_seconds);
-        let deadline = created.saturating_add_ms(timeout.saturating_mul(1_000));
+        let deadline = since.saturating_add_ms(timeout.saturating_mul(1_000));
         if now >= deadline {
             plan.effects.push(Effect::ExpireBatchJob(identity(&batch.metadata)));
         } else {
@@ -280,7 +302,8 @@ fn running_status(
     now: Timestamp,
 ) {
     // The batch Job may be seen before the answer to its creation was taken in.
-    let launched = facts.memory.launched.map(|(_, at)| at).or_else(|| facts.memory.launching.map(|_| now));
+    let launching = (facts.memory.launching == Some(current_attempt(facts.job))).then_some(now);
+    let launched = launched_at(facts).or(launching);
     let said = facts.job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
     let unsaid = said.is_none_or(|said| Some(&said.name) != batch.metadata.name.as_ref());
     if let (true, None, Some(at)) = (unsaid, started, launched) {
@@ -291,16 +314,14 @@ fn running_status(
         }
     }
     let mut status = base_status(facts, known, now);
-    let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
     status.phase = Some(if started.is_some() { JobPhase::Running } else { JobPhase::Dispatched });
     if unsaid {
-        status.dispatched_at = launched.or(created).map(micro);
+        say_launched(&mut status, batch, launched);
     }
-    status.started_at = started.map(micro);
-    status.batch_job_ref = Some(ObjectReference {
-        name: batch.metadata.name.clone().unwrap_or_default(),
-        uid: batch.metadata.uid.clone().unwrap_or_default(),
-    });
+    if unsaid || started.is_some() {
+        // The pods may be gone by now; that they had started stays true.
+        status.started_at = started.map(micro);
+    }
     status.attempts = current_attempt(facts.job);
     status.waiting_for = None;
     status.retry_at = None;
@@ -313,6 +334,22 @@ fn running_status(
         plan.notes.push(Note::normal("Dispatched", "Launch", dispatched_text(batch)));
     }
     plan.status = Some(status);
+}
+
+/// When this process launched the current attempt, if it did.
+fn launched_at(facts: &Facts<'_>) -> Option<Timestamp> {
+    let (attempt, at) = facts.memory.launched?;
+    (attempt == current_attempt(facts.job)).then_some(at)
+}
+
+/// Which batch Job the current attempt is, and since when.
+fn say_launched(status: &mut JobStatus, batch: &BatchJob, launched: Option<Timestamp>) {
+    let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    status.dispatched_at = launched.or(created).map(micro);
+    status.batch_job_ref = Some(ObjectReference {
+        name: batch.metadata.name.clone().unwrap_or_default(),
+        uid: batch.metadata.uid.clone().unwrap_or_default(),
+    });
 }
 
 fn dispatched_text(batch: &BatchJob) -> String {
@@ -417,10 +454,14 @@ fn waiting(
     if blocker.is_none() {
         decision.candidate = Some(candidate(facts, resolved, attempt, queued_at));
     }
-    let told = blocker.as_ref().or(facts.memory.blocker.as_ref());
+    // A launch that is tried again after a refusal still waits for the same, unless its queue has news.
+    let refused = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt).map(refusal_blocker);
+    let told = blocker.as_ref().or(facts.memory.blocker.as_ref()).or(refused.as_ref());
     let due = facts.memory.first_seen.saturating_add_ms(STATUS_DELAY_MS);
     let wake = decision.plan.wake_at;
-    if told.is_none() && now < due && status.is_none_or(|status| status.phase.is_none()) {
+    // A Job that is new may be launched, and one that is new to this process was told by the last one what it waits for.
+    let may_rest = status.and_then(|status| status.phase).is_none_or(|phase| phase == JobPhase::Queued);
+    if told.is_none() && now < due && may_rest {
         decision.plan.wake(due);
         return decision;
     }
@@ -449,7 +490,7 @@ fn refused(
     if now >= again {
         return None;
     }
-    let blocker = Blocker { waiting_for: WaitingFor::Admission, message: refusal.message.clone() };
+    let blocker = refusal_blocker(refusal);
     let mut plan = waiting_status(facts, resolved, JobPhase::Queued, Some(&blocker), now);
     if let Some(status) = plan.status.as_mut() {
         status.refused_since = Some(micro(since));
@@ -459,6 +500,10 @@ fn refused(
     }
     plan.wake(again);
     Some(plan)
+}
+
+fn refusal_blocker(refusal: &Refusal) -> Blocker {
+    Blocker { waiting_for: WaitingFor::Admission, message: refusal.message.clone() }
 }
 
 fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at: Timestamp) -> Candidate {
@@ -477,10 +522,12 @@ fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at
     }
 }
 
-/// When it was added to its queue: what its status says, else since when it could be queued.
+/// When it was added to its queue: what its status says, else since when it could be queued. A member that its group held
+/// back until now is added now.
 fn queued_at(facts: &Facts<'_>, now: Timestamp) -> Timestamp {
     let said = facts.job.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
-    micro(said.or(facts.memory.queueable_since).unwrap_or(now)).0
+    let held_back = previously_waiting_for(facts) == Some(WaitingFor::GroupOrder);
+    micro(said.or(facts.memory.queueable_since.filter(|_| !held_back)).unwrap_or(now)).0
 }
 
 fn waiting_status(
@@ -554,16 +601,19 @@ fn record_input<'a>(
     RunInput { job: facts.job, attempt, resolved: known, queued_at: queued_at(facts, now), pods: facts.pods, cancel: None, now }
 }
 
+/// Whether an attempt ended in a way that another one may mend.
+fn is_worth_a_retry(job: &Job, ending: &Ending) -> bool {
+    let pointless =
+        matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted);
+    ending.outcome == Outcome::Failed && !pointless && job.metadata.deletion_timestamp.is_none()
+}
+
 /// Whether a failed attempt is followed by another one.
 fn may_retry(job: &Job, ending: &Ending, known: Option<&Resolved<'_>>, attempt: u32) -> bool {
-    if ending.outcome != Outcome::Failed || job.metadata.deletion_timestamp.is_some() {
+    if !is_worth_a_retry(job, ending) {
         return false;
     }
-    if matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted) {
-        return false;
-    }
-    // Without the template's revision the Job's own field decides; a Job that relies on its template's is not counted
-    // as ended before the revision is known.
+    // Without the template's revision the Job's own field decides.
     let attempts_max = known.map(|known| known.retry.max_attempts).or(job.spec.retry.as_ref().map(|it| it.max_attempts));
     attempt < attempts_max.unwrap_or(1)
 }
@@ -608,8 +658,11 @@ fn after_end(
     let held = is_held(facts.job);
     let deleting = facts.job.metadata.deletion_timestamp.is_some();
     let ttl = time_to_live(facts.job, known);
-    let settled = facts.schedule_settled && facts.group_settled;
-    let keep = !deleting && ttl != Some(0);
+    // A schedule lists a counted Job until it is let go, so one that is let go needs not be listed any more.
+    let settled = (facts.schedule_settled || !held) && facts.group_settled;
+    // A Job that is not kept needs no last status, unless its schedule or group cannot tell without it that it ended.
+    let told = settled || self::ending(facts.job, Some(facts.memory)).is_some();
+    let keep = !deleting && (ttl != Some(0) || !told);
     if let Some(ending) = just_recorded.filter(|_| keep) {
         plan.status = Some(ended_status(facts, known, ending, now));
         plan.notes.push(ended_note(ending));
@@ -679,6 +732,14 @@ fn ended_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, ending: &Ending
         (false, Outcome::Skipped) => conditions::SKIPPED,
     };
     let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    if let Some(batch) = facts.batch {
+        if status.batch_job_ref.as_ref().map(|said| &said.name) != batch.metadata.name.as_ref() {
+            say_launched(&mut status, batch, launched_at(facts));
+        }
+        list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message: dispatched_text(batch) });
+    } else if !conditions::holds(&status.conditions, conditions::DISPATCHED) {
+        list.remove(conditions::DISPATCHED);
+    }
     let message = format!("see JobRun {}", ending.run);
     list.set(Fact { type_, holds: true, reason: ending.reason.as_str(), message });
     list.remove(conditions::STALLED);

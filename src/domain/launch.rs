@@ -265,7 +265,9 @@ fn is_params_directory(path: &str) -> bool {
 fn add_volume(spec: &mut Map<String, Value>, path: &Path) -> Result<(), LaunchError> {
     let mut volumes = list(spec.get("volumes"), &path.field("volumes"))?;
     if volumes.iter().any(|volume| volume.get("name").and_then(Value::as_str) == Some(PARAMS_VOLUME)) {
-        return Err(path.field("volumes").wrong(&format!("the name {PARAMS_VOLUME} is reserved for the parameter file")));
+        return Err(path
+            .field("volumes")
+            .wrong(&format!("the name {PARAMS_VOLUME} is reserved for the parameter file")));
     }
     let field = format!("metadata.annotations['{PARAMS_ANNOTATION}']");
     volumes.push(json!({
@@ -319,9 +321,8 @@ fn metadata(parent: &Map<String, Value>, path: &Path) -> Result<Metadata, Launch
 }
 
 fn without_tracking(map: Map<String, Value>) -> Map<String, Value> {
-    let tracks = |key: &str| {
-        KEYS_DROPPED.contains(&key) || PREFIXES_DROPPED.iter().any(|prefix| key.starts_with(prefix))
-    };
+    let tracks =
+        |key: &str| KEYS_DROPPED.contains(&key) || PREFIXES_DROPPED.iter().any(|prefix| key.starts_with(prefix));
     map.into_iter().filter(|(key, _)| !tracks(key)).collect()
 }
 

@@ -194,7 +194,9 @@ fn check_name(name: &str) -> Result<(), String> {
     if starts && goes_on && name.len() <= NAME_BYTES_MAX {
         return Ok(());
     }
-    Err(format!("the name must be letters, digits and underscores, not start with a digit, and be at most {NAME_BYTES_MAX} characters"))
+    Err(format!(
+        "the name must be letters, digits and underscores, not start with a digit, and be at most {NAME_BYTES_MAX} characters"
+    ))
 }
 
 fn check_length(value: &str) -> Result<(), String> {
@@ -237,7 +239,9 @@ fn check(param: &Param, value: &str) -> Result<(), String> {
         ParamType::String => None,
         ParamType::Boolean if matches!(value, "true" | "false") => None,
         ParamType::Boolean => return Err(format!("must be true or false, {}", got())),
-        ParamType::Integer => Some(Numeric::Whole(whole(value).ok_or_else(|| format!("must be a whole number, {}", got()))?)),
+        ParamType::Integer => {
+            Some(Numeric::Whole(whole(value).ok_or_else(|| format!("must be a whole number, {}", got()))?))
+        }
         ParamType::Number => Some(Numeric::Real(real(value).ok_or_else(|| format!("must be a number, {}", got()))?)),
     };
     if !param.enum_.is_empty() && !param.enum_.iter().any(|allowed| allowed == value) {
@@ -312,7 +316,9 @@ fn typed_value(type_: ParamType, value: &str) -> Option<Value> {
     match type_ {
         ParamType::String => None,
         ParamType::Integer => whole(value).map(Value::from),
-        ParamType::Number => whole(value).map(Value::from).or_else(|| Number::from_f64(real(value)?).map(Value::Number)),
+        ParamType::Number => {
+            whole(value).map(Value::from).or_else(|| Number::from_f64(real(value)?).map(Value::Number))
+        }
         ParamType::Boolean => value.parse().ok().map(Value::Bool),
     }
 }

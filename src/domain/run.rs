@@ -243,7 +243,11 @@ fn run_spec(input: &RunInput<'_>, name: &str, uid: &str) -> JobRunSpec {
         schedule_ref: job.schedule_ref.clone(),
         scheduled_time: job.scheduled_time.as_ref().map(|time| micro(time.0)),
         group_ref: job.group_ref.clone(),
-        job_type: known.map(|known| known.job_type.clone()).or(said.job_type).or(job.job_type.clone()).unwrap_or_default(),
+        job_type: known
+            .map(|known| known.job_type.clone())
+            .or(said.job_type)
+            .or(job.job_type.clone())
+            .unwrap_or_default(),
         attempt: input.attempt,
         params: known.map_or_else(|| given(said.params, &job.params), |known| known.params.clone()),
         priority: known.map(|known| known.priority).or(said.priority).or(job.priority).unwrap_or_default(),

@@ -87,6 +87,9 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
             status.next_trigger_time = None;
             status.next_trigger_times.clear();
             status.phase = Some(phase(schedule, facts.status));
+            // Its correction is an edit, also one back to what it was before.
+            status.timing_digest.clear();
+            account_for_made(facts, &mut status, now);
             let reason = if error.field.contains("timeZone") { "UnknownTimeZone" } else { "InvalidTiming" };
             set_ready(facts, &mut status, Err((reason, error.to_string())), &mut decision.plan, now);
         }
@@ -95,6 +98,8 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
             let enabled = schedule.spec.enabled.unwrap_or(true);
             if enabled {
                 fire(facts, &timing, &mut status, &mut decision.plan, now);
+            } else {
+                account_for_made(facts, &mut status, now);
             }
             foresee(&timing, enabled, &mut status, &mut decision.plan, now);
             let ready = facts.template.clone().map_err(|(reason, message)| (reason.as_str(), message));
@@ -151,6 +156,14 @@ fn open_account(
     status.phase = Some(phase);
 }
 
+/// Accounts for the occurrences whose Jobs were made before a crash, when nothing fires any more that would do so. Their
+/// Jobs wait for it.
+fn account_for_made(facts: &Facts<'_>, status: &mut ScheduleStatus, now: Timestamp) {
+    let made = facts.jobs.iter().filter_map(|job| job.scheduled_time).filter(|time| *time <= now).max();
+    let until = status.accounted_until.as_ref().map(|until| until.0);
+    status.accounted_until = until.max(made).map(micro);
+}
+
 /// Accounts for every occurrence that is due.
 fn fire(
     facts: &Facts<'_>,
@@ -170,6 +183,8 @@ fn fire(
     let mut active = facts.jobs.iter().any(|job| job.ending.is_none());
     for (time, missed) in due.times.iter().copied().zip(runnable) {
         if facts.jobs.iter().any(|job| job.scheduled_time == Some(time)) {
+            // No record may reach over a time that has a Job.
+            plan.effects.extend(skips.take(facts, now));
             continue;
         }
         match missed.map_or_else(|| refusal(facts, active), Some) {
@@ -379,8 +394,9 @@ fn show_active(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: &Plan<Sched
     let made = plan.effects.iter().filter(|effect| matches!(effect, Effect::CreateJob { .. })).count();
     let live: Vec<&OwnJob> = facts.jobs.iter().filter(|job| job.ending.is_none()).collect();
     status.active = u32::try_from(live.len() + made).unwrap_or(u32::MAX);
-    status.active_jobs = live.iter().take(ACTIVE_SHOWN_MAX).map(|job| job.job.clone()).collect();
+    status.active_jobs = live.iter().map(|job| job.job.clone()).collect();
     status.active_jobs.sort();
+    status.active_jobs.truncate(ACTIVE_SHOWN_MAX);
 }
 
 fn set_ready(
@@ -421,6 +437,22 @@ pub fn has_settled(status: &ScheduleStatus, job: &Job) -> bool {
     let time = job.spec.scheduled_time.as_ref().map(|time| time.0);
     let accounted = status.accounted_until.as_ref().map(|until| until.0);
     settled && time.is_none_or(|time| accounted.is_some_and(|until| until >= time))
+}
+
+/// Until when an earlier process accounted for the times of a schedule, if the JobRun that it wrote stands in the way of an
+/// effect and is not what the effect would have made. Its status was lost in a crash: the account goes on from there.
+pub fn recorded_until(effect: &Effect, found: &JobRun) -> Option<Timestamp> {
+    match effect {
+        Effect::CreateJob { .. } => last_covered(found),
+        Effect::CreateRun(run) => last_covered(found).filter(|last| last_covered(run) != Some(*last)),
+        _ => None,
+    }
+}
+
+/// The last time that a record of skipped times covers.
+fn last_covered(run: &JobRun) -> Option<Timestamp> {
+    let last = run.status.as_ref().and_then(|status| status.last_scheduled_time.as_ref());
+    last.or(run.spec.scheduled_time.as_ref()).map(|time| time.0)
 }
 
 /// When a status that is not urgent has to be written at the latest.

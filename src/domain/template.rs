@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::conditions::{self, Conditions, Fact, micro};
@@ -159,7 +159,6 @@ fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: 
     let template_name = template.metadata.name.clone().unwrap_or_default();
     let uid = template.metadata.uid.clone().unwrap_or_default();
     let number = facts.revisions.iter().map(|(known, _)| known.revision.unwrap_or_default()).max().unwrap_or_default() + 1;
-    let spec = serde_json::to_value(&template.spec).unwrap_or(Value::Null);
     ControllerRevision {
         metadata: kube::core::ObjectMeta {
             name: Some(name.into()),
@@ -174,14 +173,21 @@ fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: 
             ..kube::core::ObjectMeta::default()
         },
         revision: Some(number),
-        data: RawExtension(json!({ "spec": spec })),
+        data: RawExtension(json!({ "spec": portable(&template.spec) })),
     }
+}
+
+/// A specification as text that Kubernetes stores and writes back byte for byte. Its own encoder escapes these
+/// characters, and takes a revision for changed whose bytes then differ.
+fn portable(spec: &JobTemplateSpec) -> String {
+    let text = serde_json::to_string(spec).unwrap_or_default();
+    let escapes = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    escapes.iter().fold(text, |text, (character, escape)| text.replace(*character, escape))
 }
 
 /// The specification that a revision holds.
 pub fn revision_spec(revision: &ControllerRevision) -> Option<JobTemplateSpec> {
-    let spec = revision.data.0.get("spec")?;
-    serde_json::from_value(spec.clone()).ok()
+    serde_json::from_str(revision.data.0.get("spec")?.as_str()?).ok()
 }
 
 fn clean_up(facts: &Facts<'_>, current: &str, plan: &mut Plan<JobTemplateStatus>, now: Timestamp) {

@@ -168,7 +168,8 @@ impl<K: Stored> Store<K> {
             let uid = object.uid().unwrap_or_default();
             inner.bury(&uid);
             let same = inner.objects.get(&key).is_some_and(|known| known.uid().unwrap_or_default() == uid);
-            if same { inner.take(&key) } else { None }
+            // The listener gets the last state, which a delete may bring.
+            same.then(|| inner.take(&key)).flatten().map(|_| Arc::new(object.clone()))
         };
         if before.is_some() {
             self.tell(&Change { key: &key, before: before.as_ref(), after: None });

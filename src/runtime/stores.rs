@@ -3,11 +3,13 @@
 //! JobRuns are never cached: their number grows without bound, and no decision needs one.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -24,6 +26,15 @@ const BLIND_SECONDS: i64 = 30;
 
 /// The name under which failing writes are remembered, next to the names of kinds.
 const WRITES: &str = "writes";
+
+/// The kind that is written and never watched.
+const RECORDS: &str = "jobruns.rota.dev";
+/// What to say of a kind that the API server does not know.
+const NOT_INSTALLED: &str = "its CustomResourceDefinition is not installed: kubectl apply -f crds/";
+/// How long one look for a definition may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before looking again.
+const LOOK_DELAY: Duration = Duration::from_secs(1);
 
 /// One cache for each kind.
 #[derive(Default)]
@@ -70,6 +81,24 @@ impl Stores {
         spawn(self, client, namespace, managed, |stores| &stores.revisions);
     }
 
+    /// Waits until JobRuns, which are not watched, can be written.
+    pub async fn wait_for_records(&self, client: &Client) {
+        let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+        loop {
+            let found = tokio::time::timeout(LOOK_TIMEOUT, definitions.get_opt(RECORDS)).await;
+            match found {
+                Ok(Ok(Some(_))) => break,
+                Ok(Ok(None)) => self.trouble(RECORDS, Some(NOT_INSTALLED.into())),
+                // Somebody who may not look at definitions finds out when the first record is written.
+                Ok(Err(kube::Error::Api(status))) if status.code == 403 => break,
+                Ok(Err(error)) => self.trouble(RECORDS, Some(super::lease::chain(&error))),
+                Err(_) => self.trouble(RECORDS, Some("no answer in time".into())),
+            }
+            tokio::time::sleep(LOOK_DELAY).await;
+        }
+        self.trouble(RECORDS, None);
+    }
+
     /// Waits until every cache has its first listing.
     pub async fn wait_synced(&self) {
         self.templates.wait_synced().await;
@@ -108,6 +137,7 @@ impl Stores {
                 (true, _) => {}
             }
         }
+        missing.extend(trouble(RECORDS).map(|it| format!("{RECORDS}: {}", it.message)));
         if let Some(it) = trouble(WRITES).filter(|it| now.duration_since(it.since).as_secs() >= BLIND_SECONDS) {
             missing.push(format!("writes fail since {}: {}", it.since, it.message));
         }
@@ -179,7 +209,7 @@ fn explain(error: &watcher::Error) -> String {
     };
     match cause {
         kube::Error::Api(status) if status.code == 404 => {
-            "its CustomResourceDefinition is not installed: kubectl apply -f crds/".into()
+            NOT_INSTALLED.into()
         }
         kube::Error::Api(status) => status.message.clone(),
         other => super::lease::chain(other),
@@ -204,7 +234,10 @@ fn take_in<K: Stored + Prune>(store: &Store<K>, plural: &str, event: Event<Deser
                 "an object cannot be decoded and is left alone; correct or delete it"
             ),
         },
-        Event::Delete(DeserializeGuard(Ok(object))) => store.remove(&object),
+        Event::Delete(DeserializeGuard(Ok(mut object))) => {
+            object.prune();
+            store.remove(&object);
+        }
         Event::Delete(DeserializeGuard(Err(invalid))) => store.remove_named(&invalid.metadata),
     }
 }

@@ -65,16 +65,59 @@ fn cron_is_read_as_crontab_does() {
 
 #[test]
 fn a_fixed_time_runs_once_on_the_day_the_clock_changes() {
-    let new_york = ("America/New_York", ("2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z"), ("2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z"));
-    let lord_howe =
-        ("Australia/Lord_Howe", ("2026-10-03T13:30:00Z", "2026-10-04T13:00:00Z"), ("2026-04-04T13:00:00Z", "2026-04-05T13:30:00Z"));
+    let new_york = (
+        "America/New_York",
+        ("2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z"),
+        ("2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z"),
+    );
+    let lord_howe = (
+        "Australia/Lord_Howe",
+        ("2026-10-03T13:30:00Z", "2026-10-04T13:00:00Z"),
+        ("2026-04-04T13:00:00Z", "2026-04-05T13:30:00Z"),
+    );
     let table = [
-        ("02:30 is jumped over: at the jump", "30 2 * * *", new_york, "2026-03-08T03:00:00-04:00", "2026-11-01T02:30:00-05:00"),
-        ("01:30 comes twice: the first time", "30 1 * * *", new_york, "2026-03-08T01:30:00-05:00", "2026-11-01T01:30:00-04:00"),
-        ("two times jumped over are one run", "0,30 2 * * *", new_york, "2026-03-08T03:00:00-04:00", "2026-11-01T02:00:00-05:00 2026-11-01T02:30:00-05:00"),
-        ("of a list only what is jumped over moves", "15 2,14 * * *", new_york, "2026-03-08T03:00:00-04:00 2026-03-08T14:15:00-04:00", "2026-11-01T02:15:00-05:00 2026-11-01T14:15:00-05:00"),
-        ("a run at the jump itself is not doubled", "0 2,3 * * *", new_york, "2026-03-08T03:00:00-04:00", "2026-11-01T02:00:00-05:00 2026-11-01T03:00:00-05:00"),
-        ("half an hour is jumped over", "15 2 * * *", lord_howe, "2026-10-04T02:30:00+11:00", "2026-04-05T02:15:00+10:30"),
+        (
+            "02:30 is jumped over: at the jump",
+            "30 2 * * *",
+            new_york,
+            "2026-03-08T03:00:00-04:00",
+            "2026-11-01T02:30:00-05:00",
+        ),
+        (
+            "01:30 comes twice: the first time",
+            "30 1 * * *",
+            new_york,
+            "2026-03-08T01:30:00-05:00",
+            "2026-11-01T01:30:00-04:00",
+        ),
+        (
+            "two times jumped over are one run",
+            "0,30 2 * * *",
+            new_york,
+            "2026-03-08T03:00:00-04:00",
+            "2026-11-01T02:00:00-05:00 2026-11-01T02:30:00-05:00",
+        ),
+        (
+            "of a list only what is jumped over moves",
+            "15 2,14 * * *",
+            new_york,
+            "2026-03-08T03:00:00-04:00 2026-03-08T14:15:00-04:00",
+            "2026-11-01T02:15:00-05:00 2026-11-01T14:15:00-05:00",
+        ),
+        (
+            "a run at the jump itself is not doubled",
+            "0 2,3 * * *",
+            new_york,
+            "2026-03-08T03:00:00-04:00",
+            "2026-11-01T02:00:00-05:00 2026-11-01T03:00:00-05:00",
+        ),
+        (
+            "half an hour is jumped over",
+            "15 2 * * *",
+            lord_howe,
+            "2026-10-04T02:30:00+11:00",
+            "2026-04-05T02:15:00+10:30",
+        ),
         ("half an hour comes twice", "45 1 * * *", lord_howe, "2026-10-04T01:45:00+10:30", "2026-04-05T01:45:00+11:00"),
     ];
     for (what, expression, (zone, spring, autumn), in_spring, in_autumn) in table {
@@ -156,15 +199,22 @@ fn times_are_not_finer_than_what_objects_carry() {
 #[test]
 fn a_refusal_says_what_is_wrong_and_where() {
     let with_cron = |text: &str| refused(&spec(text, "UTC"));
-    let with_interval =
-        |text: &str| refused(&ScheduleSpec { interval: Some(text.into()), ..ScheduleSpec::default() });
+    let with_interval = |text: &str| refused(&ScheduleSpec { interval: Some(text.into()), ..ScheduleSpec::default() });
     let with_zone = |text: &str| refused(&spec("0 9 * * *", text));
     let table = [
         ("no timing", refused(&ScheduleSpec::default()), "spec: exactly one of cron, interval and at must be set"),
-        ("four fields", with_cron("0 9 * *"), "spec.cron: must be five fields, minute, hour, day of month, month and day of week, for example \"0 9 * * 1-5\"; found 4"),
+        (
+            "four fields",
+            with_cron("0 9 * *"),
+            "spec.cron: must be five fields, minute, hour, day of month, month and day of week, for example \"0 9 * * 1-5\"; found 4",
+        ),
         ("six fields", with_cron("0 0 9 * * *"), "found 6"),
         ("a nickname", with_cron("@daily"), "found 1"),
-        ("a day that never comes", with_cron("0 0 31 2 *"), "spec.cron: never matches: no month of \"0 0 31 2 *\" has such a day"),
+        (
+            "a day that never comes",
+            with_cron("0 0 31 2 *"),
+            "spec.cron: never matches: no month of \"0 0 31 2 *\" has such a day",
+        ),
         ("days that never come", with_cron("0 0 31 4,6,9,11 ?"), "never matches"),
         ("a minute too large", with_cron("60 9 * * *"), "spec.cron: minute \"60\": "),
         ("an hour too large", with_cron("0 24 * * *"), "spec.cron: hour \"24\": "),
@@ -182,13 +232,25 @@ fn a_refusal_says_what_is_wrong_and_where() {
         ("an empty part", with_cron("0,,5 9 * * *"), "spec.cron: minute \"0,,5\": must be *, values, ranges or lists"),
         ("a step of nothing at all", with_cron("/5 9 * * *"), "spec.cron: minute \"/5\": must be *"),
         ("other scripts", with_cron("０ 9 * * *"), "'０' has no meaning here"),
-        ("an unknown zone", with_zone("Europe/Lundon"), "spec.timeZone: \"Europe/Lundon\" is not a time zone of the IANA database; did you mean Europe/London?"),
+        (
+            "an unknown zone",
+            with_zone("Europe/Lundon"),
+            "spec.timeZone: \"Europe/Lundon\" is not a time zone of the IANA database; did you mean Europe/London?",
+        ),
         ("a city alone", with_zone("london"), "did you mean Europe/London?"),
         ("a city in the wrong place", with_zone("America/Berlin"), "did you mean Europe/Berlin?"),
-        ("no zone at all", with_zone("Middle-earth/Shire"), "spec.timeZone: \"Middle-earth/Shire\" is not a time zone of the IANA database"),
+        (
+            "no zone at all",
+            with_zone("Middle-earth/Shire"),
+            "spec.timeZone: \"Middle-earth/Shire\" is not a time zone of the IANA database",
+        ),
         ("not known by design", with_zone("Etc/Unknown"), "spec.timeZone: \"Etc/Unknown\" is not a time zone"),
         ("no interval", with_interval("0s"), "spec.interval: \"0s\" must be at least one second"),
-        ("no unit", with_interval("90"), "spec.interval: \"90\" must be hours, minutes and seconds, for example 90s, 15m or 1h30m"),
+        (
+            "no unit",
+            with_interval("90"),
+            "spec.interval: \"90\" must be hours, minutes and seconds, for example 90s, 15m or 1h30m",
+        ),
         ("wrong order", with_interval("1s1h"), "must be hours, minutes and seconds"),
         ("fractions", with_interval("1.5h"), "must be hours, minutes and seconds"),
         ("negative", with_interval("-1h"), "must be hours, minutes and seconds"),
@@ -205,7 +267,11 @@ fn every_zone_of_the_database_can_be_used() {
     let mut count = 0;
     for zone in ZONES.available() {
         if zone.as_str() != "Etc/Unknown" {
-            assert!(Timing::parse(&spec("0 9 * * *", zone.as_str()), Timestamp::UNIX_EPOCH).is_ok(), "{}", zone.as_str());
+            assert!(
+                Timing::parse(&spec("0 9 * * *", zone.as_str()), Timestamp::UNIX_EPOCH).is_ok(),
+                "{}",
+                zone.as_str()
+            );
             count += 1;
         }
     }
@@ -298,7 +364,8 @@ impl Oracle {
     fn new(expression: &str, zone: &str) -> Self {
         let words: Vec<&str> = expression.split(' ').collect();
         let limits = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)];
-        let mut fields: Vec<Vec<bool>> = words.iter().zip(limits).map(|(word, limits)| Self::field(word, limits)).collect();
+        let mut fields: Vec<Vec<bool>> =
+            words.iter().zip(limits).map(|(word, limits)| Self::field(word, limits)).collect();
         fields[4][0] |= fields[4][7];
         Self {
             fields,
@@ -351,7 +418,7 @@ impl Oracle {
                 let mut any = false;
                 while new <= wall {
                     any |= self.matches(new);
-                    new = new + minute;
+                    new += minute;
                 }
                 any
             } else {
@@ -375,8 +442,17 @@ fn expression() -> impl Strategy<Value = String> {
 
 fn zone() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "UTC", "America/New_York", "Australia/Lord_Howe", "Europe/London", "America/Santiago", "Africa/Casablanca",
-        "Asia/Beirut", "Asia/Kolkata", "Pacific/Chatham", "America/St_Johns", "Africa/Cairo",
+        "UTC",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "Europe/London",
+        "America/Santiago",
+        "Africa/Casablanca",
+        "Asia/Beirut",
+        "Asia/Kolkata",
+        "Pacific/Chatham",
+        "America/St_Johns",
+        "Africa/Cairo",
     ])
 }
 

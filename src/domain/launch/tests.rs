@@ -31,7 +31,12 @@ fn minimal() -> Value {
     json!({ "spec": { "template": { "spec": { "containers": [{ "name": "main", "image": "busybox" }] } } } })
 }
 
-fn launch_with(job: &Job, template_job: &Value, params: &[(&str, &str)], timeout: Option<i64>) -> Result<Value, LaunchError> {
+fn launch_with(
+    job: &Job,
+    template_job: &Value,
+    params: &[(&str, &str)],
+    timeout: Option<i64>,
+) -> Result<Value, LaunchError> {
     let snapshot = TemplateSnapshot { name: "report".into(), ..TemplateSnapshot::default() };
     let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let declared: Vec<Param> = serde_json::from_value(json!([{ "name": "count", "type": "integer" }])).unwrap();
@@ -139,7 +144,10 @@ fn the_manifest_is_a_batch_job() {
 fn a_scheduled_member_says_where_it_comes_from() {
     let manifest = launch_with(&scheduled_member(), &minimal(), &[], None).unwrap();
     let labels = &manifest["metadata"]["labels"];
-    assert_eq!((labels["rota.dev/schedule"].as_str(), labels["rota.dev/group"].as_str()), (Some("every-night"), Some("batch")));
+    assert_eq!(
+        (labels["rota.dev/schedule"].as_str(), labels["rota.dev/group"].as_str()),
+        (Some("every-night"), Some("batch"))
+    );
     let annotations = &manifest["metadata"]["annotations"];
     for key in ["rota.dev/scheduled-time", "batch.kubernetes.io/cronjob-scheduled-timestamp"] {
         assert_eq!(annotations[key], "2026-11-23T09:00:00Z", "{key}");
@@ -191,8 +199,14 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
     assert_eq!(
         keys(&metadata["labels"]),
         [
-            "app.kubernetes.io/managed-by", "kueue.x-k8s.io/queue-name", "rota.dev/attempt", "rota.dev/job", "rota.dev/job-uid",
-            "rota.dev/queue", "rota.dev/template", "team",
+            "app.kubernetes.io/managed-by",
+            "kueue.x-k8s.io/queue-name",
+            "rota.dev/attempt",
+            "rota.dev/job",
+            "rota.dev/job-uid",
+            "rota.dev/queue",
+            "rota.dev/template",
+            "team",
         ]
     );
     assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "rota");
@@ -249,7 +263,10 @@ fn a_variable_that_the_user_defined_stays_the_users() {
     let manifest = launch_with(&job(), &template, &[("count", "7"), ("other", "x")], None).unwrap();
     let environment = environment_of(main_container(&manifest));
     assert_eq!(environment.first(), Some(&("PARAM_OTHER", "x")));
-    assert_eq!(environment[environment.len() - 3..], [("PARAM_COUNT", "(from elsewhere)"), ("ROTA_JOB", "mine"), ("LINE", "$(PARAM_OTHER)")]);
+    assert_eq!(
+        environment[environment.len() - 3..],
+        [("PARAM_COUNT", "(from elsewhere)"), ("ROTA_JOB", "mine"), ("LINE", "$(PARAM_OTHER)")]
+    );
     assert_eq!(environment.iter().filter(|(name, _)| *name == "PARAM_COUNT" || *name == "ROTA_JOB").count(), 2);
 }
 
@@ -275,9 +292,12 @@ fn init_containers_are_prepared_too() {
 
 #[test]
 fn a_directory_that_the_user_mounts_is_left_alone() {
-    for (path, taken) in [("/etc/rota", true), ("/etc/rota/", true), ("/etc/rota/params.json", true), ("/etc/rotary", false)] {
+    for (path, taken) in
+        [("/etc/rota", true), ("/etc/rota/", true), ("/etc/rota/params.json", true), ("/etc/rotary", false)]
+    {
         let mut template = minimal();
-        template["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "own", "mountPath": path }]);
+        template["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
+            json!([{ "name": "own", "mountPath": path }]);
         let manifest = launch(&template);
         let container = main_container(&manifest);
         let mounts = container["volumeMounts"].as_array().unwrap();
@@ -305,10 +325,22 @@ fn a_malformed_template_is_refused_by_field() {
         (pod(json!({})), "spec.jobTemplate.spec.template.spec.containers: is required"),
         (pod(json!({ "containers": {} })), "spec.jobTemplate.spec.template.spec.containers: must be a list"),
         (pod(json!({ "containers": ["x"] })), "spec.jobTemplate.spec.template.spec.containers[0]: must be an object"),
-        (pod(json!({ "containers": [], "initContainers": 1 })), "spec.jobTemplate.spec.template.spec.initContainers: must be a list"),
-        (pod(json!({ "containers": [{}, { "env": "x" }] })), "spec.jobTemplate.spec.template.spec.containers[1].env: must be a list"),
-        (pod(json!({ "containers": [{ "volumeMounts": 1 }] })), "spec.jobTemplate.spec.template.spec.containers[0].volumeMounts: must be a list"),
-        (pod(json!({ "containers": [{}], "volumes": {} })), "spec.jobTemplate.spec.template.spec.volumes: must be a list"),
+        (
+            pod(json!({ "containers": [], "initContainers": 1 })),
+            "spec.jobTemplate.spec.template.spec.initContainers: must be a list",
+        ),
+        (
+            pod(json!({ "containers": [{}, { "env": "x" }] })),
+            "spec.jobTemplate.spec.template.spec.containers[1].env: must be a list",
+        ),
+        (
+            pod(json!({ "containers": [{ "volumeMounts": 1 }] })),
+            "spec.jobTemplate.spec.template.spec.containers[0].volumeMounts: must be a list",
+        ),
+        (
+            pod(json!({ "containers": [{}], "volumes": {} })),
+            "spec.jobTemplate.spec.template.spec.volumes: must be a list",
+        ),
         (
             pod(json!({ "containers": [{}], "volumes": [{ "name": "rota-params" }] })),
             "spec.jobTemplate.spec.template.spec.volumes: the name rota-params is reserved for the parameter file",
@@ -350,9 +382,24 @@ fn a_probe_is_like_a_launch_without_an_owner() {
 
 fn any_json() -> impl Strategy<Value = Value> {
     let key = prop::sample::select(vec![
-        "metadata", "labels", "annotations", "spec", "template", "containers", "initContainers", "env", "volumeMounts", "volumes", "name",
+        "metadata",
+        "labels",
+        "annotations",
+        "spec",
+        "template",
+        "containers",
+        "initContainers",
+        "env",
+        "volumeMounts",
+        "volumes",
+        "name",
     ]);
-    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), ".{0,5}".prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,5}".prop_map(Value::from)
+    ];
     leaf.prop_recursive(7, 60, 5, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),

@@ -33,7 +33,11 @@ fn names_never_change() {
         ("a member", member_job("batch", UID, "import"), "batch-import-s9xqd"),
         ("an attempt", attempt("nightly", UID, 1), "nightly-8wtkh-1"),
         ("an attempt of a dotted name", attempt("a.b", UID, 12), "a-b-8wtkh-12"),
-        ("an attempt of a long name", attempt(&long, UID, 1), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkh-1"),
+        (
+            "an attempt of a long name",
+            attempt(&long, UID, 1),
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkh-1",
+        ),
         ("a revision", revision("report", UID, "00ff"), "report-8wtkh-2s7z57fql9"),
         ("a shortened name", shorten(&long, 20), "aaaaaaaaaaaaaa-r87f9"),
     ];

@@ -73,7 +73,11 @@ fn a_value_must_fit_its_declaration() {
         (choice, "huge", "params.size: must be one of \"small\", \"large\", got \"huge\""),
         (code.clone(), "ab", ""),
         (code, "abc", "params.code: must match the pattern \"a|ab\", got \"abc\""),
-        (json!({ "name": "line", "pattern": ".*" }), "a\nb", "params.line: must match the pattern \".*\", got \"a\\nb\""),
+        (
+            json!({ "name": "line", "pattern": ".*" }),
+            "a\nb",
+            "params.line: must match the pattern \".*\", got \"a\\nb\"",
+        ),
         (json!({ "name": "text" }), "any thing\n$(X) ☃", ""),
         (json!({ "name": "text" }), "a\0b", "params.text: must not contain the character NUL"),
     ];
@@ -134,7 +138,10 @@ fn without_a_template_any_variable_name_is_taken() {
     let good = values(&[("_a", "1"), ("B2", "two")]);
     assert_eq!(resolve_undeclared(&good), Ok(good));
     let table = [
-        ("2b", "params.2b: the name must be letters, digits and underscores, not start with a digit, and be at most 63 characters"),
+        (
+            "2b",
+            "params.2b: the name must be letters, digits and underscores, not start with a digit, and be at most 63 characters",
+        ),
         ("a-b", "params.a-b: the name must be"),
         ("ä", "params.ä: the name must be"),
         ("", "params: the name must be"),
@@ -153,12 +160,30 @@ fn declarations_are_checked_where_the_schema_cannot() {
         (json!([{ "name": "a", "pattern": "[a-z]{1,63}", "default": "abc", "enum": ["abc", "d"] }]), ""),
         (json!([{ "name": "a", "pattern": "(" }]), "params.a: the pattern \"(\" cannot be used: "),
         (json!([{ "name": "a", "pattern": "a)(b" }]), "params.a: the pattern \"a)(b\" cannot be used: "),
-        (json!([{ "name": "a", "pattern": "((a{100}){100}){100}" }]), "params.a: the pattern \"((a{100}){100}){100}\" cannot be used: "),
-        (json!([{ "name": "a", "pattern": "[a-z]+", "default": "1" }]), "params.a: default must match the pattern \"[a-z]+\", got \"1\""),
-        (json!([{ "name": "a", "pattern": "[a-z]+", "enum": ["a", "1"] }]), "params.a: enum must match the pattern \"[a-z]+\", got \"1\""),
-        (json!([{ "name": "a", "type": "integer", "pattern": "1" }]), "params.a: pattern applies to parameters of type string only"),
-        (json!([{ "name": "a", "type": "integer", "minimum": 2, "maximum": 1 }]), "params.a: minimum 2 is greater than maximum 1"),
-        (json!([{ "name": "a", "type": "integer", "minimum": 2, "default": "1" }]), "params.a: default must be at least 2, got \"1\""),
+        (
+            json!([{ "name": "a", "pattern": "((a{100}){100}){100}" }]),
+            "params.a: the pattern \"((a{100}){100}){100}\" cannot be used: ",
+        ),
+        (
+            json!([{ "name": "a", "pattern": "[a-z]+", "default": "1" }]),
+            "params.a: default must match the pattern \"[a-z]+\", got \"1\"",
+        ),
+        (
+            json!([{ "name": "a", "pattern": "[a-z]+", "enum": ["a", "1"] }]),
+            "params.a: enum must match the pattern \"[a-z]+\", got \"1\"",
+        ),
+        (
+            json!([{ "name": "a", "type": "integer", "pattern": "1" }]),
+            "params.a: pattern applies to parameters of type string only",
+        ),
+        (
+            json!([{ "name": "a", "type": "integer", "minimum": 2, "maximum": 1 }]),
+            "params.a: minimum 2 is greater than maximum 1",
+        ),
+        (
+            json!([{ "name": "a", "type": "integer", "minimum": 2, "default": "1" }]),
+            "params.a: default must be at least 2, got \"1\"",
+        ),
         (json!([{ "name": "a" }, { "name": "A" }]), "params.A: is declared twice, or differs from \"a\" by case only"),
         (json!([{ "name": "a b" }]), "params.a b: the name must be"),
     ];
@@ -191,7 +216,13 @@ fn containers_see_values_as_variables_and_as_typed_json() {
         param(json!({ "name": "broken", "type": "integer" })),
     ];
     let given = values(&[
-        ("count", "+007"), ("ratio", "2.50"), ("whole", "3"), ("dryRun", "true"), ("text", "1"), ("broken", "x"), ("other", "2"),
+        ("count", "+007"),
+        ("ratio", "2.50"),
+        ("whole", "3"),
+        ("dryRun", "true"),
+        ("text", "1"),
+        ("broken", "x"),
+        ("other", "2"),
     ]);
     assert_eq!(
         json(&declared, &given).to_string(),
@@ -203,7 +234,9 @@ fn containers_see_values_as_variables_and_as_typed_json() {
 
 #[test]
 fn the_edit_distance_counts_changes() {
-    for (one, other, expected) in [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2), ("ä", "a", 1)] {
+    for (one, other, expected) in
+        [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2), ("ä", "a", 1)]
+    {
         assert_eq!(edit_distance(one, other), expected, "{one} {other}");
     }
 }

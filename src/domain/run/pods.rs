@@ -147,7 +147,8 @@ pub fn waiting_since(pods: &[Arc<Pod>], created: Timestamp) -> Option<Timestamp>
     if main_started || init_runs || init_failed || pods.iter().any(|pod| has_ended(pod)) {
         return None;
     }
-    let latest = all(pods).filter_map(|(_, container)| container.finished_at().or_else(|| container.started_at())).max();
+    let latest =
+        all(pods).filter_map(|(_, container)| container.finished_at().or_else(|| container.started_at())).max();
     Some(latest.map_or(created, |latest| latest.max(created)))
 }
 
@@ -156,7 +157,11 @@ pub fn waiting_text(pods: &[Arc<Pod>]) -> Option<String> {
     let containers = all(pods).filter_map(|(_, container)| {
         let waiting = container.status.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref().unwrap_or_default();
-        let text = join(&[&format!("container {}", container.status.name), reason, waiting.message.as_deref().unwrap_or_default()]);
+        let text = join(&[
+            &format!("container {}", container.status.name),
+            reason,
+            waiting.message.as_deref().unwrap_or_default(),
+        ]);
         // These two are how every pod begins; they explain nothing unless something is said about them.
         let usual = matches!(reason, "" | "PodInitializing" | "ContainerCreating") && waiting.message.is_none();
         Some((usual, text))

@@ -137,7 +137,10 @@ fn summary(run: &JobRun) -> String {
 #[test]
 fn a_batch_job_has_ended_when_a_terminal_condition_holds() {
     let ended = |type_: &str, status: &str| {
-        batch_outcome(&batch(json!({ "template": {} }), json!([{ "type": type_, "status": status, "reason": "R", "message": "M" }])))
+        batch_outcome(&batch(
+            json!({ "template": {} }),
+            json!([{ "type": type_, "status": status, "reason": "R", "message": "M" }]),
+        ))
     };
     let table = [
         (ended("Complete", "True"), BatchState::Complete),
@@ -235,13 +238,21 @@ fn a_failed_attempt_says_why_in_words() {
             exited(json!({ "exitCode": 3, "reason": "Error", "message": "one\ntwo\n" })),
             "Failed ExitCode 3: container main exited with code 3: one\ntwo",
         ),
-        ("with nothing to quote", exited(json!({ "exitCode": 1 })), "Failed ExitCode 1: container main exited with code 1"),
+        (
+            "with nothing to quote",
+            exited(json!({ "exitCode": 1 })),
+            "Failed ExitCode 1: container main exited with code 1",
+        ),
         (
             "with a report, which is no text",
             exited(json!({ "exitCode": 1, "message": "{\"result\": 1}" })),
             "Failed ExitCode 1: container main exited with code 1",
         ),
-        ("killed", exited(json!({ "exitCode": 137, "reason": "Error" })), "Failed ExitCode 137: container main exited with code 137 (SIGKILL)"),
+        (
+            "killed",
+            exited(json!({ "exitCode": 137, "reason": "Error" })),
+            "Failed ExitCode 137: container main exited with code 137 (SIGKILL)",
+        ),
         (
             "out of memory",
             exited(json!({ "exitCode": 137, "reason": "OOMKilled" })),
@@ -249,17 +260,23 @@ fn a_failed_attempt_says_why_in_words() {
         ),
         (
             "no such program",
-            exited(json!({ "exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z", "message": "exec: \"foo\": not found" })),
+            exited(
+                json!({ "exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z", "message": "exec: \"foo\": not found" }),
+            ),
             "Failed ExitCode 128: container main could not be started (exit code 128): exec: \"foo\": not found",
         ),
         (
             "an init container",
-            with_status(json!({ "phase": "Failed", "initContainerStatuses": [terminated("fetch", 2)], "containerStatuses": [container("main", json!({ "waiting": { "reason": "PodInitializing" } }))] })),
+            with_status(
+                json!({ "phase": "Failed", "initContainerStatuses": [terminated("fetch", 2)], "containerStatuses": [container("main", json!({ "waiting": { "reason": "PodInitializing" } }))] }),
+            ),
             "Failed ExitCode 2: init container fetch exited with code 2",
         ),
         (
             "the other container, although a sidecar was killed after",
-            with_status(json!({ "phase": "Failed", "initContainerStatuses": [terminated("proxy", 137)], "containerStatuses": [terminated("aside", 4), terminated("main", 0)] })),
+            with_status(
+                json!({ "phase": "Failed", "initContainerStatuses": [terminated("proxy", 137)], "containerStatuses": [terminated("aside", 4), terminated("main", 0)] }),
+            ),
             "Failed ExitCode 4: container aside exited with code 4",
         ),
         (
@@ -272,7 +289,11 @@ fn a_failed_attempt_says_why_in_words() {
             Case::new(&[]).ended(&policy()),
             "Failed BatchJobFailed: PodFailurePolicy: Pod team/x has condition Y matching FailJob rule",
         ),
-        ("its pod is gone", Case::new(&[]).ended(&backoff()), "Failed PodLost: its pod vanished before its end was seen"),
+        (
+            "its pod is gone",
+            Case::new(&[]).ended(&backoff()),
+            "Failed PodLost: its pod vanished before its end was seen",
+        ),
         (
             "evicted by the API",
             with_status(disrupted),
@@ -280,12 +301,16 @@ fn a_failed_attempt_says_why_in_words() {
         ),
         (
             "evicted by the node before it started",
-            with_status(json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory." })),
+            with_status(
+                json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory." }),
+            ),
             "Failed PodLost: pod nightly-abcde on node node-1 was lost: Evicted: The node was low on resource: memory.",
         ),
         (
             "lost with its node, with an exit code made up",
-            exited(json!({ "exitCode": 137, "reason": "ContainerStatusUnknown", "message": "The container could not be located" })),
+            exited(
+                json!({ "exitCode": 137, "reason": "ContainerStatusUnknown", "message": "The container could not be located" }),
+            ),
             "Failed PodLost: pod nightly-abcde on node node-1 was lost: ContainerStatusUnknown: The container could not be located",
         ),
         (
@@ -303,7 +328,8 @@ fn a_failed_attempt_says_why_in_words() {
 fn a_pod_that_somebody_deleted_is_lost() {
     let deleted = |code: i32| {
         let mut pod = (*ended_pod("Failed", json!({ "exitCode": code }))).clone();
-        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
+        pod.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
         Case::new(&[Arc::new(pod)]).ended(&failed("BackoffLimitExceeded", "", 30))
     };
     assert_eq!(summary(&deleted(143)), "Failed PodLost 143: pod nightly-abcde on node node-1 was deleted while it ran");
@@ -337,11 +363,14 @@ fn pulling() -> Arc<Pod> {
 
 #[test]
 fn a_deadline_is_told_from_a_timeout_of_waiting_and_from_a_cancel() {
-    let late = |case: Case, deadline: i64| summary(&case.ended(&failed("DeadlineExceeded", "Job was active longer", deadline)));
+    let late = |case: Case, deadline: i64| {
+        summary(&case.ended(&failed("DeadlineExceeded", "Job was active longer", deadline)))
+    };
     let cancelled = |pods: &[Arc<Pod>], why: &str| Case::cancelled(pods, Reason::Cancelled, why, false);
     let started_earlier = || {
         let mut case = Case::new(&[]);
-        case.job.status = Some(crate::api::JobStatus { started_at: time("2026-01-01T00:00:10Z"), ..Default::default() });
+        case.job.status =
+            Some(crate::api::JobStatus { started_at: time("2026-01-01T00:00:10Z"), ..Default::default() });
         case
     };
     let table = [
@@ -350,7 +379,11 @@ fn a_deadline_is_told_from_a_timeout_of_waiting_and_from_a_cancel() {
             late(Case::new(&[ended_pod("Failed", json!({ "exitCode": 143 }))]), 30),
             "Failed DeadlineExceeded 143: ran longer than its timeout of 30 s",
         ),
-        ("its pods are gone, but it had started", late(started_earlier(), 30), "Failed DeadlineExceeded: ran longer than its timeout of 30 s"),
+        (
+            "its pods are gone, but it had started",
+            late(started_earlier(), 30),
+            "Failed DeadlineExceeded: ran longer than its timeout of 30 s",
+        ),
         (
             "its own deadline came before it started",
             late(Case::new(&[pulling()]), 30),
@@ -361,7 +394,11 @@ fn a_deadline_is_told_from_a_timeout_of_waiting_and_from_a_cancel() {
             late(Case::new(&[pulling()]), 1),
             "Failed PendingTimeout: no container started within 600 s: container main: ImagePullBackOff: Back-off pulling image \"x\"",
         ),
-        ("it waited too long, and its pod is gone", late(Case::new(&[]), 1), "Failed PendingTimeout: no container started within 600 s"),
+        (
+            "it waited too long, and its pod is gone",
+            late(Case::new(&[]), 1),
+            "Failed PendingTimeout: no container started within 600 s",
+        ),
         (
             "a timeout of a second is no cancel",
             late(Case { timeout: Some(1), ..Case::new(&[running()]) }, 1),
@@ -373,8 +410,16 @@ fn a_deadline_is_told_from_a_timeout_of_waiting_and_from_a_cancel() {
             "Failed DeadlineExceeded: ran longer than its timeout of 1 s",
         ),
         ("cancelled while it ran", late(cancelled(&[running()], ""), 1), "Failed Cancelled: cancelled while it ran"),
-        ("cancelled for a reason", late(cancelled(&[running()], "not needed"), 1), "Failed Cancelled: cancelled while it ran: not needed"),
-        ("cancelled before it started", late(cancelled(&[pulling()], ""), 1), "Skipped Cancelled: cancelled before it started"),
+        (
+            "cancelled for a reason",
+            late(cancelled(&[running()], "not needed"), 1),
+            "Failed Cancelled: cancelled while it ran: not needed",
+        ),
+        (
+            "cancelled before it started",
+            late(cancelled(&[pulling()], ""), 1),
+            "Skipped Cancelled: cancelled before it started",
+        ),
         (
             "deleted while it ran",
             late(Case::cancelled(&[running()], Reason::JobDeleted, "the Job was deleted", false), 1),
@@ -398,10 +443,17 @@ fn the_end_that_came_first_is_the_one_recorded() {
     let backoff = failed("BackoffLimitExceeded", "", 1);
     let done = cancel(&[ended_pod("Succeeded", json!({ "exitCode": 0 }))], true).ended(&complete());
     assert_eq!(summary(&done), "Completed Succeeded 0");
-    assert_eq!(summary(&cancel(&failing, false).ended(&backoff)), "Failed ExitCode 3: container main exited with code 3");
-    assert_eq!(summary(&cancel(&failing, true).ended(&backoff)), "Failed ExitCode 3: container main exited with code 3");
+    assert_eq!(
+        summary(&cancel(&failing, false).ended(&backoff)),
+        "Failed ExitCode 3: container main exited with code 3"
+    );
+    assert_eq!(
+        summary(&cancel(&failing, true).ended(&backoff)),
+        "Failed ExitCode 3: container main exited with code 3"
+    );
     let mut killed = (*running()).clone();
-    killed.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
+    killed.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
     assert_eq!(summary(&cancel(&[Arc::new(killed)], true).ended(&backoff)), "Failed Cancelled: cancelled while it ran");
 }
 
@@ -409,13 +461,22 @@ fn the_end_that_came_first_is_the_one_recorded() {
 fn records_of_what_did_not_end_by_itself() {
     let vanished = |case: Case| case.with(vanished_run);
     let table = [
-        (vanished(Case::new(&[running()])), "Failed BatchJobDeleted: somebody deleted the batch Job before it was seen to end"),
-        (vanished(Case::cancelled(&[], Reason::Cancelled, "", false)), "Skipped Cancelled: cancelled before it started"),
+        (
+            vanished(Case::new(&[running()])),
+            "Failed BatchJobDeleted: somebody deleted the batch Job before it was seen to end",
+        ),
+        (
+            vanished(Case::cancelled(&[], Reason::Cancelled, "", false)),
+            "Skipped Cancelled: cancelled before it started",
+        ),
         (
             Case::new(&[]).with(|input| refused_run(input, "pods \"x\" is forbidden: exceeded quota")),
             "Failed LaunchRefused: the API server refused to create the batch Job: pods \"x\" is forbidden: exceeded quota",
         ),
-        (Case::new(&[]).with(|input| skipped_run(input, Reason::DuplicateKey, "because")), "Skipped DuplicateKey: because"),
+        (
+            Case::new(&[]).with(|input| skipped_run(input, Reason::DuplicateKey, "because")),
+            "Skipped DuplicateKey: because",
+        ),
     ];
     for (run, expected) in table {
         assert_eq!(summary(&run), expected);
@@ -447,7 +508,11 @@ fn without_its_template_a_record_says_what_the_job_said_when_it_was_queued() {
 
 #[test]
 fn skipped_occurrences_share_a_record() {
-    let spec = ScheduleSpec { template_ref: crate::api::LocalReference { name: "report".into() }, priority: Some(3), ..Default::default() };
+    let spec = ScheduleSpec {
+        template_ref: crate::api::LocalReference { name: "report".into() },
+        priority: Some(3),
+        ..Default::default()
+    };
     let mut schedule = Schedule::new("nightly", spec);
     schedule.metadata.namespace = Some("team".into());
     schedule.metadata.uid = Some(UID.into());
@@ -484,95 +549,4 @@ fn skipped_occurrences_share_a_record() {
     assert_eq!((single.count, single.last_scheduled_time), (None, None));
 }
 
-#[test]
-fn what_pods_say_of_their_progress() {
-    let init = |state: Value| {
-        let waiting = container("main", json!({ "waiting": { "reason": "PodInitializing" } }));
-        pod(json!({ "phase": "Pending", "initContainerStatuses": [container("fetch", state)], "containerStatuses": [waiting] }))
-    };
-    let (began, done) = ("2026-01-01T00:00:10Z", "2026-01-01T00:05:00Z");
-    let fetching = init(json!({ "running": { "startedAt": began } }));
-    let fetched = init(json!({ "terminated": { "exitCode": 0, "startedAt": began, "finishedAt": done } }));
-    let message = "0/3 nodes are available";
-    let unscheduled = pod(json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] }));
-    let creating = pod(json!({ "phase": "Pending", "containerStatuses": [container("main", json!({ "waiting": { "reason": "ContainerCreating" } }))] }));
-    let succeeded = ended_pod("Succeeded", json!({ "exitCode": 0 }));
-    let half = pod(json!({ "phase": "Failed", "containerStatuses": [
-        container("main", json!({ "terminated": { "exitCode": 1 } })), container("aside", json!({ "running": {} })),
-    ] }));
-    let evicted = pod(json!({ "phase": "Failed", "reason": "Evicted" }));
-    let created = "2026-01-01T00:00:05Z";
-    let image = "container main: ImagePullBackOff: Back-off pulling image \"x\"";
-    let table = [
-        ("no pod yet", vec![], None, true, Some(created), None),
-        ("no node takes it", vec![unscheduled], None, false, Some(created), Some("pod nightly-abcde cannot be scheduled: 0/3 nodes are available")),
-        ("its image cannot be pulled", vec![creating.clone(), pulling()], None, false, Some(created), Some(image)),
-        ("it is being created", vec![creating], None, false, Some(created), Some("container main: ContainerCreating")),
-        ("its init container runs", vec![fetching], Some(began), false, None, Some("container main: PodInitializing")),
-        ("its init container is done", vec![fetched], Some(began), false, Some(done), Some("container main: PodInitializing")),
-        ("it runs", vec![running()], Some(began), false, None, None),
-        ("one of two runs", vec![running(), succeeded.clone()], Some(began), false, None, None),
-        ("it ended", vec![succeeded], Some(began), true, None, None),
-        ("one of its containers still runs", vec![half], None, false, None, None),
-        ("it was evicted before it started", vec![evicted], None, true, None, None),
-    ];
-    for (what, pods, started, settled, since, text) in table {
-        assert_eq!(pod_started(&pods), started.map(at), "{what}: started");
-        assert_eq!(pods_settled(&pods), settled, "{what}: settled");
-        assert_eq!(waiting_since(&pods, at(created)), since.map(at), "{what}: waiting since");
-        assert_eq!(waiting_text(&pods).as_deref(), text, "{what}: waiting for");
-    }
-}
-
-#[test]
-fn reports_are_read_within_the_limits_of_a_record() {
-    let report = |message: &str| {
-        let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": message }))]).ended(&complete());
-        let status = run.status.unwrap();
-        (status.artifacts.len(), status.result)
-    };
-    let many: Vec<Value> = (0..150).map(|number| json!({ "path": format!("{number}") })).collect();
-    let table = [
-        ("text", "all went well".to_owned(), (0, None)),
-        ("another JSON", "{\"level\":\"info\"}".to_owned(), (0, None)),
-        ("a list", "[1]".to_owned(), (0, None)),
-        ("a result that is a word", "{\"result\":\"ok\"}\n".to_owned(), (0, Some(json!("ok")))),
-        ("a result of nothing", "{\"result\":null}".to_owned(), (0, None)),
-        ("a result too long", json!({ "result": "x".repeat(2_048) }).to_string(), (0, None)),
-        ("a result that no database holds", json!({ "result": "a\0" }).to_string(), (0, None)),
-        ("artifacts of the wrong shape", json!({ "artifacts": { "path": "x" } }).to_string(), (0, None)),
-        ("wrong ones among them", json!({ "artifacts": [1, {}, { "path": "" }, { "path": "x".repeat(1_025) }, { "path": "x" }] }).to_string(), (1, None)),
-        ("too many", json!({ "artifacts": many }).to_string(), (100, None)),
-    ];
-    for (what, message, expected) in table {
-        assert_eq!(report(&message), expected, "{what}");
-    }
-    let odd = json!({ "artifacts": [{ "path": "x", "uri": "u".repeat(2_049), "sha256": 5, "bytes": -1 }] }).to_string();
-    let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": odd }))]).ended(&complete());
-    assert_eq!(run.status.unwrap().artifacts, [crate::api::job_run::Artifact { path: "x".into(), ..Default::default() }]);
-}
-
-#[test]
-fn a_long_error_keeps_its_end_and_whole_characters() {
-    let message = format!("{}the end", "ä☃".repeat(1_500));
-    let run = Case::new(&[ended_pod("Failed", json!({ "exitCode": 1, "message": message }))]).ended(&failed("BackoffLimitExceeded", "", 30));
-    let error = run.status.unwrap().error.unwrap();
-    assert!(error.len() <= ERROR_BYTES_MAX && error.starts_with("container main exited with code 1: …") && error.ends_with("the end"), "{error}");
-    let lines = (0..40).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
-    let run = Case::new(&[ended_pod("Failed", json!({ "exitCode": 1, "message": lines }))]).ended(&failed("BackoffLimitExceeded", "", 30));
-    assert_eq!(run.status.unwrap().error.unwrap(), "container main exited with code 1: …30\n31\n32\n33\n34\n35\n36\n37\n38\n39");
-    let refused = Case::new(&[]).with(|input| refused_run(input, &"☃".repeat(5_000)));
-    assert!(refused.status.unwrap().error.unwrap().len() <= ERROR_BYTES_MAX);
-}
-
-#[test]
-fn without_container_times_the_end_is_when_the_batch_job_ended() {
-    let mut case = Case::new(&[]);
-    case.job.status = Some(crate::api::JobStatus { started_at: time("2026-01-01T00:00:10Z"), ..Default::default() });
-    let status = case.ended(&failed("DeadlineExceeded", "", 30)).status.unwrap();
-    assert_eq!((status.finished_at, status.duration_ms), (time("2026-01-01T00:00:27Z"), Some(17_000)));
-    let never = Case::new(&[pulling()]).ended(&failed("DeadlineExceeded", "", 1)).status.unwrap();
-    assert_eq!((never.started_at, never.duration_ms), (None, None));
-    assert_eq!(never.finished_at, time("2026-01-01T00:00:27Z"));
-    assert_eq!((never.worker_id.as_deref(), never.log_path), (Some("node-1/nightly-abcde"), None));
-}
+mod pods;

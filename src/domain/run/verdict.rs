@@ -33,7 +33,8 @@ pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, messa
     let deadline = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
     let expired = deadline == Some(EXPIRED_SECONDS);
     let too_late = reason == "DeadlineExceeded";
-    if expired && (too_late || was_killed(input))
+    if expired
+        && (too_late || was_killed(input))
         && let Some(verdict) = cancelled(input)
     {
         return verdict;
@@ -50,7 +51,8 @@ pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, messa
         };
     };
     if pod_reason(deciding.pod) == "DeadlineExceeded" {
-        let text = format!("pod {} ran longer than the activeDeadlineSeconds of its own specification", deciding.pod_name());
+        let text =
+            format!("pod {} ran longer than the activeDeadlineSeconds of its own specification", deciding.pod_name());
         return failure(Reason::DeadlineExceeded, text);
     }
     if let Some(text) = lost(&deciding) {
@@ -90,7 +92,8 @@ fn late(input: &RunInput<'_>, deadline: Option<i64>, pending: bool) -> Verdict {
         let text = format!("no container started{}", seconds.unwrap_or_default());
         return failure(Reason::PendingTimeout, join(&[&text, &waiting]));
     }
-    let seconds = deadline.or_else(|| own_deadline(input)).map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
+    let seconds =
+        deadline.or_else(|| own_deadline(input)).map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
     if started(input).is_some() {
         failure(Reason::DeadlineExceeded, format!("ran longer than its timeout{seconds}"))
     } else {

@@ -1,0 +1,239 @@
+//! From the launch to the end of an attempt.
+
+use super::*;
+
+#[test]
+fn the_status_of_a_fresh_launch_waits_for_its_first_container() {
+    let case = case().launched();
+    let expected = Plan { wake_at: Some(after_ms(10_700)), ..Plan::default() };
+    assert_eq!(case.decide(after_ms(10_050)), expected.into());
+}
+
+#[test]
+fn a_launch_whose_answer_was_not_taken_in_yet_is_fresh_too() {
+    let mut case = case().launched();
+    case.memory.launched = None;
+    case.memory.launching = Some(1);
+    let decision = case.decide(after_ms(10_001));
+    assert_eq!(decision, Plan { wake_at: Some(after_ms(10_701)), ..Plan::default() }.into());
+}
+
+#[test]
+fn a_launched_job_that_does_not_start_is_dispatched() {
+    let mut case = case().queued().launched();
+    let decision = case.step(after(11));
+    let name = attempt_name(&case.job, 1);
+    assert_eq!((decision.candidate, decision.plan.effects), (None, vec![]));
+    assert_eq!(decision.plan.wake_at, Some(after(610)), "the default pending timeout");
+    let text = format!("launched as batch Job {name}");
+    assert_eq!(decision.plan.notes, [Note::normal("Dispatched", "Launch", text.clone())]);
+    let status = case.status();
+    assert_eq!((status.phase, status.attempts, status.waiting_for), (Some(JobPhase::Dispatched), 1, None));
+    assert_eq!(status.dispatched_at, Some(micro(after(10))));
+    assert_eq!(status.batch_job_ref, Some(ObjectReference { name, uid: "uid-batch-job".into() }));
+    assert_eq!((condition(status, "Dispatched"), types(status)), (said("True", "Launched", &text), vec!["Dispatched"]));
+    case.assert_settled(after(12));
+}
+
+#[test]
+fn a_job_whose_container_started_is_running_and_says_so_in_one_write() {
+    let case = case().running();
+    let status = case.status();
+    assert_eq!((status.dispatched_at.clone(), status.started_at.clone()), (Some(micro(after(10))), Some(micro(after(12)))));
+    assert_eq!(status.queued_at, Some(micro(after(0))));
+    assert_eq!(status.template.as_ref().unwrap().revision, "nightly-r1");
+    case.assert_settled(after(100));
+}
+
+#[test]
+fn a_restart_finds_a_running_job_from_its_batch_job() {
+    let mut case = case().launched();
+    case.memory = Memory::new(after(300));
+    case.memory.queueable_since = Some(after(300));
+    case.step(after(300));
+    assert_eq!(case.status().dispatched_at, Some(micro(after(10))), "the batch Job's creation");
+    case.memory = Memory::new(after(400));
+    case.assert_settled(after(400));
+}
+
+#[test]
+fn the_second_attempt_does_not_take_over_the_launch_time_of_the_first() {
+    let mut case = case().running().recorded(Outcome::Failed, Reason::ExitCode);
+    case.step(after(20));
+    case.pods.clear();
+    case.batch = Some(batch(&attempt_name(&case.job, 2), ""));
+    case.memory.launching = Some(2);
+    assert_eq!(case.memory.launched, Some((1, after(10))));
+    let decision = case.decide(after(40));
+    assert_eq!(decision.plan.status, None, "its launch is under way");
+    case.memory.launching = None;
+    case.memory.launched = Some((2, after(40)));
+    case.step(after(41));
+    assert_eq!(case.status().dispatched_at, Some(micro(after(40))));
+}
+
+#[test]
+fn a_running_job_stays_running_when_its_pod_vanishes_before_its_batch_job_ends() {
+    let mut case = case().running();
+    case.pods.clear();
+    case.assert_settled(after(14));
+    assert_eq!(case.status().started_at, Some(micro(after(12))));
+    let late = case.decide(after(1_000));
+    assert_eq!(late.plan.effects, [], "it started, so that no pending timeout applies");
+}
+
+#[test]
+fn an_attempt_that_does_not_start_in_time_is_ended_once() {
+    let mut case = case().launched();
+    case.template = template("pendingTimeoutSeconds: 60");
+    case.step(after(11));
+    assert_eq!(case.decide(after(69)).plan.effects, []);
+    let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    assert_eq!(case.decide(after(70)).plan.effects, [expire]);
+    case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {activeDeadlineSeconds: 1, template: {}}"));
+    assert_eq!(case.decide(after(71)).plan.effects, []);
+}
+
+#[test]
+fn a_suspended_batch_job_is_not_ended_for_not_starting() {
+    let mut case = case().launched();
+    case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {suspend: true, template: {}}"));
+    let decision = case.step(after(5_000));
+    assert_eq!((decision.plan.effects, decision.plan.wake_at), (vec![], None));
+}
+
+#[test]
+fn a_batch_job_that_was_suspended_has_its_whole_time_to_start_once_it_is_resumed() {
+    let mut case = case().launched();
+    let resumed = "status: {startTime: '2026-03-01T02:00:00Z'}";
+    case.batch = Some(batch(&attempt_name(&case.job, 1), resumed));
+    let decision = case.step(after(7_201));
+    assert_eq!((decision.plan.effects, decision.plan.wake_at), (vec![], Some(after(7_800))));
+    assert_eq!(case.decide(after(7_800)).plan.effects.len(), 1);
+}
+
+#[test]
+fn cancelling_a_running_job_asks_kubernetes_to_end_it_once() {
+    for case in [case().running().cancelled("{reason: enough}"), case().running().deleted()] {
+        let mut case = case;
+        let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+        let decision = case.step(after(15));
+        assert_eq!((decision.plan.effects, decision.plan.notes), (vec![expire], vec![]));
+        assert_eq!(case.phase(), Some(JobPhase::Running), "it runs until it has ended");
+        case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {activeDeadlineSeconds: 1, template: {}}"));
+        case.assert_settled(after(16));
+    }
+}
+
+#[test]
+fn a_cancel_of_the_group_reaches_its_running_members() {
+    let mut case = case().of_group(Gate::default()).running();
+    case.gate.as_mut().unwrap().cancel = Some(yaml("{}"));
+    let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    assert_eq!(case.decide(after(15)).plan.effects, [expire]);
+}
+
+#[test]
+fn a_forced_cancel_kills_each_pod_once() {
+    let mut case = case().running().cancelled("{force: true}");
+    let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    let kill = Effect::KillPod(identity(&case.pods[0].metadata));
+    assert_eq!(case.decide(after(15)).plan.effects, [expire, kill]);
+    case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {activeDeadlineSeconds: 1, template: {}}"));
+    let asked = Arc::make_mut(&mut case.pods[0]);
+    asked.metadata.deletion_timestamp = Some(Time(after(15)));
+    asked.metadata.deletion_grace_period_seconds = Some(30);
+    assert_eq!(case.decide(after(16)).plan.effects.len(), 1, "its grace period is cut short");
+    Arc::make_mut(&mut case.pods[0]).metadata.deletion_grace_period_seconds = Some(0);
+    assert_eq!(case.decide(after(16)).plan.effects, []);
+}
+
+#[test]
+fn a_forced_cancel_whose_pod_is_gone_is_still_recorded_as_having_run() {
+    let mut case = case().running().cancelled("{force: true}");
+    case.pods.clear();
+    case.step(after(16));
+    case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended("Failed")));
+    case.batch.as_mut().unwrap().spec = yaml("{activeDeadlineSeconds: 1, template: {}}");
+    let decision = case.decide(after(30));
+    assert_eq!(only_record(&decision), (attempt_name(&case.job, 1), Outcome::Failed, Reason::Cancelled));
+    assert_eq!(record_of(&decision).status.as_ref().unwrap().started_at, Some(micro(after(12))));
+}
+
+#[test]
+fn cancelling_a_suspended_batch_job_deletes_it() {
+    let mut case = case().launched().cancelled("{}");
+    case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {suspend: true, template: {}}"));
+    let delete = Effect::DeleteBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    assert_eq!(case.step(after(15)).plan.effects, [delete]);
+    case.batch = None;
+    assert_eq!(only_record(&case.decide(after(16))), (attempt_name(&case.job, 1), Outcome::Skipped, Reason::Cancelled));
+}
+
+#[test]
+fn an_ended_batch_job_is_recorded_when_its_pods_have_ended_too() {
+    let table = [("Complete", 0, Outcome::Completed, Reason::Succeeded), ("Failed", 3, Outcome::Failed, Reason::ExitCode)];
+    for (type_, code, outcome, reason) in table {
+        let mut case = case().running();
+        case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended(type_)));
+        case.pods = vec![ended_pod(code)];
+        let decision = case.decide(after(20));
+        assert_eq!(only_record(&decision), (attempt_name(&case.job, 1), outcome, reason));
+        let run = record_of(&decision);
+        assert_eq!((run.spec.attempt, run.spec.params.clone()), (1, yaml("{day: monday}")));
+        assert_eq!(run.status.as_ref().unwrap().finished_at, Some(micro(after(19))));
+    }
+}
+
+#[test]
+fn an_ended_batch_job_is_recorded_a_little_later_when_its_pods_do_not_say_how_they_ended() {
+    let running = case().running().pods;
+    for pods in [vec![], running] {
+        let mut case = case().running();
+        case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended("Complete")));
+        case.pods = pods;
+        let waits = Plan { wake_at: Some(after(23)), ..Plan::default() };
+        assert_eq!(case.decide(after(20)), waits.clone().into());
+        assert_eq!(case.decide(after_ms(22_999)), waits.into());
+        assert_eq!(only_record(&case.decide(after(23))).1, Outcome::Completed);
+    }
+}
+
+#[test]
+fn an_end_without_a_time_is_recorded_all_the_same() {
+    let mut case = case().running();
+    case.pods.clear();
+    let ended = "status: {conditions: [{type: Complete, status: 'True'}]}";
+    case.batch = Some(batch(&attempt_name(&case.job, 1), ended));
+    assert_eq!(only_record(&case.decide(after(100))).1, Outcome::Completed);
+}
+
+#[test]
+fn whichever_end_came_first_is_the_one_that_is_recorded() {
+    let mut case = case().running().cancelled("{}");
+    case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended("Complete")));
+    case.pods = vec![ended_pod(0)];
+    assert_eq!(only_record(&case.decide(after(20))).1, Outcome::Completed, "it completed before the cancel had an effect");
+}
+
+#[test]
+fn a_batch_job_that_somebody_deleted_is_recorded_and_not_made_again() {
+    let mut remembered = case().launched();
+    remembered.batch = None;
+    let mut said_so = case().running();
+    said_so.batch = None;
+    said_so.pods.clear();
+    said_so.memory = Memory::new(after(30));
+    for case in [remembered, said_so] {
+        let name = attempt_name(&case.job, 1);
+        assert_eq!(only_record(&case.decide(after(30))), (name, Outcome::Failed, Reason::BatchJobDeleted));
+    }
+}
+
+#[test]
+fn a_batch_job_that_went_with_its_deleted_job_is_recorded_as_that() {
+    let mut case = case().running().deleted();
+    case.batch = None;
+    case.pods.clear();
+    assert_eq!(only_record(&case.decide(after(30))), (attempt_name(&case.job, 1), Outcome::Failed, Reason::JobDeleted));
+}

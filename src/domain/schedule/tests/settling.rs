@@ -1,0 +1,133 @@
+//! What the status says of the schedule's Jobs: each ending is counted once, through restarts.
+
+use super::*;
+
+#[test]
+fn each_ending_is_counted_once_and_listed_until_its_job_is_let_go() {
+    let mut case = hourly("");
+    case.step("01:00");
+    case.end("01:00", Outcome::Failed, "01:05");
+    let decision = case.decide(at("01:06"));
+    assert!(decision.urgent, "nothing else shows that it is counted");
+    assert_eq!((told(&decision), decision.plan.notes.len()), (vec![], 0));
+    case.step("01:06");
+    assert_eq!((case.status.consecutive_failures, case.status.settled.len(), case.status.active), (1, 1, 0));
+    assert_eq!(case.status.last_failure_time, Some(micro(at("01:05"))));
+    assert_eq!(case.condition("LastRunSucceeded"), ("False", "Failed", "1 failure(s) since the last success"));
+    assert_eq!(case.condition("Ready").0, "True", "a run that fails is no fault of the schedule");
+    for _ in 0..3 {
+        case.leading_since = at("01:10");
+        case.assert_rests("01:10");
+    }
+}
+
+#[test]
+fn a_counted_job_that_is_gone_costs_no_write_and_is_forgotten_with_the_next_one() {
+    for gone in [true, false] {
+        let mut case = hourly("");
+        case.step("01:00");
+        case.end("01:00", Outcome::Completed, "01:05");
+        case.step("01:06");
+        if gone {
+            case.jobs.clear();
+        } else {
+            case.jobs[0].held = false;
+        }
+        case.assert_rests("01:07");
+        case.step("02:00");
+        assert_eq!((case.status.settled.len(), case.status.consecutive_failures), (0, 0));
+        case.step("02:00");
+        case.assert_rests("02:01");
+        assert_eq!(case.status.last_success_time, Some(micro(at("01:05"))));
+    }
+}
+
+#[test]
+fn endings_are_counted_in_the_order_in_which_they_came() {
+    let mut case = known("interval: 5m");
+    for time in ["00:05", "00:10", "00:15"] {
+        case.step(time);
+    }
+    case.end("00:05", Outcome::Failed, "00:18");
+    case.end("00:10", Outcome::Completed, "00:17");
+    case.end("00:15", Outcome::Skipped, "00:16");
+    case.step("00:19");
+    let status = &case.status;
+    assert_eq!((status.last_outcome, status.consecutive_failures), (Some(Outcome::Failed), 1));
+    assert_eq!(status.last_success_time, Some(micro(at("00:17"))));
+    assert_eq!((status.last_skip_time.clone(), status.last_skip_reason), (Some(micro(at("00:16"))), Some(Reason::ExitCode)));
+    assert_eq!(status.settled.len(), 3);
+}
+
+#[test]
+fn a_success_ends_a_row_of_failures() {
+    let mut case = known("interval: 5m");
+    for (time, outcome, failures) in [
+        ("00:05", Outcome::Failed, 1),
+        ("00:10", Outcome::Failed, 2),
+        ("00:15", Outcome::Skipped, 2),
+        ("00:20", Outcome::Completed, 0),
+        ("00:25", Outcome::Failed, 1),
+    ] {
+        case.step(time);
+        case.end(time, outcome, time);
+        case.step(time);
+        assert_eq!(case.status.consecutive_failures, failures, "{time}");
+    }
+}
+
+#[test]
+fn a_restart_between_counting_and_writing_counts_anew_from_what_was_written() {
+    let mut case = hourly("");
+    case.step("01:00");
+    case.end("01:00", Outcome::Failed, "01:05");
+    let lost = case.decide(at("01:06")).plan.status.unwrap();
+    let again = case.decide(at("01:20")).plan.status.unwrap();
+    assert_eq!((lost.consecutive_failures, again.consecutive_failures), (1, 1));
+    assert_eq!(lost.settled, again.settled);
+}
+
+#[test]
+fn a_job_that_a_user_made_for_the_schedule_counts_as_active_and_is_counted_when_it_ends() {
+    let mut case = hourly("concurrencyPolicy: Forbid");
+    let by_hand = ObjectReference { name: "by-hand".into(), uid: "uid-by-hand".into() };
+    case.jobs.push(OwnJob { job: by_hand, scheduled_time: None, held: true, ending: None });
+    assert_eq!(case.step("01:00"), ["skip 01:00 OverlapForbidden"]);
+    assert_eq!((case.status.active, case.status.active_jobs.len()), (1, 1));
+    case.jobs[0].ending = Some(ending(Outcome::Completed, "01:30"));
+    case.step("01:31");
+    assert_eq!((case.status.active, case.status.last_outcome), (0, Some(Outcome::Completed)));
+}
+
+#[test]
+fn active_jobs_are_all_counted_and_the_first_ones_named_in_order() {
+    let mut case = known("interval: 1s");
+    case.step("00:00:15");
+    case.step("00:00:30");
+    assert_eq!((case.status.active, case.status.active_jobs.len()), (30, 15));
+    case.step("00:00:30");
+    assert_eq!((case.status.active, case.status.active_jobs.len()), (30, ACTIVE_SHOWN_MAX));
+    assert!(case.status.active_jobs.is_sorted());
+    case.assert_rests("00:00:30");
+    case.jobs.reverse();
+    let reversed = case.decide(at("00:00:30")).plan.status.unwrap();
+    assert_eq!(reversed.active_jobs, case.status.active_jobs, "whatever the order in which they are seen");
+}
+
+#[test]
+fn a_job_is_settled_when_its_ending_is_counted_and_its_time_accounted_for() {
+    let mut status = ScheduleStatus { accounted_until: Some(micro(at("02:00"))), ..ScheduleStatus::default() };
+    let job = |time: Option<&str>| job("uid-job", time);
+    assert!(!has_settled(&status, &job(Some("02:00"))));
+    status.settled = vec![ObjectReference { name: "job".into(), uid: "uid-job".into() }];
+    for (time, expected) in [(Some("01:00"), true), (Some("02:00"), true), (Some("02:00:01"), false), (None, true)] {
+        assert_eq!(has_settled(&status, &job(time)), expected, "{time:?}");
+    }
+    status.accounted_until = None;
+    assert!(!has_settled(&status, &job(Some("01:00"))));
+}
+
+#[test]
+fn a_status_that_is_not_urgent_is_written_within_a_second() {
+    assert_eq!(status_due(at("01:00")), at("01:00:01"));
+}
