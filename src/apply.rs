@@ -277,8 +277,7 @@ impl Writer {
         let url = BatchJob::url_path(&(), Some(namespace));
         let params = PostParams { dry_run, field_manager: Some(CREATE_MANAGER.into()) };
         let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
-        let mut request =
-            kube::core::Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
+        let mut request = kube::core::Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
         let strict = format!("{}&fieldValidation=Strict", request.uri());
         if let Ok(uri) = strict.parse() {
             *request.uri_mut() = uri;
@@ -302,7 +301,8 @@ impl Writer {
     /// Puts Rota's finalizer on a Job or takes it off, leaving those of others.
     async fn set_hold(&self, identity: &ObjectIdentity, hold: bool) -> Result<(), WriteError> {
         let key = Key::new(&identity.namespace, &identity.name);
-        let Some(job) = self.stores.jobs.get(&key).filter(|job| job.metadata.uid.as_deref() == Some(&identity.uid)) else {
+        let Some(job) = self.stores.jobs.get(&key).filter(|job| job.metadata.uid.as_deref() == Some(&identity.uid))
+        else {
             return Ok(());
         };
         let mut finalizers: Vec<&str> =
@@ -405,7 +405,8 @@ impl Writer {
     fn take_in<K: Stored + StoreOf + Prune>(&self, object: K) -> K {
         let mut cached = object.clone();
         cached.prune();
-        let gone = cached.meta().deletion_timestamp.is_some() && cached.finalizers().is_empty()
+        let gone = cached.meta().deletion_timestamp.is_some()
+            && cached.finalizers().is_empty()
             && cached.meta().deletion_grace_period_seconds.unwrap_or_default() == 0;
         if gone {
             K::store(&self.stores).remove(&cached);

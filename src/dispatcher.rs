@@ -112,7 +112,12 @@ fn take_over(context: &Context, dispatcher: &Dispatcher, namespace: &str, known:
                 || memory.launched.is_some_and(|(launched, _)| launched == attempt);
             let refused = memory.refusal.as_ref().is_some_and(|refusal| refusal.attempt == attempt)
                 || job.status.as_ref().is_some_and(|status| status.refused_since.is_some());
-            if entry.attempt == attempt && !launched && !refused && memory.launching.is_none() && memory.recorded.is_none() {
+            if entry.attempt == attempt
+                && !launched
+                && !refused
+                && memory.launching.is_none()
+                && memory.recorded.is_none()
+            {
                 let place = place(job, memory, Some(&queue.name_any()));
                 context.memories.update(&entry.uid, |memory| {
                     memory.launching = Some(attempt);

@@ -10,9 +10,9 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::api::JobGroup;
 use crate::api::job_group::{FailurePolicy, GroupMode};
 use crate::api::labels::JOB_NAME_ANNOTATION;
-use crate::api::JobGroup;
 use crate::apply::Writer;
 use crate::controllers::{self, Context, Memories, Triggers};
 use crate::dispatcher::{self, Dispatcher};
@@ -20,7 +20,7 @@ use crate::domain::plan::Note;
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::runtime::clock::now;
 use crate::runtime::http::{self, Endpoints};
-use crate::runtime::lease::{Elector, LeaseError, Leadership, chain};
+use crate::runtime::lease::{Elector, Leadership, LeaseError, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
 use crate::runtime::stores::{Stores, job_uid, of_template, of_uid};
@@ -162,17 +162,29 @@ fn lead(
     let dispatcher = Arc::new(Dispatcher::default());
     let mut parts = JoinSet::new();
     let shared = context.clone();
-    parts.spawn(work::run(template_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::job_template::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(template_work, CONTROLLER_PLACES, halted.clone(), move |key| {
+        controllers::job_template::reconcile(shared.clone(), key)
+    }));
     let shared = context.clone();
-    parts.spawn(work::run(schedule_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::schedule::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(schedule_work, CONTROLLER_PLACES, halted.clone(), move |key| {
+        controllers::schedule::reconcile(shared.clone(), key)
+    }));
     let shared = context.clone();
-    parts.spawn(work::run(job_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::job::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(job_work, CONTROLLER_PLACES, halted.clone(), move |key| {
+        controllers::job::reconcile(shared.clone(), key)
+    }));
     let shared = context.clone();
-    parts.spawn(work::run(group_work, CONTROLLER_PLACES, halted.clone(), move |key| controllers::job_group::reconcile(shared.clone(), key)));
+    parts.spawn(work::run(group_work, CONTROLLER_PLACES, halted.clone(), move |key| {
+        controllers::job_group::reconcile(shared.clone(), key)
+    }));
     let shared = context.clone();
-    parts.spawn(work::run(round_work, DISPATCHER_PLACES, halted.clone(), move |key| dispatcher::round(shared.clone(), dispatcher.clone(), key)));
+    parts.spawn(work::run(round_work, DISPATCHER_PLACES, halted.clone(), move |key| {
+        dispatcher::round(shared.clone(), dispatcher.clone(), key)
+    }));
     let shared = context.clone();
-    parts.spawn(work::run(launch_work, LAUNCHER_PLACES, halted.clone(), move |key| dispatcher::launch(shared.clone(), key)));
+    parts.spawn(work::run(launch_work, LAUNCHER_PLACES, halted.clone(), move |key| {
+        dispatcher::launch(shared.clone(), key)
+    }));
     let mut halt = halted.clone();
     let (client, identity, leadership) = (client.clone(), settings.identity.clone(), leadership.clone());
     let shared = context.clone();
@@ -232,7 +244,8 @@ fn listen(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.schedules.listen(move |change| {
         shared.triggers.schedules.trigger(change.key.clone());
-        let before = change.before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
+        let before =
+            change.before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
         for settled in change.after.iter().filter_map(|it| it.status.as_ref()).flat_map(|it| &it.settled) {
             if !before.contains(settled) {
                 shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &settled.name));

@@ -39,7 +39,7 @@ pub const MEMBERS_MAX: usize = 1000;
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
     printcolumn(name = "Finished", type_ = "date", json_path = ".status.finishedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || (self.spec.jobs == oldSelf.spec.jobs && self.spec.mode == oldSelf.spec.mode)").message("mode and jobs of a group cannot change once it has started; create a new group instead"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || (self.spec.jobs == oldSelf.spec.jobs && self.spec.jobs.map(j, j.name) == oldSelf.spec.jobs.map(j, j.name) && self.spec.mode == oldSelf.spec.mode)").message("mode and jobs of a group cannot change once it has started; create a new group instead"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || !has(self.spec.started) || self.spec.started").message("a group that has started cannot be unstarted; cancel it instead"),
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new group instead"),
 )]

@@ -23,16 +23,24 @@ pub(crate) fn job_template_schema(generator: &mut SchemaGenerator) -> Schema {
     Schema::try_from(value).unwrap_or_default()
 }
 
-/// Drops descriptions, and lets a quantity be a number as well as a string, as Kubernetes does.
+/// A quantity: a string, or a number such as 1 or 0.5, as Kubernetes reads it in a CronJob. A structural schema has no
+/// type for that (int-or-string refuses 0.5), so any type passes, and the limits refuse what is no quantity.
+fn quantity() -> Value {
+    serde_json::json!({
+        "x-kubernetes-preserve-unknown-fields": true,
+        "pattern": r"^[-+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$",
+        "maxItems": 0,
+        "maxProperties": 0,
+    })
+}
+
+/// Drops descriptions, and replaces the schema of each quantity.
 fn simplify(value: &mut Value) {
     match value {
         Value::Object(object) => {
             let description = object.get("description").and_then(Value::as_str).unwrap_or_default();
             if description.starts_with("Quantity is a fixed-point") {
-                *value = serde_json::json!({
-                    "anyOf": [{ "type": "integer" }, { "type": "string" }],
-                    "x-kubernetes-int-or-string": true,
-                });
+                *value = quantity();
                 return;
             }
             if object.get("description").is_some_and(Value::is_string) {

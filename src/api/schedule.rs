@@ -70,7 +70,7 @@ pub struct ScheduleSpec {
     /// creation of the schedule, knows no daylight saving, and does not drift. Example: `1h30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1s')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
+    #[x_kube(validation = Rule::new("self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1s')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
     pub interval: Option<String>,
     /// One instant, RFC 3339. Example: `2027-01-01T06:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

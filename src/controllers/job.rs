@@ -96,7 +96,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
 
 /// Adds to the record of an attempt that never had a pod why Kubernetes created none.
 async fn explain(context: &Context, observed: &Observed, effect: &mut Effect) {
-    let (Effect::CreateRun(run), Some(batch), true) = (effect, &observed.batch, observed.pods.is_empty()) else { return };
+    let (Effect::CreateRun(run), Some(batch), true) = (effect, &observed.batch, observed.pods.is_empty()) else {
+        return;
+    };
     let Some(status) = run.status.as_mut().filter(|status| status.reason == Reason::PendingTimeout) else { return };
     if let Some(why) = context.writer.pod_refusal(batch).await {
         let text = format!("{}: {why}", status.error.as_deref().unwrap_or_default());

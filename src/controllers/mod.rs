@@ -145,7 +145,12 @@ impl Context {
 }
 
 /// What to do after a run: what the plan asked for, or again later after a failure.
-pub fn outcome(context: &Context, controller: &'static str, key: &Key, result: Result<Option<Timestamp>, WriteError>) -> Next {
+pub fn outcome(
+    context: &Context,
+    controller: &'static str,
+    key: &Key,
+    result: Result<Option<Timestamp>, WriteError>,
+) -> Next {
     context.metrics.reconciled(controller, result.is_ok());
     match result {
         Ok(None) => Next::Wait,

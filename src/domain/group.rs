@@ -81,10 +81,9 @@ pub fn decide(group: &JobGroup, jobs: &[MemberJob], now: Timestamp) -> Plan<JobG
     let members = members(group, &before, jobs);
     if started && group.spec.cancel.is_none() {
         let missing = group.spec.jobs.iter().zip(&members).filter(|(_, status)| status.job_ref.is_none());
-        plan.effects.extend(missing.map(|(member, _)| Effect::CreateJob {
-            job: Box::new(member_job(group, member)),
-            unless_run: None,
-        }));
+        plan.effects.extend(
+            missing.map(|(member, _)| Effect::CreateJob { job: Box::new(member_job(group, member)), unless_run: None }),
+        );
     }
     let status = status(group, before, members, jobs, now);
     let ended = status.phase.filter(|phase| phase.is_ended());
@@ -96,12 +95,7 @@ pub fn decide(group: &JobGroup, jobs: &[MemberJob], now: Timestamp) -> Plan<JobG
 }
 
 /// An ended group changes no more; only members that ended late, after a cancel, are still written down.
-fn settle_only(
-    group: &JobGroup,
-    before: &JobGroupStatus,
-    jobs: &[MemberJob],
-    now: Timestamp,
-) -> Plan<JobGroupStatus> {
+fn settle_only(group: &JobGroup, before: &JobGroupStatus, jobs: &[MemberJob], now: Timestamp) -> Plan<JobGroupStatus> {
     let members = members(group, before, jobs);
     let mut plan = Plan::default();
     if members != before.members {
@@ -193,7 +187,9 @@ fn group_conditions(
     let mut list = Conditions::from(&status.conditions, group.metadata.generation, now);
     let ended = match status.phase {
         Some(GroupPhase::Completed) => Some((conditions::COMPLETE, "Completed", "all members ended, none failed")),
-        Some(GroupPhase::Partial) => Some((conditions::FAILED, "Partial", "all members ended, and at least one failed")),
+        Some(GroupPhase::Partial) => {
+            Some((conditions::FAILED, "Partial", "all members ended, and at least one failed"))
+        }
         Some(GroupPhase::Cancelled) => Some((conditions::CANCELLED, "Cancelled", "the group was cancelled")),
         Some(GroupPhase::Created | GroupPhase::Queued | GroupPhase::Running) | None => None,
     };
@@ -213,7 +209,8 @@ fn group_conditions(
 }
 
 fn counts(members: &[MemberStatus]) -> MemberCounts {
-    let mut counts = MemberCounts { total: u32::try_from(members.len()).unwrap_or(u32::MAX), ..MemberCounts::default() };
+    let mut counts =
+        MemberCounts { total: u32::try_from(members.len()).unwrap_or(u32::MAX), ..MemberCounts::default() };
     for member in members {
         match (member.outcome, member.phase) {
             (Some(Outcome::Completed), _) => counts.completed += 1,
@@ -252,8 +249,11 @@ fn member_job(group: &JobGroup, member: &GroupMember) -> Job {
     job.metadata.namespace = group.metadata.namespace.clone();
     job.metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
     job.metadata.labels = Some(
-        [(MANAGED_BY.to_owned(), MANAGER.to_owned()), (crate::api::labels::GROUP.to_owned(), names::label_value(&name))]
-            .into(),
+        [
+            (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+            (crate::api::labels::GROUP.to_owned(), names::label_value(&name)),
+        ]
+        .into(),
     );
     job.metadata.owner_references = Some(vec![owner("JobGroup", &name, &uid)]);
     job

@@ -11,17 +11,22 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::conditions::{self, Conditions, Fact, micro};
+use super::conditions::micro;
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
 use super::queue::{Blocker, Candidate, Occupant, Rank};
 use super::resolve::{Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
 use super::run::{self, BatchState, RunInput};
 use super::{group, names};
 use crate::api::job::WaitingFor;
-use crate::api::labels::RECORD_FINALIZER;
-use crate::api::{Cancel, Job, JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
+use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
+use crate::api::{Cancel, Job, JobPhase, JobStatus, LocalReference, Outcome, Reason};
+
+mod status;
+
+use status::{
+    base_status, ended_note, ended_status, previously_waiting_for, running_status, set_waiting, waiting_status,
+};
 
 /// How long a Job may go without a status before it is written, in milliseconds. Most Jobs are launched, and many
 /// started, within it, which makes one write out of three.
@@ -286,74 +291,14 @@ fn active(
 /// A pod that is to be killed at once, unless that was already asked.
 fn kill(pod: &Pod) -> Option<Effect> {
     let asked = pod.metadata.deletion_timestamp.is_some() && pod.metadata.deletion_grace_period_seconds == Some(0);
-    let ended = matches!(
-        pod.status.as_ref().and_then(|status| status.phase.as_deref()),
-        Some("Succeeded" | "Failed")
-    );
+    let ended = matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
     (!asked && !ended).then(|| Effect::KillPod(identity(&pod.metadata)))
-}
-
-fn running_status(
-    facts: &Facts<'_>,
-    known: Option<&Resolved<'_>>,
-    batch: &BatchJob,
-    started: Option<Timestamp>,
-    plan: &mut Plan<JobStatus>,
-    now: Timestamp,
-) {
-    // The batch Job may be seen before the answer to its creation was taken in.
-    let launching = (facts.memory.launching == Some(current_attempt(facts.job))).then_some(now);
-    let launched = launched_at(facts).or(launching);
-    let said = facts.job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
-    let unsaid = said.is_none_or(|said| Some(&said.name) != batch.metadata.name.as_ref());
-    if let (true, None, Some(at)) = (unsaid, started, launched) {
-        let due = at.saturating_add_ms(STATUS_DELAY_MS);
-        if now < due {
-            plan.wake(due);
-            return;
-        }
-    }
-    let mut status = base_status(facts, known, now);
-    status.phase = Some(if started.is_some() { JobPhase::Running } else { JobPhase::Dispatched });
-    if unsaid {
-        say_launched(&mut status, batch, launched);
-    }
-    if unsaid || started.is_some() {
-        // The pods may be gone by now; that they had started stays true.
-        status.started_at = started.map(micro);
-    }
-    status.attempts = current_attempt(facts.job);
-    status.waiting_for = None;
-    status.retry_at = None;
-    status.refused_since = None;
-    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
-    list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message: dispatched_text(batch) });
-    list.remove(conditions::STALLED);
-    status.conditions = list.into_list();
-    if unsaid {
-        plan.notes.push(Note::normal("Dispatched", "Launch", dispatched_text(batch)));
-    }
-    plan.status = Some(status);
 }
 
 /// When this process launched the current attempt, if it did.
 fn launched_at(facts: &Facts<'_>) -> Option<Timestamp> {
     let (attempt, at) = facts.memory.launched?;
     (attempt == current_attempt(facts.job)).then_some(at)
-}
-
-/// Which batch Job the current attempt is, and since when.
-fn say_launched(status: &mut JobStatus, batch: &BatchJob, launched: Option<Timestamp>) {
-    let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    status.dispatched_at = launched.or(created).map(micro);
-    status.batch_job_ref = Some(ObjectReference {
-        name: batch.metadata.name.clone().unwrap_or_default(),
-        uid: batch.metadata.uid.clone().unwrap_or_default(),
-    });
-}
-
-fn dispatched_text(batch: &BatchJob) -> String {
-    format!("launched as batch Job {}", batch.metadata.name.as_deref().unwrap_or_default())
 }
 
 fn without_batch(
@@ -414,17 +359,7 @@ fn unresolvable(facts: &Facts<'_>, unresolved: &Unresolved, input: &RunInput<'_>
     plan
 }
 
-fn previously_waiting_for(facts: &Facts<'_>) -> Option<WaitingFor> {
-    facts.job.status.as_ref().and_then(|status| status.waiting_for)
-}
-
-fn waiting(
-    facts: &Facts<'_>,
-    resolved: &Resolved<'_>,
-    input: &RunInput<'_>,
-    attempt: u32,
-    now: Timestamp,
-) -> Decision {
+fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, attempt: u32, now: Timestamp) -> Decision {
     if let Some(message) = facts.gate.and_then(|gate| gate.stopped.clone()) {
         return record(run::skipped_run(input, Reason::GroupStopped, message)).into();
     }
@@ -530,81 +465,28 @@ fn queued_at(facts: &Facts<'_>, now: Timestamp) -> Timestamp {
     micro(said.or(facts.memory.queueable_since.filter(|_| !held_back)).unwrap_or(now)).0
 }
 
-fn waiting_status(
-    facts: &Facts<'_>,
-    resolved: &Resolved<'_>,
-    phase: JobPhase,
-    blocker: Option<&Blocker>,
-    now: Timestamp,
-) -> Plan<JobStatus> {
-    let mut status = base_status(facts, Some(resolved), now);
-    status.phase = Some(phase);
-    if phase == JobPhase::Pending {
-        status.queued_at = None;
-        status.template = None;
-        status.params.clear();
-    }
-    set_waiting(facts, &mut status, blocker, false, now);
-    Plan { status: Some(status), ..Plan::default() }
-}
-
-/// Says what a Job waits for. The sentence is rewritten only when the word changes, so that a queue's movement does not
-/// cost a write for each Job in it.
-fn set_waiting(facts: &Facts<'_>, status: &mut JobStatus, blocker: Option<&Blocker>, stalled: bool, now: Timestamp) {
-    let before = previously_waiting_for(facts);
-    status.waiting_for = blocker.map(|blocker| blocker.waiting_for);
-    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
-    let generation_said = facts.job.status.as_ref().and_then(|status| status.observed_generation);
-    let same = before.is_some() && before == status.waiting_for && generation_said == facts.job.metadata.generation;
-    if let Some(blocker) = blocker.filter(|_| !same) {
-        let reason = blocker.waiting_for.as_str();
-        let message = blocker.message.clone();
-        list.set(Fact { type_: conditions::DISPATCHED, holds: false, reason, message: message.clone() });
-        if stalled {
-            list.set(Fact { type_: conditions::STALLED, holds: true, reason, message });
-        } else {
-            list.remove(conditions::STALLED);
-        }
-    } else if blocker.is_none() {
-        let message = "waiting for its turn".to_owned();
-        list.set(Fact { type_: conditions::DISPATCHED, holds: false, reason: "Queued", message });
-        list.remove(conditions::STALLED);
-    }
-    status.conditions = list.into_list();
-}
-
-/// The status as it is, with what was resolved.
-fn base_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, now: Timestamp) -> JobStatus {
-    let mut status = facts.job.status.clone().unwrap_or_default();
-    status.observed_generation = facts.job.metadata.generation;
-    if let Some(resolved) = known {
-        status.queue = Some(resolved.queue.clone());
-        status.priority = Some(resolved.priority);
-        status.job_type = Some(resolved.job_type.clone());
-        status.params = resolved.params.clone();
-        status.template = resolved.template.clone();
-        status.queued_at = Some(MicroTime(queued_at(facts, now)));
-    }
-    status
-}
-
 fn record(run: crate::api::JobRun) -> Plan<JobStatus> {
     Plan { effects: vec![Effect::CreateRun(Box::new(run))], ..Plan::default() }
 }
 
-fn record_input<'a>(
-    facts: &Facts<'a>,
-    known: Option<&'a Resolved<'a>>,
-    attempt: u32,
-    now: Timestamp,
-) -> RunInput<'a> {
-    RunInput { job: facts.job, attempt, resolved: known, queued_at: queued_at(facts, now), pods: facts.pods, cancel: None, now }
+fn record_input<'a>(facts: &Facts<'a>, known: Option<&'a Resolved<'a>>, attempt: u32, now: Timestamp) -> RunInput<'a> {
+    RunInput {
+        job: facts.job,
+        attempt,
+        resolved: known,
+        queued_at: queued_at(facts, now),
+        pods: facts.pods,
+        cancel: None,
+        now,
+    }
 }
 
 /// Whether an attempt ended in a way that another one may mend.
 fn is_worth_a_retry(job: &Job, ending: &Ending) -> bool {
-    let pointless =
-        matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted);
+    let pointless = matches!(
+        ending.reason,
+        Reason::Cancelled | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted
+    );
     ending.outcome == Outcome::Failed && !pointless && job.metadata.deletion_timestamp.is_none()
 }
 
@@ -614,7 +496,8 @@ fn may_retry(job: &Job, ending: &Ending, known: Option<&Resolved<'_>>, attempt: 
         return false;
     }
     // Without the template's revision the Job's own field decides.
-    let attempts_max = known.map(|known| known.retry.max_attempts).or(job.spec.retry.as_ref().map(|it| it.max_attempts));
+    let attempts_max =
+        known.map(|known| known.retry.max_attempts).or(job.spec.retry.as_ref().map(|it| it.max_attempts));
     attempt < attempts_max.unwrap_or(1)
 }
 
@@ -706,54 +589,9 @@ fn is_tracked(job: &Job) -> bool {
         ["argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/"];
     let labels = job.metadata.labels.iter().flatten();
     let annotations = job.metadata.annotations.iter().flatten();
-    labels.chain(annotations).any(|(key, _)| {
-        PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || key == "app.kubernetes.io/instance"
-    })
-}
-
-fn ended_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, ending: &Ending, now: Timestamp) -> JobStatus {
-    let mut status = base_status(facts, known, now);
-    let cancelled = matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted);
-    status.phase = Some(if cancelled { JobPhase::Cancelled } else { JobPhase::Finished });
-    status.outcome = Some(ending.outcome);
-    status.reason = Some(ending.reason);
-    status.finished_at = Some(micro(ending.finished_at));
-    status.attempts = current_attempt(facts.job);
-    status.run_refs.push(LocalReference { name: ending.run.clone() });
-    status.waiting_for = None;
-    status.retry_at = None;
-    if status.started_at.is_none() {
-        status.started_at = run::pod_started(facts.pods).map(micro);
-    }
-    let type_ = match (cancelled, ending.outcome) {
-        (true, _) => conditions::CANCELLED,
-        (false, Outcome::Completed) => conditions::COMPLETE,
-        (false, Outcome::Failed) => conditions::FAILED,
-        (false, Outcome::Skipped) => conditions::SKIPPED,
-    };
-    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
-    if let Some(batch) = facts.batch {
-        if status.batch_job_ref.as_ref().map(|said| &said.name) != batch.metadata.name.as_ref() {
-            say_launched(&mut status, batch, launched_at(facts));
-        }
-        list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message: dispatched_text(batch) });
-    } else if !conditions::holds(&status.conditions, conditions::DISPATCHED) {
-        list.remove(conditions::DISPATCHED);
-    }
-    let message = format!("see JobRun {}", ending.run);
-    list.set(Fact { type_, holds: true, reason: ending.reason.as_str(), message });
-    list.remove(conditions::STALLED);
-    status.conditions = list.into_list();
-    status
-}
-
-fn ended_note(ending: &Ending) -> Note {
-    let message = format!("{}: see JobRun {}", ending.reason.as_str(), ending.run);
-    match ending.outcome {
-        Outcome::Completed => Note::normal("Completed", "Record", message),
-        Outcome::Failed => Note::warning("Failed", "Record", message),
-        Outcome::Skipped => Note::normal("Skipped", "Record", message),
-    }
+    // This one Rota puts on what it makes itself.
+    let mut keys = labels.chain(annotations).map(|(key, _)| key.as_str()).filter(|key| *key != ARGO_IGNORE_ANNOTATION);
+    keys.any(|key| PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || key == "app.kubernetes.io/instance")
 }
 
 /// The name of the batch Job and of the JobRun of an attempt.

@@ -16,3 +16,6 @@ pub mod resolve;
 pub mod run;
 pub mod schedule;
 pub mod template;
+
+#[cfg(test)]
+mod model_tests;

@@ -23,7 +23,7 @@ mod pods;
 mod report;
 mod verdict;
 
-pub use pods::{pod_started, pods_settled, waiting_since, waiting_text};
+pub use pods::{pod_started, pods_settled, stuck_text, waiting_since, waiting_text};
 
 /// The longest error text of a record, in bytes; the schema allows 4,096 characters.
 const ERROR_BYTES_MAX: usize = 1_000;

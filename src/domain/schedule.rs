@@ -14,7 +14,9 @@ use super::job::SaturatingTime;
 use super::names;
 use super::plan::{Effect, Ending, Note, Plan};
 use super::run::{SkippedOccurrences, skipped_occurrences};
-use crate::api::labels::{ARGO_IGNORE_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION};
+use crate::api::labels::{
+    ARGO_IGNORE_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION,
+};
 use crate::api::schedule::{CatchUpPolicy, ConcurrencyPolicy, SchedulePhase};
 use crate::api::{Job, JobRun, JobSpec, ObjectReference, Outcome, Reason, Schedule, ScheduleStatus};
 
@@ -134,13 +136,7 @@ fn phase(schedule: &Schedule, before: &ScheduleStatus) -> SchedulePhase {
 }
 
 /// Starts the account anew when the timing was edited or the schedule enabled; a new schedule owes from its creation.
-fn open_account(
-    facts: &Facts<'_>,
-    timing: &Timing,
-    created: Timestamp,
-    status: &mut ScheduleStatus,
-    now: Timestamp,
-) {
+fn open_account(facts: &Facts<'_>, timing: &Timing, created: Timestamp, status: &mut ScheduleStatus, now: Timestamp) {
     let digest = timing.digest();
     let phase = phase(facts.schedule, facts.status);
     let first = facts.status.phase.is_none();
@@ -177,7 +173,13 @@ fn fire(
     let Some(last) = due.times.last().copied() else { return };
     let mut skips = Skips::default();
     if let (Some(first), Some(last_skipped)) = (due.first, due.last_skipped) {
-        skips.push_many(first, last_skipped, due.skipped, Reason::CatchUpLimit, "more times were missed than catchUp looks at");
+        skips.push_many(
+            first,
+            last_skipped,
+            due.skipped,
+            Reason::CatchUpLimit,
+            "more times were missed than catchUp looks at",
+        );
     }
     let runnable = runnable(facts, &due, now);
     let mut active = facts.jobs.iter().any(|job| job.ending.is_none());
@@ -230,7 +232,9 @@ fn runnable(facts: &Facts<'_>, due: &Due, now: Timestamp) -> Vec<Option<(Reason,
                     Reason::MissedWindow,
                     format!("it was due more than {window} s ago, when the operator was not running"),
                 )),
-                CatchUpPolicy::None => Some((Reason::MissedWindow, "the operator was not running, and catchUp is None".into())),
+                CatchUpPolicy::None => {
+                    Some((Reason::MissedWindow, "the operator was not running, and catchUp is None".into()))
+                }
                 CatchUpPolicy::Latest if later_missed > 0 || on_time > 0 => {
                     Some((Reason::CatchUpLimit, "a later time runs instead, and catchUp is Latest".into()))
                 }
@@ -250,7 +254,10 @@ fn refusal(facts: &Facts<'_>, active: bool) -> Option<(Reason, String)> {
     }
     let forbid = facts.schedule.spec.concurrency_policy == Some(ConcurrencyPolicy::Forbid);
     (forbid && active).then(|| {
-        (Reason::OverlapForbidden, "an earlier Job of the schedule has not finished, and concurrencyPolicy is Forbid".into())
+        (
+            Reason::OverlapForbidden,
+            "an earlier Job of the schedule has not finished, and concurrencyPolicy is Forbid".into(),
+        )
     })
 }
 

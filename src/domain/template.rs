@@ -133,7 +133,8 @@ fn status(
     match verdict {
         Ok(()) => {
             status.current_revision = Some(revision);
-            status.phase = Some(if template.spec.archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Active });
+            status.phase =
+                Some(if template.spec.archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Active });
             let (reason, message) = if template.spec.archived {
                 ("Archived", "it is retired: no new Jobs are made of it")
             } else {
@@ -143,7 +144,8 @@ fn status(
             list.remove(conditions::STALLED);
         }
         Err((reason, message)) => {
-            status.phase = Some(if template.spec.archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Created });
+            status.phase =
+                Some(if template.spec.archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Created });
             if !conditions::holds(&status.conditions, conditions::STALLED) {
                 notes.push(Note::warning(reason, "Validate", message.clone()));
             }
@@ -158,15 +160,19 @@ fn status(
 fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: &Facts<'_>) -> ControllerRevision {
     let template_name = template.metadata.name.clone().unwrap_or_default();
     let uid = template.metadata.uid.clone().unwrap_or_default();
-    let number = facts.revisions.iter().map(|(known, _)| known.revision.unwrap_or_default()).max().unwrap_or_default() + 1;
+    let number =
+        facts.revisions.iter().map(|(known, _)| known.revision.unwrap_or_default()).max().unwrap_or_default() + 1;
     ControllerRevision {
         metadata: kube::core::ObjectMeta {
             name: Some(name.into()),
             namespace: template.metadata.namespace.clone(),
             finalizers: Some(vec![REVISION_FINALIZER.into()]),
             labels: Some(
-                [(MANAGED_BY.to_owned(), MANAGER.to_owned()), (TEMPLATE.to_owned(), names::label_value(&template_name))]
-                    .into(),
+                [
+                    (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+                    (TEMPLATE.to_owned(), names::label_value(&template_name)),
+                ]
+                .into(),
             ),
             annotations: Some([(DIGEST_ANNOTATION.to_owned(), digest.to_owned())].into()),
             owner_references: Some(vec![owner("JobTemplate", &template_name, &uid)]),
@@ -181,7 +187,8 @@ fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: 
 /// characters, and takes a revision for changed whose bytes then differ.
 fn portable(spec: &JobTemplateSpec) -> String {
     let text = serde_json::to_string(spec).unwrap_or_default();
-    let escapes = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    let escapes =
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
     escapes.iter().fold(text, |text, (character, escape)| text.replace(*character, escape))
 }
 
@@ -218,3 +225,6 @@ pub fn orphans(revisions: &[(Arc<ControllerRevision>, bool)]) -> Vec<Effect> {
         .map(|(revision, _)| Effect::DeleteRevision(identity(&revision.metadata)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

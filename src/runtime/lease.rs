@@ -99,12 +99,10 @@ impl Elector {
 
     /// Waits until this replica holds the lease.
     pub async fn acquire(&self) {
-        let mut changes = watcher(
-            self.api.clone(),
-            watcher::Config::default().fields(&format!("metadata.name={LEASE_NAME}")),
-        )
-        .default_backoff()
-        .boxed();
+        let mut changes =
+            watcher(self.api.clone(), watcher::Config::default().fields(&format!("metadata.name={LEASE_NAME}")))
+                .default_backoff()
+                .boxed();
         let mut seen: Option<(Option<String>, Instant)> = None;
         loop {
             let wait = match self.try_acquire(&mut seen).await {
@@ -122,10 +120,7 @@ impl Elector {
     }
 
     /// Takes the lease if it is free; otherwise says how long to wait at the most.
-    async fn try_acquire(
-        &self,
-        seen: &mut Option<(Option<String>, Instant)>,
-    ) -> Result<Option<Duration>, LeaseError> {
+    async fn try_acquire(&self, seen: &mut Option<(Option<String>, Instant)>) -> Result<Option<Duration>, LeaseError> {
         let before = Instant::now();
         let current = answer(self.api.get_opt(LEASE_NAME)).await?;
         let Some(mut lease) = current else {
@@ -142,7 +137,8 @@ impl Elector {
         if seen.as_ref().is_none_or(|(known, _)| *known != version) {
             *seen = Some((version, before));
         }
-        let lasts = Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default());
+        let lasts =
+            Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default());
         let expires = seen.as_ref().map_or(before, |(_, at)| *at + lasts);
         if !holder.is_empty() && holder != self.identity && before < expires {
             return Ok(Some(expires - before));

@@ -87,7 +87,9 @@ impl Metrics {
     /// A decision was made and applied, or failed.
     pub fn reconciled(&self, controller: &str, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
-        self.reconciles.get_or_create(&ReconcileLabels { controller: controller.into(), outcome: outcome.into() }).inc();
+        self.reconciles
+            .get_or_create(&ReconcileLabels { controller: controller.into(), outcome: outcome.into() })
+            .inc();
     }
 
     /// A JobRun was written.

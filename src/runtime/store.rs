@@ -178,8 +178,7 @@ impl<K: Stored> Store<K> {
 
     /// Takes in that an object was deleted that could not be decoded.
     pub fn remove_named(&self, metadata: &kube::core::ObjectMeta) {
-        let key =
-            Key::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+        let key = Key::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
         if let Some(known) = self.get(&key).filter(|known| known.meta().uid == metadata.uid) {
             self.remove(&known);
         }

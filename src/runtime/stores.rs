@@ -208,9 +208,7 @@ fn explain(error: &watcher::Error) -> String {
         return super::lease::chain(error);
     };
     match cause {
-        kube::Error::Api(status) if status.code == 404 => {
-            NOT_INSTALLED.into()
-        }
+        kube::Error::Api(status) if status.code == 404 => NOT_INSTALLED.into(),
         kube::Error::Api(status) => status.message.clone(),
         other => super::lease::chain(other),
     }
@@ -271,11 +269,8 @@ impl Prune for Pod {
                 name: container.name,
                 ..k8s_openapi::api::core::v1::Container::default()
             });
-            *spec = PodSpec {
-                node_name: spec.node_name.take(),
-                containers: containers.collect(),
-                ..PodSpec::default()
-            };
+            *spec =
+                PodSpec { node_name: spec.node_name.take(), containers: containers.collect(), ..PodSpec::default() };
         }
     }
 }

@@ -192,7 +192,8 @@ impl State {
             Next::Failed => {
                 let failures = self.failures.entry(key.clone()).or_default();
                 *failures = failures.saturating_add(1);
-                let delay = BACKOFF_MIN.saturating_mul(1u32.checked_shl(*failures - 1).unwrap_or(u32::MAX)).min(BACKOFF_MAX);
+                let delay =
+                    BACKOFF_MIN.saturating_mul(1u32.checked_shl(*failures - 1).unwrap_or(u32::MAX)).min(BACKOFF_MAX);
                 self.set_timer(key, now + delay);
                 return;
             }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-const HOW_TO_RUN: &str = "is not set. This test needs a cluster with real pods and the operator's static binary: run it with `make test`";
+const HOW_TO_RUN: &str =
+    "is not set. This test needs a cluster with real pods and the operator's static binary: run it with `make test`";
 /// How long anything may take: many pods share few cores.
 const PATIENCE: Duration = Duration::from_secs(240);
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -75,7 +75,9 @@ fn rights_are_least(cluster: &Cluster) {
     ] {
         assert!(!cluster.may(OPERATOR, verb, resource), "the operator may {verb} {resource}");
     }
-    for (verb, resource) in [("create", "jobs.batch"), ("create", "jobruns.rota.dev"), ("patch", "queues.rota.dev/status")] {
+    for (verb, resource) in
+        [("create", "jobs.batch"), ("create", "jobruns.rota.dev"), ("patch", "queues.rota.dev/status")]
+    {
         assert!(cluster.may(OPERATOR, verb, resource), "the operator may not {verb} {resource}");
     }
 }
@@ -184,7 +186,10 @@ fn a_hanging_webhook_and_an_exhausted_quota_delay_nobody_else(cluster: &Cluster,
         examples.apply(&quick_job(&name));
         examples.wait("condition=Complete", &format!("rjob/{name}"));
     }
-    assert!(hanging.get(&["jobs.batch"])["items"].as_array().unwrap().is_empty(), "the webhook let a batch Job through");
+    assert!(
+        hanging.get(&["jobs.batch"])["items"].as_array().unwrap().is_empty(),
+        "the webhook let a batch Job through"
+    );
     full.kubectl(&["delete", "resourcequota", "none"]);
     full.wait("condition=Complete", "rjob/refused");
     cluster.kubectl(&["delete", "validatingwebhookconfiguration", "never-answers"]);

@@ -154,6 +154,16 @@ pub fn waiting_since(pods: &[Arc<Pod>], created: Timestamp) -> Option<Timestamp>
 
 /// What the pods wait for, for people: a container that cannot be started, or a pod that no node takes.
 pub fn waiting_text(pods: &[Arc<Pod>]) -> Option<String> {
+    waits(pods).into_iter().next().map(|(_, text)| shorten(text, WAITING_BYTES_MAX))
+}
+
+/// The same, unless it is only how every pod begins.
+pub fn stuck_text(pods: &[Arc<Pod>]) -> Option<String> {
+    waits(pods).into_iter().find(|(usual, _)| !usual).map(|(_, text)| shorten(text, WAITING_BYTES_MAX))
+}
+
+/// What the pods wait for, what is unusual first, each with whether it is how every pod begins.
+fn waits(pods: &[Arc<Pod>]) -> Vec<(bool, String)> {
     let containers = all(pods).filter_map(|(_, container)| {
         let waiting = container.status.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref().unwrap_or_default();
@@ -169,7 +179,7 @@ pub fn waiting_text(pods: &[Arc<Pod>]) -> Option<String> {
     let mut told: Vec<(bool, String)> = pods.iter().filter_map(|pod| unscheduled(pod)).map(|it| (false, it)).collect();
     told.extend(containers);
     told.sort_by_key(|(usual, _)| *usual);
-    told.into_iter().next().map(|(_, text)| shorten(text, WAITING_BYTES_MAX))
+    told
 }
 
 fn unscheduled(pod: &Pod) -> Option<String> {

@@ -215,23 +215,25 @@ fn a_typical_record_is_small() {
     assert!(bytes <= 1_536, "{bytes}");
 }
 
+fn backoff() -> BatchJob {
+    failed("BackoffLimitExceeded", "Job has reached the specified backoff limit", 30)
+}
+
+fn exited(end: Value) -> JobRun {
+    Case::new(&[ended_pod("Failed", end)]).ended(&backoff())
+}
+
+fn with_status(status: Value) -> JobRun {
+    Case::new(&[pod(status)]).ended(&backoff())
+}
+
+fn terminated(name: &str, code: i32) -> Value {
+    let end = json!({ "exitCode": code, "startedAt": "2026-01-01T00:00:10Z", "finishedAt": "2026-01-01T00:00:25Z" });
+    container(name, json!({ "terminated": end }))
+}
+
 #[test]
-fn a_failed_attempt_says_why_in_words() {
-    let backoff = || failed("BackoffLimitExceeded", "Job has reached the specified backoff limit", 30);
-    let exited = |end: Value| Case::new(&[ended_pod("Failed", end)]).ended(&backoff());
-    let with_status = |status: Value| Case::new(&[pod(status)]).ended(&backoff());
-    let policy = || failed("PodFailurePolicy", "Pod team/x has condition Y matching FailJob rule", 30);
-    let in_time = json!({ "startedAt": "2026-01-01T00:00:10Z", "finishedAt": "2026-01-01T00:00:25Z" });
-    let terminated = |name: &str, code: i32| {
-        let mut end = in_time.clone();
-        end["exitCode"] = json!(code);
-        container(name, json!({ "terminated": end }))
-    };
-    let disrupted = json!({
-        "phase": "Failed",
-        "conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting" }],
-        "containerStatuses": [terminated("main", 143)],
-    });
+fn a_container_that_failed_says_how_in_words() {
     let table = [
         (
             "with the last lines that it wrote",
@@ -279,6 +281,21 @@ fn a_failed_attempt_says_why_in_words() {
             ),
             "Failed ExitCode 4: container aside exited with code 4",
         ),
+    ];
+    for (what, run, expected) in table {
+        assert_eq!(summary(&run), expected, "{what}");
+    }
+}
+
+#[test]
+fn what_kubernetes_did_to_an_attempt_is_told_from_what_its_containers_did() {
+    let policy = || failed("PodFailurePolicy", "Pod team/x has condition Y matching FailJob rule", 30);
+    let disrupted = json!({
+        "phase": "Failed",
+        "conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting" }],
+        "containerStatuses": [terminated("main", 143)],
+    });
+    let table = [
         (
             "by Kubernetes' own judgement",
             Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0 }))]).ended(&policy()),
@@ -361,12 +378,13 @@ fn pulling() -> Arc<Pod> {
     pod(json!({ "phase": "Pending", "containerStatuses": [container("main", state)] }))
 }
 
+/// The record of an attempt that Kubernetes ended at a deadline of so many seconds.
+fn late(case: Case, deadline: i64) -> String {
+    summary(&case.ended(&failed("DeadlineExceeded", "Job was active longer", deadline)))
+}
+
 #[test]
-fn a_deadline_is_told_from_a_timeout_of_waiting_and_from_a_cancel() {
-    let late = |case: Case, deadline: i64| {
-        summary(&case.ended(&failed("DeadlineExceeded", "Job was active longer", deadline)))
-    };
-    let cancelled = |pods: &[Arc<Pod>], why: &str| Case::cancelled(pods, Reason::Cancelled, why, false);
+fn a_deadline_is_told_from_a_timeout_of_waiting() {
     let started_earlier = || {
         let mut case = Case::new(&[]);
         case.job.status =
@@ -409,6 +427,16 @@ fn a_deadline_is_told_from_a_timeout_of_waiting_and_from_a_cancel() {
             late(Case { template: json!({ "spec": { "activeDeadlineSeconds": 1 } }), ..Case::new(&[running()]) }, 1),
             "Failed DeadlineExceeded: ran longer than its timeout of 1 s",
         ),
+    ];
+    for (what, is, expected) in table {
+        assert_eq!(is, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_cancel_is_told_from_a_deadline() {
+    let cancelled = |pods: &[Arc<Pod>], why: &str| Case::cancelled(pods, Reason::Cancelled, why, false);
+    let table = [
         ("cancelled while it ran", late(cancelled(&[running()], ""), 1), "Failed Cancelled: cancelled while it ran"),
         (
             "cancelled for a reason",

@@ -86,7 +86,9 @@ fn own_deadline(input: &RunInput<'_>) -> Option<i64> {
 /// A batch Job that Kubernetes ended at its deadline. `pending` says that Rota had brought the deadline forward because
 /// nothing started.
 fn late(input: &RunInput<'_>, deadline: Option<i64>, pending: bool) -> Verdict {
-    let waiting = pods::waiting_text(input.pods).unwrap_or_default();
+    let waiting =
+        pods::stuck_text(input.pods).or_else(|| said_while_it_waited(input)).or_else(|| pods::waiting_text(input.pods));
+    let waiting = waiting.unwrap_or_default();
     if pending {
         let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
         let text = format!("no container started{}", seconds.unwrap_or_default());
@@ -100,6 +102,13 @@ fn late(input: &RunInput<'_>, deadline: Option<i64>, pending: bool) -> Verdict {
         let text = format!("did not start within its timeout{seconds}");
         failure(Reason::DeadlineExceeded, join(&[&text, &waiting]))
     }
+}
+
+/// What the Job's own condition said while its containers could not start: the pods that said it may be gone.
+fn said_while_it_waited(input: &RunInput<'_>) -> Option<String> {
+    let conditions = &input.job.status.as_ref()?.conditions;
+    let said = conditions.iter().find(|it| it.type_ == crate::domain::conditions::DISPATCHED)?;
+    said.message.split_once("; ").map(|(_, stuck)| stuck.to_owned())
 }
 
 fn pod_reason(pod: &Pod) -> &str {

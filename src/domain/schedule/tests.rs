@@ -39,13 +39,7 @@ metadata: {{name: daily, namespace: team, uid: uid-daily, generation: 1, creatio
 spec: {{templateRef: {{name: nightly}}, {spec}}}
 "
     ));
-    Case {
-        schedule,
-        status: ScheduleStatus::default(),
-        template: Ok(()),
-        jobs: Vec::new(),
-        leading_since: at("00:00"),
-    }
+    Case { schedule, status: ScheduleStatus::default(), template: Ok(()), jobs: Vec::new(), leading_since: at("00:00") }
 }
 
 /// A schedule that was decided about when it was created.
@@ -160,7 +154,10 @@ fn told(decision: &Decision) -> Vec<String> {
             let first = run.spec.scheduled_time.as_ref().unwrap().0;
             let status = run.status.as_ref().unwrap();
             assert_eq!(run.metadata.name.as_deref(), Some(names::skipped_run("daily", "uid-daily", first).as_str()));
-            assert_eq!((status.phase, status.count.is_some()), (Outcome::Skipped, status.last_scheduled_time.is_some()));
+            assert_eq!(
+                (status.phase, status.count.is_some()),
+                (Outcome::Skipped, status.last_scheduled_time.is_some())
+            );
             let reason = status.reason.as_str();
             match (status.count, &status.last_scheduled_time) {
                 (Some(count), Some(last)) => format!("skip {count} {}-{} {reason}", clock(first), clock(last.0)),

@@ -32,14 +32,23 @@ fn a_failed_attempt_goes_back_into_the_queue_with_its_record() {
 
 #[test]
 fn the_delay_between_attempts_doubles_up_to_an_hour() {
-    let table = [(10, 1, 10), (10, 2, 20), (10, 3, 40), (10, 9, 2_560), (10, 10, 3_600), (10, 99, 3_600), (0, 5, 0), (3_600, 2, 3_600)];
+    let table = [
+        (10, 1, 10),
+        (10, 2, 20),
+        (10, 3, 40),
+        (10, 9, 2_560),
+        (10, 10, 3_600),
+        (10, 99, 3_600),
+        (0, 5, 0),
+        (3_600, 2, 3_600),
+    ];
     for (base, attempt, seconds) in table {
         let mut case = case().queued();
         case.job.spec.retry = Some(yaml(&format!("{{maxAttempts: 100, backoffSeconds: {base}}}")));
         let names = (1..attempt).map(|number| LocalReference { name: format!("run-{number}") });
         case.job.status.as_mut().unwrap().run_refs = names.collect();
         case = case.recorded(Outcome::Failed, Reason::ExitCode);
-        case.step(after(21));
+        case.write(after(21));
         assert_eq!(case.status().retry_at, Some(micro(after(20 + seconds))), "{base} s after attempt {attempt}");
     }
 }
@@ -58,7 +67,7 @@ fn the_last_attempt_and_what_a_retry_cannot_help_are_not_tried_again() {
     ];
     for (case, outcome, reason) in table {
         let mut case = case.recorded(outcome, reason);
-        case.step(after(21));
+        case.write(after(21));
         assert_eq!((case.status().outcome, case.status().reason), (Some(outcome), Some(reason)));
     }
 }
@@ -94,15 +103,18 @@ fn an_ended_job_says_how_and_is_let_go_in_one_go() {
 fn a_job_that_ended_before_its_launch_was_written_down_says_that_it_was_launched() {
     let mut case = case().queued();
     case.memory.blocker = Some(Blocker { waiting_for: WaitingFor::QueueLimit, message: "1 of 1 running".into() });
-    case.step(after(9));
+    case.write(after(9));
     let mut case = case.launched().recorded(Outcome::Completed, Reason::Succeeded);
     let name = attempt_name(&case.job, 1);
     case.batch = Some(batch(&name, &batch_ended("Complete")));
     case.pods = vec![ended_pod(0)];
-    case.step(after(21));
+    case.write(after(21));
     let status = case.status();
     assert_eq!(status.batch_job_ref, Some(ObjectReference { name: name.clone(), uid: "uid-batch-job".into() }));
-    assert_eq!((status.dispatched_at.clone(), status.started_at.clone()), (Some(micro(after(10))), Some(micro(after(12)))));
+    assert_eq!(
+        (status.dispatched_at.clone(), status.started_at.clone()),
+        (Some(micro(after(10))), Some(micro(after(12))))
+    );
     assert_eq!(condition(status, "Dispatched"), said("True", "Launched", &format!("launched as batch Job {name}")));
     assert_eq!(types(status), ["Dispatched", "Complete"]);
 }
@@ -110,7 +122,7 @@ fn a_job_that_ended_before_its_launch_was_written_down_says_that_it_was_launched
 #[test]
 fn a_job_that_was_never_launched_says_no_more_what_it_waited_for() {
     let mut case = case().queued().cancelled("{}").recorded(Outcome::Skipped, Reason::Cancelled);
-    case.step(after(21));
+    case.write(after(21));
     assert_eq!((case.status().waiting_for, types(case.status())), (None, vec!["Cancelled"]));
 }
 
@@ -118,7 +130,7 @@ fn a_job_that_was_never_launched_says_no_more_what_it_waited_for() {
 fn an_ended_job_is_deleted_when_its_time_has_come() {
     let mut case = case().running().recorded(Outcome::Completed, Reason::Succeeded);
     case.template = template("ttlSecondsAfterFinished: 100");
-    case.step(after(21));
+    case.write(after(21));
     case.job.metadata.finalizers = None;
     assert_eq!(case.decide(after(119)), Plan { wake_at: Some(after(120)), ..Plan::default() }.into());
     let effects = vec![Effect::DeleteJob(case.identity())];
@@ -175,12 +187,23 @@ fn a_job_that_a_gitops_tool_tracks_is_kept_unless_it_says_otherwise() {
         let metadata: kube::core::ObjectMeta = yaml(mark);
         (case.job.metadata.labels, case.job.metadata.annotations) = (metadata.labels, metadata.annotations);
         let mut case = case.recorded(Outcome::Completed, Reason::Succeeded);
-        case.step(after(21));
+        case.write(after(21));
         case.job.metadata.finalizers = None;
         assert_eq!(case.decide(after(1_000_000)), Decision::default(), "{mark}");
         case.job.spec.ttl_seconds_after_finished = Some(5);
         assert_eq!(case.decide(after(25)).plan.effects, [Effect::DeleteJob(case.identity())], "{mark}");
     }
+}
+
+#[test]
+fn a_job_that_rota_made_for_a_schedule_is_not_taken_for_one_that_a_gitops_tool_tracks() {
+    let mut case = case().of_schedule().running();
+    let argo = [("argocd.argoproj.io/ignore-resource-updates".to_owned(), "true".to_owned())];
+    case.job.metadata.annotations = Some(argo.into());
+    let mut case = case.recorded(Outcome::Completed, Reason::Succeeded);
+    case.write(after(21));
+    case.job.metadata.finalizers = None;
+    assert_eq!(case.decide(after(620)).plan.effects, [Effect::DeleteJob(case.identity())]);
 }
 
 #[test]
@@ -201,7 +224,7 @@ fn an_ended_job_stays_until_its_schedule_and_group_know() {
 fn a_released_job_is_cleaned_up_though_its_schedule_has_forgotten_it() {
     // A schedule lists a counted Job until it is released, and not longer.
     let mut case = case().of_schedule().running().recorded(Outcome::Completed, Reason::Succeeded);
-    case.step(after(21));
+    case.write(after(21));
     case.job.metadata.finalizers = None;
     case.schedule_settled = false;
     assert_eq!(case.decide(after(100)).plan.wake_at, Some(after(620)));
@@ -247,7 +270,11 @@ fn with_own_retry(attempts: u32) -> Case {
 
 #[test]
 fn an_end_is_known_from_the_record_before_the_status_says_so() {
-    let table = [(Outcome::Completed, Reason::Succeeded), (Outcome::Skipped, Reason::Cancelled), (Outcome::Failed, Reason::Cancelled)];
+    let table = [
+        (Outcome::Completed, Reason::Succeeded),
+        (Outcome::Skipped, Reason::Cancelled),
+        (Outcome::Failed, Reason::Cancelled),
+    ];
     for (outcome, reason) in table {
         let case = case().running().recorded(outcome, reason);
         assert_eq!(ending(&case.job, None), None);

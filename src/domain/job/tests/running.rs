@@ -39,7 +39,10 @@ fn a_launched_job_that_does_not_start_is_dispatched() {
 fn a_job_whose_container_started_is_running_and_says_so_in_one_write() {
     let case = case().running();
     let status = case.status();
-    assert_eq!((status.dispatched_at.clone(), status.started_at.clone()), (Some(micro(after(10))), Some(micro(after(12)))));
+    assert_eq!(
+        (status.dispatched_at.clone(), status.started_at.clone()),
+        (Some(micro(after(10))), Some(micro(after(12))))
+    );
     assert_eq!(status.queued_at, Some(micro(after(0))));
     assert_eq!(status.template.as_ref().unwrap().revision, "nightly-r1");
     case.assert_settled(after(100));
@@ -50,7 +53,7 @@ fn a_restart_finds_a_running_job_from_its_batch_job() {
     let mut case = case().launched();
     case.memory = Memory::new(after(300));
     case.memory.queueable_since = Some(after(300));
-    case.step(after(300));
+    case.write(after(300));
     assert_eq!(case.status().dispatched_at, Some(micro(after(10))), "the batch Job's creation");
     case.memory = Memory::new(after(400));
     case.assert_settled(after(400));
@@ -59,7 +62,7 @@ fn a_restart_finds_a_running_job_from_its_batch_job() {
 #[test]
 fn the_second_attempt_does_not_take_over_the_launch_time_of_the_first() {
     let mut case = case().running().recorded(Outcome::Failed, Reason::ExitCode);
-    case.step(after(20));
+    case.write(after(20));
     case.pods.clear();
     case.batch = Some(batch(&attempt_name(&case.job, 2), ""));
     case.memory.launching = Some(2);
@@ -68,7 +71,7 @@ fn the_second_attempt_does_not_take_over_the_launch_time_of_the_first() {
     assert_eq!(decision.plan.status, None, "its launch is under way");
     case.memory.launching = None;
     case.memory.launched = Some((2, after(40)));
-    case.step(after(41));
+    case.write(after(41));
     assert_eq!(case.status().dispatched_at, Some(micro(after(40))));
 }
 
@@ -86,7 +89,7 @@ fn a_running_job_stays_running_when_its_pod_vanishes_before_its_batch_job_ends()
 fn an_attempt_that_does_not_start_in_time_is_ended_once() {
     let mut case = case().launched();
     case.template = template("pendingTimeoutSeconds: 60");
-    case.step(after(11));
+    case.write(after(11));
     assert_eq!(case.decide(after(69)).plan.effects, []);
     let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
     assert_eq!(case.decide(after(70)).plan.effects, [expire]);
@@ -152,7 +155,7 @@ fn a_forced_cancel_kills_each_pod_once() {
 fn a_forced_cancel_whose_pod_is_gone_is_still_recorded_as_having_run() {
     let mut case = case().running().cancelled("{force: true}");
     case.pods.clear();
-    case.step(after(16));
+    case.write(after(16));
     case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended("Failed")));
     case.batch.as_mut().unwrap().spec = yaml("{activeDeadlineSeconds: 1, template: {}}");
     let decision = case.decide(after(30));
@@ -172,7 +175,8 @@ fn cancelling_a_suspended_batch_job_deletes_it() {
 
 #[test]
 fn an_ended_batch_job_is_recorded_when_its_pods_have_ended_too() {
-    let table = [("Complete", 0, Outcome::Completed, Reason::Succeeded), ("Failed", 3, Outcome::Failed, Reason::ExitCode)];
+    let table =
+        [("Complete", 0, Outcome::Completed, Reason::Succeeded), ("Failed", 3, Outcome::Failed, Reason::ExitCode)];
     for (type_, code, outcome, reason) in table {
         let mut case = case().running();
         case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended(type_)));
@@ -213,7 +217,11 @@ fn whichever_end_came_first_is_the_one_that_is_recorded() {
     let mut case = case().running().cancelled("{}");
     case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended("Complete")));
     case.pods = vec![ended_pod(0)];
-    assert_eq!(only_record(&case.decide(after(20))).1, Outcome::Completed, "it completed before the cancel had an effect");
+    assert_eq!(
+        only_record(&case.decide(after(20))).1,
+        Outcome::Completed,
+        "it completed before the cancel had an effect"
+    );
 }
 
 #[test]

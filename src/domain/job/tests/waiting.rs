@@ -72,7 +72,7 @@ conditions:
 fn what_the_queue_says_is_told_at_once_and_rewritten_only_when_the_word_changes() {
     let mut case = case();
     case.memory.blocker = Some(blocked(WaitingFor::QueueLimit, "queue default: 1 of 1 running: a"));
-    case.step(after_ms(5));
+    case.write(after_ms(5));
     assert_eq!(case.status().waiting_for, Some(WaitingFor::QueueLimit));
     let told = said("False", "QueueLimit", "queue default: 1 of 1 running: a");
     assert_eq!(condition(case.status(), "Dispatched"), told);
@@ -80,7 +80,7 @@ fn what_the_queue_says_is_told_at_once_and_rewritten_only_when_the_word_changes(
     case.assert_settled(after(1));
     assert_eq!(condition(case.decide(after(1)).plan.status.as_ref().unwrap(), "Dispatched"), told);
     case.memory.blocker = Some(blocked(WaitingFor::QueuePaused, "queue default is paused: x"));
-    case.step(after(2));
+    case.write(after(2));
     assert_eq!(condition(case.status(), "Dispatched"), said("False", "QueuePaused", "queue default is paused: x"));
     assert_eq!(types(case.status()), ["Dispatched"]);
 }
@@ -89,7 +89,7 @@ fn what_the_queue_says_is_told_at_once_and_rewritten_only_when_the_word_changes(
 fn a_restart_writes_nothing_about_a_job_that_its_queue_holds_back() {
     let mut case = case();
     case.memory.blocker = Some(blocked(WaitingFor::QueueLimit, "queue default: 1 of 1 running: a"));
-    case.step(after(1));
+    case.write(after(1));
     // The next process has seen the Job, and its queue has not had a round yet.
     case.memory = Memory::new(after(100));
     case.memory.queueable_since = Some(after(100));
@@ -148,7 +148,11 @@ fn a_template_that_was_not_read_yet_is_waited_for_without_a_word() {
 #[test]
 fn a_users_job_waits_for_its_template_and_says_what_is_missing() {
     let table = [
-        (Stands::Missing, "TemplateNotFound", "spec.templateRef.name: there is no JobTemplate \"nightly\" in this namespace"),
+        (
+            Stands::Missing,
+            "TemplateNotFound",
+            "spec.templateRef.name: there is no JobTemplate \"nightly\" in this namespace",
+        ),
         (Stands::Invalid, "TemplateInvalid", "the template cannot be used as it is written: no image"),
     ];
     for (stands, reason, message) in table {
@@ -181,7 +185,7 @@ fn a_users_job_with_wrong_parameters_waits_for_its_correction() {
     case.job.spec.params = yaml("{day: tuesday}");
     case.job.metadata.generation = Some(2);
     case.memory.queueable_since = Some(after(61));
-    case.step(after(61));
+    case.write(after(61));
     let status = case.status();
     assert_eq!((status.phase, status.waiting_for), (Some(JobPhase::Queued), None));
     assert_eq!((status.queued_at.clone(), types(status)), (Some(micro(after(61))), vec!["Dispatched"]));
@@ -220,7 +224,7 @@ fn a_job_without_a_template_runs_what_it_carries() {
     case.job.spec = yaml("{jobType: adhoc, jobTemplate: {spec: {}}, queue: fast, priority: 2}");
     let candidate = case.decide(after(0)).candidate.unwrap();
     assert_eq!((candidate.queue.as_str(), candidate.template), ("fast", None));
-    case.step(after(1));
+    case.write(after(1));
     assert_eq!((case.status().job_type.as_deref(), &case.status().template), (Some("adhoc"), &None));
 }
 
@@ -242,7 +246,7 @@ fn a_member_waits_for_those_before_it_and_is_not_queued_yet() {
 #[test]
 fn a_member_is_queued_when_those_before_it_have_ended() {
     let mut case = case().of_group(Gate { waits: Some("first goes first".into()), ..Gate::default() });
-    case.step(after(1));
+    case.write(after(1));
     case.gate = Some(Gate { group_uid: "uid-batch".into(), ..Gate::default() });
     let decision = case.step(after(60));
     assert_eq!(decision.candidate.unwrap().rank.queued_at, after(60), "it has waited in its queue since now");
@@ -357,7 +361,7 @@ fn a_launch_refused_for_now_is_tried_again_and_the_job_says_what_it_waits_for() 
 fn a_launch_that_is_refused_again_and_again_costs_one_write_and_one_event() {
     let mut case = case();
     case.memory.refusal = refused(false, 2);
-    case.step(after(2));
+    case.write(after(2));
     let status = case.status().clone();
     for round in 1..20 {
         let again = case.step(after(2 + round * REFUSED_RETRY_SECONDS));
@@ -383,7 +387,7 @@ fn a_launch_refused_past_the_pending_timeout_is_recorded_also_across_a_restart()
     let mut case = case();
     case.template = template("pendingTimeoutSeconds: 60");
     case.memory.refusal = refused(false, 2);
-    case.step(after(2));
+    case.write(after(2));
     case.memory = Memory::new(after(30));
     case.memory.refusal = refused(false, 55);
     let waits = case.decide(after(56));

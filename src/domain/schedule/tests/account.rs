@@ -43,7 +43,12 @@ conditions:
 #[test]
 fn phases_follow_enabled_and_remember_whether_it_ever_was() {
     let mut never = new("cron: 0 * * * *, enabled: false");
-    let table = [(false, SchedulePhase::Created), (true, SchedulePhase::Enabled), (false, SchedulePhase::Disabled), (true, SchedulePhase::Enabled)];
+    let table = [
+        (false, SchedulePhase::Created),
+        (true, SchedulePhase::Enabled),
+        (false, SchedulePhase::Disabled),
+        (true, SchedulePhase::Enabled),
+    ];
     for (enabled, phase) in table {
         never.edit(|schedule| schedule.spec.enabled = Some(enabled));
         let decision = never.decide(at("00:10"));
@@ -193,7 +198,6 @@ fn a_crash_after_a_job_was_made_is_accounted_for_also_when_the_schedule_is_turne
 #[test]
 fn a_schedule_that_is_being_deleted_does_nothing() {
     let mut case = hourly("");
-    case.schedule.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("00:30")));
+    case.schedule.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("00:30")));
     assert_eq!(case.decide(at("05:00")), Decision::default());
 }

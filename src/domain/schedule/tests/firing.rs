@@ -31,7 +31,10 @@ spec:
     let Plan { effects, status: Some(status), notes, wake_at } = decision.plan else { panic!("no status") };
     assert_eq!(effects, [Effect::CreateJob { job: Box::new(job), unless_run: None }]);
     assert_eq!((notes, wake_at), (vec![], Some(at("02:00"))));
-    assert_eq!((status.accounted_until, status.last_trigger_time), (Some(micro(at("01:00"))), Some(micro(at("01:00")))));
+    assert_eq!(
+        (status.accounted_until, status.last_trigger_time),
+        (Some(micro(at("01:00"))), Some(micro(at("01:00"))))
+    );
     assert_eq!((status.next_trigger_time, status.active), (Some(micro(at("02:00"))), 1));
     assert!(!decision.urgent, "the Job shows what happened, so that the status may come a little later");
     assert_eq!(case.step("01:00"), ["run 01:00"]);
@@ -62,11 +65,19 @@ fn missed_times_are_made_up_for_as_catch_up_says() {
         ("", "04:30", &["skip 3 01:00-03:00 MissedWindow", "run 04:00"]),
         ("", "04:00:20", &["skip 3 01:00-03:00 MissedWindow", "run 04:00"]),
         ("catchUp: {policy: Latest, windowSeconds: 86400}", "04:30", &["skip 3 01:00-03:00 CatchUpLimit", "run 04:00"]),
-        ("catchUp: {policy: Latest, windowSeconds: 86400}", "04:00:05", &["skip 3 01:00-03:00 CatchUpLimit", "run 04:00"]),
+        (
+            "catchUp: {policy: Latest, windowSeconds: 86400}",
+            "04:00:05",
+            &["skip 3 01:00-03:00 CatchUpLimit", "run 04:00"],
+        ),
         ("catchUp: {policy: Latest, windowSeconds: 60}", "04:30", &["skip 4 01:00-04:00 MissedWindow"]),
         ("catchUp: {policy: None}", "04:30", &["skip 4 01:00-04:00 MissedWindow"]),
         ("catchUp: {policy: None}", "04:00:15", &["skip 3 01:00-03:00 MissedWindow", "run 04:00"]),
-        ("catchUp: {policy: All, windowSeconds: 86400}", "04:30", &["run 01:00", "run 02:00", "run 03:00", "run 04:00"]),
+        (
+            "catchUp: {policy: All, windowSeconds: 86400}",
+            "04:30",
+            &["run 01:00", "run 02:00", "run 03:00", "run 04:00"],
+        ),
         (
             "catchUp: {policy: All, windowSeconds: 86400, maxRuns: 2}",
             "04:30",
@@ -118,10 +129,15 @@ fn a_year_of_downtime_costs_a_handful_of_writes_and_loses_no_time() {
     let mut case = known("interval: 1m");
     let now: Timestamp = "2027-03-01T00:00:30Z".parse().unwrap();
     let decision = case.decide(now);
-    let skips: Vec<u64> = decision.plan.effects.iter().filter_map(|effect| match effect {
-        Effect::CreateRun(run) => Some(run.status.as_ref().unwrap().count.unwrap_or(1)),
-        _ => None,
-    }).collect();
+    let skips: Vec<u64> = decision
+        .plan
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::CreateRun(run) => Some(run.status.as_ref().unwrap().count.unwrap_or(1)),
+            _ => None,
+        })
+        .collect();
     assert_eq!(decision.plan.effects.len() - skips.len(), 1, "the latest runs");
     assert!(skips.len() <= 3, "{skips:?}");
     assert_eq!(skips.iter().sum::<u64>() + 1, 365 * 24 * 60);
@@ -164,8 +180,7 @@ fn allow_starts_another_one_beside_an_earlier_job() {
 
 #[test]
 fn times_of_a_template_that_cannot_be_used_are_skipped_with_the_reason() {
-    let reasons =
-        [Reason::TemplateNotFound, Reason::TemplateArchived, Reason::TemplateInvalid, Reason::InvalidParams];
+    let reasons = [Reason::TemplateNotFound, Reason::TemplateArchived, Reason::TemplateInvalid, Reason::InvalidParams];
     for reason in reasons {
         let mut case = hourly("");
         case.template = Err((reason, "spec.templateRef.name: why".into()));

@@ -55,7 +55,10 @@ fn endings_are_counted_in_the_order_in_which_they_came() {
     let status = &case.status;
     assert_eq!((status.last_outcome, status.consecutive_failures), (Some(Outcome::Failed), 1));
     assert_eq!(status.last_success_time, Some(micro(at("00:17"))));
-    assert_eq!((status.last_skip_time.clone(), status.last_skip_reason), (Some(micro(at("00:16"))), Some(Reason::ExitCode)));
+    assert_eq!(
+        (status.last_skip_time.clone(), status.last_skip_reason),
+        (Some(micro(at("00:16"))), Some(Reason::ExitCode))
+    );
     assert_eq!(status.settled.len(), 3);
 }
 

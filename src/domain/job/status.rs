@@ -1,0 +1,205 @@
+//! What a Job's status says while it waits, runs, and has ended.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{Facts, STATUS_DELAY_MS, SaturatingTime, current_attempt, launched_at, queued_at};
+use crate::api::job::WaitingFor;
+use crate::api::{JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
+use crate::domain::conditions::{self, Conditions, Fact, micro};
+use crate::domain::plan::{Ending, Note, Plan};
+use crate::domain::queue::Blocker;
+use crate::domain::resolve::Resolved;
+use crate::domain::run;
+
+pub(super) fn running_status(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    batch: &BatchJob,
+    started: Option<Timestamp>,
+    plan: &mut Plan<JobStatus>,
+    now: Timestamp,
+) {
+    // The batch Job may be seen before the answer to its creation was taken in.
+    let launching = (facts.memory.launching == Some(current_attempt(facts.job))).then_some(now);
+    let launched = launched_at(facts).or(launching);
+    let said = facts.job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
+    let unsaid = said.is_none_or(|said| Some(&said.name) != batch.metadata.name.as_ref());
+    if let (true, None, Some(at)) = (unsaid, started, launched) {
+        let due = at.saturating_add_ms(STATUS_DELAY_MS);
+        if now < due {
+            plan.wake(due);
+            return;
+        }
+    }
+    let mut status = base_status(facts, known, now);
+    status.phase = Some(if started.is_some() { JobPhase::Running } else { JobPhase::Dispatched });
+    if unsaid {
+        say_launched(&mut status, batch, launched);
+    }
+    if unsaid || started.is_some() {
+        // The pods may be gone by now; that they had started stays true.
+        status.started_at = started.map(micro);
+    }
+    status.attempts = current_attempt(facts.job);
+    status.waiting_for = None;
+    status.retry_at = None;
+    status.refused_since = None;
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    let message = if started.is_some() { dispatched_text(batch) } else { pending_text(facts, batch) };
+    list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message });
+    list.remove(conditions::STALLED);
+    status.conditions = list.into_list();
+    if unsaid {
+        plan.notes.push(Note::normal("Dispatched", "Launch", dispatched_text(batch)));
+    }
+    plan.status = Some(status);
+}
+
+/// The same, with what keeps its containers from starting. It is said once: the kubelet's words change back and forth,
+/// and are gone when the pod is, so the record takes them from here.
+pub(super) fn pending_text(facts: &Facts<'_>, batch: &BatchJob) -> String {
+    let text = dispatched_text(batch);
+    let said = facts.job.status.iter().flat_map(|status| &status.conditions);
+    let said = said.filter(|it| it.type_ == conditions::DISPATCHED).map(|it| &it.message);
+    let stuck = run::stuck_text(facts.pods).map(|stuck| format!("{text}; {stuck}"));
+    said.into_iter().find(|said| said.starts_with(&format!("{text}; "))).cloned().or(stuck).unwrap_or(text)
+}
+
+/// Which batch Job the current attempt is, and since when.
+pub(super) fn say_launched(status: &mut JobStatus, batch: &BatchJob, launched: Option<Timestamp>) {
+    let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    status.dispatched_at = launched.or(created).map(micro);
+    status.batch_job_ref = Some(ObjectReference {
+        name: batch.metadata.name.clone().unwrap_or_default(),
+        uid: batch.metadata.uid.clone().unwrap_or_default(),
+    });
+}
+
+pub(super) fn dispatched_text(batch: &BatchJob) -> String {
+    format!("launched as batch Job {}", batch.metadata.name.as_deref().unwrap_or_default())
+}
+
+pub(super) fn previously_waiting_for(facts: &Facts<'_>) -> Option<WaitingFor> {
+    facts.job.status.as_ref().and_then(|status| status.waiting_for)
+}
+
+/// Says what a Job waits for. The sentence is rewritten only when the word changes, so that a queue's movement does not
+/// cost a write for each Job in it.
+pub(super) fn set_waiting(
+    facts: &Facts<'_>,
+    status: &mut JobStatus,
+    blocker: Option<&Blocker>,
+    stalled: bool,
+    now: Timestamp,
+) {
+    let before = previously_waiting_for(facts);
+    status.waiting_for = blocker.map(|blocker| blocker.waiting_for);
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    let generation_said = facts.job.status.as_ref().and_then(|status| status.observed_generation);
+    let same = before.is_some() && before == status.waiting_for && generation_said == facts.job.metadata.generation;
+    if let Some(blocker) = blocker.filter(|_| !same) {
+        let reason = blocker.waiting_for.as_str();
+        let message = blocker.message.clone();
+        list.set(Fact { type_: conditions::DISPATCHED, holds: false, reason, message: message.clone() });
+        if stalled {
+            list.set(Fact { type_: conditions::STALLED, holds: true, reason, message });
+        } else {
+            list.remove(conditions::STALLED);
+        }
+    } else if blocker.is_none() {
+        let message = "waiting for its turn".to_owned();
+        list.set(Fact { type_: conditions::DISPATCHED, holds: false, reason: "Queued", message });
+        list.remove(conditions::STALLED);
+    }
+    status.conditions = list.into_list();
+}
+
+/// The status as it is, with what was resolved.
+pub(super) fn base_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, now: Timestamp) -> JobStatus {
+    let mut status = facts.job.status.clone().unwrap_or_default();
+    status.observed_generation = facts.job.metadata.generation;
+    if let Some(resolved) = known {
+        status.queue = Some(resolved.queue.clone());
+        status.priority = Some(resolved.priority);
+        status.job_type = Some(resolved.job_type.clone());
+        status.params = resolved.params.clone();
+        status.template = resolved.template.clone();
+        status.queued_at = Some(MicroTime(queued_at(facts, now)));
+    }
+    status
+}
+
+pub(super) fn waiting_status(
+    facts: &Facts<'_>,
+    resolved: &Resolved<'_>,
+    phase: JobPhase,
+    blocker: Option<&Blocker>,
+    now: Timestamp,
+) -> Plan<JobStatus> {
+    let mut status = base_status(facts, Some(resolved), now);
+    status.phase = Some(phase);
+    if phase == JobPhase::Pending {
+        status.queued_at = None;
+        status.template = None;
+        status.params.clear();
+    }
+    set_waiting(facts, &mut status, blocker, false, now);
+    Plan { status: Some(status), ..Plan::default() }
+}
+
+pub(super) fn ended_note(ending: &Ending) -> Note {
+    let message = format!("{}: see JobRun {}", ending.reason.as_str(), ending.run);
+    match ending.outcome {
+        Outcome::Completed => Note::normal("Completed", "Record", message),
+        Outcome::Failed => Note::warning("Failed", "Record", message),
+        Outcome::Skipped => Note::normal("Skipped", "Record", message),
+    }
+}
+
+pub(super) fn ended_status(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    ending: &Ending,
+    now: Timestamp,
+) -> JobStatus {
+    let mut status = base_status(facts, known, now);
+    let cancelled = matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted);
+    status.phase = Some(if cancelled { JobPhase::Cancelled } else { JobPhase::Finished });
+    status.outcome = Some(ending.outcome);
+    status.reason = Some(ending.reason);
+    status.finished_at = Some(micro(ending.finished_at));
+    status.attempts = current_attempt(facts.job);
+    status.run_refs.push(LocalReference { name: ending.run.clone() });
+    status.waiting_for = None;
+    status.retry_at = None;
+    if status.started_at.is_none() {
+        status.started_at = run::pod_started(facts.pods).map(micro);
+    }
+    let type_ = match (cancelled, ending.outcome) {
+        (true, _) => conditions::CANCELLED,
+        (false, Outcome::Completed) => conditions::COMPLETE,
+        (false, Outcome::Failed) => conditions::FAILED,
+        (false, Outcome::Skipped) => conditions::SKIPPED,
+    };
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    if let Some(batch) = facts.batch {
+        if status.batch_job_ref.as_ref().map(|said| &said.name) != batch.metadata.name.as_ref() {
+            say_launched(&mut status, batch, launched_at(facts));
+        }
+        list.set(Fact {
+            type_: conditions::DISPATCHED,
+            holds: true,
+            reason: "Launched",
+            message: dispatched_text(batch),
+        });
+    } else if !conditions::holds(&status.conditions, conditions::DISPATCHED) {
+        list.remove(conditions::DISPATCHED);
+    }
+    let message = format!("see JobRun {}", ending.run);
+    list.set(Fact { type_, holds: true, reason: ending.reason.as_str(), message });
+    list.remove(conditions::STALLED);
+    status.conditions = list.into_list();
+    status
+}

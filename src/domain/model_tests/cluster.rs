@@ -1,0 +1,214 @@
+//! The cluster of the model: objects by name, creates that conflict, finalizers, and a crash after any write.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job as BatchJob, JobCondition, JobSpec as BatchSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::labels::RECORD_FINALIZER;
+use crate::api::queue::InFlight;
+use crate::api::{Job, JobGroup, JobRun, Schedule};
+use crate::domain::plan::{Effect, ObjectIdentity};
+
+/// The operator ended before it could go on; its memory is lost.
+#[derive(Debug)]
+pub struct Crash;
+
+/// What is in the cluster, and what was ever made in it.
+pub struct Cluster {
+    pub now: Timestamp,
+    pub schedule: Schedule,
+    pub group: JobGroup,
+    pub queue_max: u32,
+    pub in_flight: Vec<InFlight>,
+    pub jobs: BTreeMap<String, Job>,
+    pub runs: BTreeMap<String, JobRun>,
+    pub batches: BTreeMap<String, BatchJob>,
+    /// How often a Job or batch Job of each name was created.
+    pub made: BTreeMap<String, u32>,
+    /// Times of the schedule that got an outcome since the oracle last looked.
+    pub accounted: Vec<Timestamp>,
+    /// Requests that would change something, also those that turned out not to.
+    pub requests: usize,
+    /// After how many more requests the operator crashes.
+    pub crash_after: Option<u32>,
+    uids: u32,
+}
+
+impl Cluster {
+    pub fn new(now: Timestamp, schedule: Schedule, group: JobGroup, queue_max: u32) -> Self {
+        Self {
+            now,
+            schedule,
+            group,
+            queue_max,
+            in_flight: Vec::new(),
+            jobs: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            made: BTreeMap::new(),
+            accounted: Vec::new(),
+            requests: 0,
+            crash_after: None,
+            uids: 0,
+        }
+    }
+
+    /// One request was answered, and the operator may end before it learns so.
+    pub fn request(&mut self) -> Result<(), Crash> {
+        self.requests += 1;
+        match self.crash_after.as_mut() {
+            Some(1) => {
+                self.crash_after = None;
+                Err(Crash)
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn uid(&mut self) -> String {
+        self.uids += 1;
+        format!("uid-{}", self.uids)
+    }
+
+    /// Makes one change as the shell does, and returns the JobRun that there is now, or that stood in the way.
+    pub fn apply(&mut self, effect: &Effect) -> Result<Option<JobRun>, Crash> {
+        let mut found = None;
+        match effect {
+            Effect::CreateJob { job, unless_run } => {
+                found = unless_run.as_ref().and_then(|run| self.runs.get(run).cloned());
+                if found.is_none() {
+                    self.create_job(job.as_ref().clone());
+                }
+            }
+            Effect::CreateRun(run) => found = Some(self.create_run(run)),
+            Effect::HoldJob(identity) => self.hold(identity),
+            Effect::ReleaseJob(identity) => self.release(identity),
+            Effect::DeleteJob(identity) => self.delete_job(&identity.name),
+            Effect::ExpireBatchJob(identity) => {
+                if let Some(batch) = self.batches.get_mut(&identity.name) {
+                    batch.spec.get_or_insert_with(BatchSpec::default).active_deadline_seconds = Some(1);
+                }
+            }
+            Effect::DeleteBatchJob(identity) => {
+                self.batches.remove(&identity.name);
+            }
+            other => panic!("the model has no such thing: {other:?}"),
+        }
+        self.request()?;
+        Ok(found)
+    }
+
+    pub fn create_job(&mut self, mut job: Job) {
+        let name = job.metadata.name.clone().unwrap();
+        if self.jobs.contains_key(&name) {
+            return;
+        }
+        job.metadata.uid = Some(self.uid());
+        job.metadata.creation_timestamp = Some(Time(self.now));
+        self.accounted.extend(job.spec.scheduled_time.as_ref().map(|time| time.0));
+        *self.made.entry(name.clone()).or_default() += 1;
+        self.jobs.insert(name, job);
+    }
+
+    fn create_run(&mut self, run: &JobRun) -> JobRun {
+        let name = run.metadata.name.clone().unwrap();
+        if let Some(existing) = self.runs.get(&name) {
+            assert_eq!((&existing.spec.job_ref, existing.spec.attempt), (&run.spec.job_ref, run.spec.attempt));
+            return existing.clone();
+        }
+        if run.spec.job_ref.is_none() {
+            self.accounted.extend(covered(run));
+        }
+        self.runs.insert(name, run.clone());
+        run.clone()
+    }
+
+    pub fn launch(&mut self, job: &Job, name: &str) {
+        if self.batches.contains_key(name) {
+            return;
+        }
+        let mut batch = BatchJob::default();
+        batch.metadata.name = Some(name.to_owned());
+        batch.metadata.uid = Some(self.uid());
+        batch.metadata.creation_timestamp = Some(Time(self.now));
+        batch.metadata.labels = Some([("job".to_owned(), job.metadata.name.clone().unwrap())].into());
+        *self.made.entry(name.to_owned()).or_default() += 1;
+        self.batches.insert(name.to_owned(), batch);
+    }
+
+    /// Kubernetes ends a batch Job.
+    pub fn end_batch(&mut self, name: &str, succeeded: bool) {
+        let now = self.now;
+        let Some(batch) = self.batches.get_mut(name).filter(|batch| is_active(batch)) else { return };
+        let expired = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds).is_some();
+        let (type_, reason) = match (expired, succeeded) {
+            (true, _) => ("Failed", "DeadlineExceeded"),
+            (false, true) => ("Complete", "CompletionsReached"),
+            (false, false) => ("Failed", "BackoffLimitExceeded"),
+        };
+        batch.status.get_or_insert_default().conditions = Some(vec![JobCondition {
+            type_: type_.into(),
+            status: "True".into(),
+            reason: Some(reason.into()),
+            last_transition_time: Some(Time(now)),
+            ..JobCondition::default()
+        }]);
+    }
+
+    pub fn active_batches(&self) -> Vec<String> {
+        self.batches.iter().filter(|(_, batch)| is_active(batch)).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn hold(&mut self, identity: &ObjectIdentity) {
+        if let Some(job) = self.jobs.get_mut(&identity.name) {
+            job.metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
+        }
+    }
+
+    fn release(&mut self, identity: &ObjectIdentity) {
+        let Some(job) = self.jobs.get_mut(&identity.name) else { return };
+        job.metadata.finalizers = None;
+        if job.metadata.deletion_timestamp.is_some() {
+            self.remove(&identity.name);
+        }
+    }
+
+    /// A delete, by a user or by the operator: it waits for the finalizer.
+    pub fn delete_job(&mut self, name: &str) {
+        let now = self.now;
+        let Some(job) = self.jobs.get_mut(name) else { return };
+        job.metadata.deletion_timestamp.get_or_insert(Time(now));
+        if job.metadata.finalizers.is_none() {
+            self.remove(name);
+        }
+    }
+
+    /// The Job is gone, and Kubernetes takes its batch Jobs with it.
+    fn remove(&mut self, name: &str) {
+        self.jobs.remove(name);
+        self.batches.retain(|_, batch| batch.metadata.labels.as_ref().is_none_or(|labels| labels["job"] != name));
+    }
+}
+
+pub fn is_active(batch: &BatchJob) -> bool {
+    batch.status.is_none()
+}
+
+/// The times that a record of skipped times covers; they are ten seconds apart.
+pub fn covered(run: &JobRun) -> Vec<Timestamp> {
+    let first = run.spec.scheduled_time.as_ref().unwrap().0;
+    let status = run.status.as_ref().unwrap();
+    let last = status.last_scheduled_time.as_ref().map_or(first, |last| last.0);
+    let mut times = vec![first];
+    while *times.last().unwrap() < last {
+        times.push(*times.last().unwrap() + super::EVERY);
+    }
+    assert_eq!(status.count.unwrap_or(1), times.len() as u64, "the count fits the range");
+    times
+}

@@ -1,0 +1,303 @@
+//! The operator of the model: it observes, decides and applies as the controllers and the dispatcher do, one at a time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::cluster::{Cluster, Crash, is_active};
+use crate::api::job::TemplateSnapshot;
+use crate::api::queue::InFlight;
+use crate::api::{Job, JobRun, JobTemplateSpec, ObjectReference, Outcome, ScheduleStatus};
+use crate::domain::group::{self, Gate, MemberJob};
+use crate::domain::job::{self, Memory, attempt_name, current_attempt};
+use crate::domain::plan::Ending;
+use crate::domain::queue::{self, Occupant, QueueState, Snapshot};
+use crate::domain::resolve::Source;
+use crate::domain::schedule::{self, OwnJob};
+
+/// How many Jobs one round admits.
+const ADMISSIONS_MAX: usize = 2;
+
+/// What one process remembers.
+pub struct Operator {
+    memories: BTreeMap<String, Memory>,
+    unwritten: Option<(ScheduleStatus, Timestamp)>,
+    leading_since: Timestamp,
+    taken_over: bool,
+    template: JobTemplateSpec,
+    snapshot: TemplateSnapshot,
+}
+
+fn uid(job: &Job) -> &str {
+    job.metadata.uid.as_deref().unwrap_or_default()
+}
+
+impl Operator {
+    pub fn new(now: Timestamp, template: JobTemplateSpec) -> Self {
+        let revision = "template-r1".to_owned();
+        let snapshot = TemplateSnapshot { name: "template".into(), revision, ..TemplateSnapshot::default() };
+        Self { memories: BTreeMap::new(), unwritten: None, leading_since: now, taken_over: false, template, snapshot }
+    }
+
+    /// Everything once, in the order in which news usually travel.
+    pub fn round(&mut self, cluster: &mut Cluster) -> Result<(), Crash> {
+        self.schedule(cluster)?;
+        self.group(cluster)?;
+        self.jobs(cluster)?;
+        self.dispatch(cluster)?;
+        for name in cluster.jobs.keys().cloned().collect::<Vec<_>>() {
+            self.launch(cluster, &name)?;
+        }
+        self.jobs(cluster)
+    }
+
+    fn jobs(&mut self, cluster: &mut Cluster) -> Result<(), Crash> {
+        cluster.jobs.keys().cloned().collect::<Vec<_>>().iter().try_for_each(|name| self.job(cluster, name))
+    }
+
+    fn ending(&self, job: &Job) -> Option<Ending> {
+        job::ending(job, self.memories.get(uid(job)))
+    }
+
+    /// As controllers/schedule.rs. Returns whether every time that is due was dealt with.
+    pub fn schedule(&mut self, cluster: &mut Cluster) -> Result<bool, Crash> {
+        let written = cluster.schedule.status.clone().unwrap_or_default();
+        let before = self.unwritten.as_ref().map_or(&written, |(status, _)| status).clone();
+        let own = cluster.jobs.values().filter(|job| job.spec.schedule_ref.is_some()).map(|job| OwnJob {
+            job: ObjectReference { name: job.metadata.name.clone().unwrap(), uid: uid(job).to_owned() },
+            scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
+            held: job::is_held(job),
+            ending: self.ending(job),
+        });
+        let jobs: Vec<OwnJob> = own.collect();
+        let object = cluster.schedule.clone();
+        let facts = schedule::Facts {
+            schedule: &object,
+            status: &before,
+            template: Ok(()),
+            jobs: &jobs,
+            leading_since: self.leading_since,
+        };
+        let decision = schedule::decide(&facts, cluster.now);
+        let Some(mut status) = decision.plan.status else { return Ok(true) };
+        for effect in &decision.plan.effects {
+            let found = cluster.apply(effect)?;
+            if let Some(until) = found.and_then(|run| schedule::recorded_until(effect, &run)) {
+                status.accounted_until = Some(crate::domain::conditions::micro(until));
+                cluster.schedule.status = Some(status);
+                self.unwritten = None;
+                cluster.request()?;
+                return Ok(false);
+            }
+        }
+        if status == written {
+            self.unwritten = None;
+            return Ok(true);
+        }
+        let since = self.unwritten.as_ref().map_or(cluster.now, |(_, since)| *since);
+        if decision.urgent || cluster.now >= schedule::status_due(since) {
+            cluster.schedule.status = Some(status);
+            cluster.request()?;
+            self.unwritten = None;
+        } else {
+            self.unwritten = Some((status, since));
+        }
+        Ok(true)
+    }
+
+    /// As controllers/job_group.rs.
+    pub fn group(&mut self, cluster: &mut Cluster) -> Result<(), Crash> {
+        let members = cluster.jobs.values().filter_map(|job| {
+            let status = job.status.as_ref();
+            Some(MemberJob {
+                member: job.spec.group_ref.as_ref()?.member.clone(),
+                job: ObjectReference { name: job.metadata.name.clone()?, uid: uid(job).to_owned() },
+                phase: status.and_then(|status| status.phase),
+                started_at: status.and_then(|status| status.started_at.as_ref()).map(|time| time.0),
+                stalled: None,
+                ending: self.ending(job),
+            })
+        });
+        let members: Vec<MemberJob> = members.collect();
+        let plan = group::decide(&cluster.group, &members, cluster.now);
+        for effect in &plan.effects {
+            cluster.apply(effect)?;
+        }
+        if plan.status.is_some() && plan.status != cluster.group.status {
+            cluster.group.status = plan.status;
+            cluster.request()?;
+        }
+        Ok(())
+    }
+
+    /// As controllers/job.rs.
+    pub fn job(&mut self, cluster: &mut Cluster, name: &str) -> Result<(), Crash> {
+        let Some(object) = cluster.jobs.get(name).cloned() else { return Ok(()) };
+        let now = cluster.now;
+        let memory = self.memories.entry(uid(&object).to_owned()).or_insert_with(|| Memory::new(now));
+        if memory.queueable_since.is_none() {
+            let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
+            memory.queueable_since = Some(if waited { now } else { memory.first_seen });
+        }
+        let memory = memory.clone();
+        let gate = gate(cluster, &object);
+        let facts = job::Facts {
+            job: &object,
+            source: Source::Template { spec: &self.template, snapshot: &self.snapshot },
+            template_max_running: self.template.max_running,
+            gate: gate.as_ref(),
+            schedule_settled: object.spec.schedule_ref.is_none()
+                || cluster.schedule.status.as_ref().is_some_and(|status| schedule::has_settled(status, &object)),
+            group_settled: object.spec.group_ref.as_ref().is_none_or(|reference| {
+                let mut members = cluster.group.status.iter().flat_map(|status| &status.members);
+                members.any(|member| member.name == reference.member && member.outcome.is_some())
+            }),
+            batch: cluster.batches.get(&attempt_name(&object, current_attempt(&object))),
+            pods: &[],
+            duplicate_of: None,
+            memory: &memory,
+        };
+        let decision = job::decide(&facts, now);
+        let memory = self.memories.get_mut(uid(&object)).unwrap();
+        memory.looked_at = true;
+        memory.candidate = decision.candidate;
+        for effect in &decision.plan.effects {
+            if let Some(run) = cluster.apply(effect)? {
+                memory.recorded = Some((run.spec.attempt, ending_of(&run)));
+            }
+        }
+        if let (Some(status), Some(job)) = (decision.plan.status, cluster.jobs.get_mut(name))
+            && job.status.as_ref() != Some(&status)
+        {
+            job.status = Some(status);
+            cluster.request()?;
+        }
+        Ok(())
+    }
+
+    /// As a round of dispatcher.rs.
+    pub fn dispatch(&mut self, cluster: &mut Cluster) -> Result<(), Crash> {
+        let unfinished = |job: &&Job| {
+            let phase = job.status.as_ref().and_then(|status| status.phase);
+            !phase.is_some_and(crate::api::JobPhase::is_ended)
+        };
+        let known: Vec<Job> = cluster.jobs.values().filter(unfinished).cloned().collect();
+        if known.iter().any(|job| self.memories.get(uid(job)).is_none_or(|memory| !memory.looked_at)) {
+            return Ok(());
+        }
+        self.take_over(cluster, &known);
+        let snapshot = self.snapshot(cluster, &known);
+        let round = queue::decide(snapshot, ADMISSIONS_MAX, cluster.now);
+        for (_, admitted) in &round.admitted {
+            let pending = cluster.in_flight.iter().filter(|entry| {
+                self.memories.get(&entry.uid).and_then(|memory| memory.launching) == Some(entry.attempt)
+            });
+            let mut in_flight: Vec<InFlight> = pending.cloned().collect();
+            in_flight.extend(admitted.iter().map(|candidate| InFlight {
+                job: candidate.rank.name.clone(),
+                uid: candidate.uid.clone(),
+                attempt: candidate.attempt,
+            }));
+            cluster.in_flight = in_flight;
+            self.taken_over = true;
+            cluster.request()?;
+            for candidate in admitted {
+                let memory = self.memories.get_mut(&candidate.uid).unwrap();
+                memory.launching = Some(candidate.attempt);
+                (memory.candidate, memory.blocker, memory.refusal) = (None, None, None);
+            }
+        }
+        for (uid, blocker) in round.blocked {
+            self.memories.get_mut(&uid).unwrap().blocker = Some(blocker);
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, cluster: &Cluster, known: &[Job]) {
+        if self.taken_over {
+            return;
+        }
+        for entry in &cluster.in_flight {
+            let Some(job) = known.iter().find(|job| uid(job) == entry.uid) else { continue };
+            let attempt = current_attempt(job);
+            let name = attempt_name(job, attempt);
+            let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
+            let memory = self.memories.get_mut(&entry.uid).unwrap();
+            let launched = cluster.batches.contains_key(&name)
+                || said.is_some_and(|said| said.name == name)
+                || memory.launched.is_some_and(|(launched, _)| launched == attempt);
+            if entry.attempt == attempt && !launched && memory.launching.is_none() && memory.recorded.is_none() {
+                memory.launching = Some(attempt);
+            }
+        }
+    }
+
+    fn snapshot(&self, cluster: &Cluster, known: &[Job]) -> Snapshot {
+        let queue = QueueState { max_running: Some(cluster.queue_max), paused: None };
+        let mut snapshot = Snapshot { queues: HashMap::from([("default".into(), queue)]), ..Snapshot::default() };
+        for batch in cluster.batches.values().filter(|batch| is_active(batch)) {
+            let job = &cluster.jobs[&batch.metadata.labels.as_ref().unwrap()["job"]];
+            snapshot.occupants.push(occupant(job));
+        }
+        for job in known {
+            let memory = &self.memories[uid(job)];
+            let attempt = current_attempt(job);
+            if memory.launching == Some(attempt) {
+                if !cluster.batches.contains_key(&attempt_name(job, attempt)) {
+                    snapshot.occupants.push(occupant(job));
+                }
+                continue;
+            }
+            let launched = memory.launched.is_some_and(|(launched, _)| launched == attempt);
+            let candidate = memory.candidate.as_ref().filter(|it| it.attempt == attempt && !launched);
+            snapshot.candidates.extend(candidate.cloned());
+        }
+        snapshot
+    }
+
+    /// As the launcher in dispatcher.rs.
+    pub fn launch(&mut self, cluster: &mut Cluster, name: &str) -> Result<(), Crash> {
+        let Some(object) = cluster.jobs.get(name).cloned() else { return Ok(()) };
+        let attempt = current_attempt(&object);
+        let Some(memory) = self.memories.get_mut(uid(&object)) else { return Ok(()) };
+        if memory.launching != Some(attempt) {
+            return Ok(());
+        }
+        let cancelled = object.metadata.deletion_timestamp.is_some()
+            || object.spec.cancel.is_some()
+            || gate(cluster, &object).is_some_and(|gate| gate.cancel.is_some());
+        if !cancelled {
+            cluster.launch(&object, &attempt_name(&object, attempt));
+            cluster.request()?;
+            memory.launched = Some((attempt, cluster.now));
+        }
+        memory.launching = None;
+        Ok(())
+    }
+}
+
+fn gate(cluster: &Cluster, job: &Job) -> Option<Gate> {
+    let reference = job.spec.group_ref.as_ref()?;
+    let members = cluster.group.status.as_ref().map(|status| status.members.as_slice()).unwrap_or_default();
+    let outcome = |name: &str| -> Option<Outcome> { members.iter().find(|member| member.name == name)?.outcome };
+    Some(group::gate(&cluster.group, &reference.member, outcome))
+}
+
+fn occupant(job: &Job) -> Occupant {
+    Occupant {
+        name: job.metadata.name.clone().unwrap_or_default(),
+        queue: "default".into(),
+        template: Some("template".into()),
+        group: job.spec.group_ref.as_ref().map(|reference| reference.uid.clone()),
+    }
+}
+
+fn ending_of(run: &JobRun) -> Ending {
+    let status = run.status.as_ref().unwrap();
+    Ending {
+        outcome: status.phase,
+        reason: status.reason,
+        finished_at: status.finished_at.as_ref().unwrap().0,
+        run: run.metadata.name.clone().unwrap(),
+    }
+}

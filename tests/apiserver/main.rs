@@ -1,0 +1,21 @@
+//! The kinds against a real API server: that their definitions install, what they refuse and with which sentence, and
+//! what kubectl shows of them. The same rules are also evaluated without a server, which is how the command line
+//! checks a manifest.
+//!
+//! Run with `rota-cluster run --node none -- cargo test --test apiserver`; see tests/cluster.
+
+// The lint's own exception for tests covers `#[test]` functions only, not their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cluster;
+mod decoding;
+mod examples;
+mod groups;
+mod immutability;
+mod installation;
+mod kubectl;
+mod limits;
+mod records;
+mod rules;
+mod schema;
+mod templates;

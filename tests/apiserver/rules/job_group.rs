@@ -1,0 +1,94 @@
+//! The rules of JobGroup.
+
+use serde_json::{Value, json};
+
+use super::{Case, Rule};
+
+pub fn rules() -> Vec<Rule> {
+    vec![frozen(), started(), cancelled()]
+}
+
+/// A group that has not started.
+fn group() -> Value {
+    json!({ "spec": {
+        "mode": "Parallel",
+        "jobs": [
+            { "name": "one", "templateRef": { "name": "report" } },
+            { "name": "two", "templateRef": { "name": "report" } },
+        ],
+    } })
+}
+
+/// What becomes of the group in this phase when some fields of its spec are written.
+fn change(group: &Value, phase: &str, fields: Value) -> Case {
+    let mut before = group.clone();
+    before["status"] = json!({ "phase": phase });
+    let mut after = before.clone();
+    let spec = after["spec"].as_object_mut().expect("spec is a JSON object");
+    for (key, value) in fields.as_object().expect("fields are a JSON object") {
+        match value {
+            Value::Null => spec.remove(key),
+            value => spec.insert(key.clone(), value.clone()),
+        };
+    }
+    Case::changed(before, after)
+}
+
+fn frozen() -> Rule {
+    let fewer = json!([{ "name": "one", "templateRef": { "name": "report" } }]);
+    let other_order = json!([group()["spec"]["jobs"][1], group()["spec"]["jobs"][0]]);
+    let other_params = json!([
+        { "name": "one", "templateRef": { "name": "report" }, "params": { "region": "eu-1" } },
+        { "name": "two", "templateRef": { "name": "report" } },
+    ]);
+    Rule {
+        kind: "JobGroup",
+        path: "",
+        message: "mode and jobs of a group cannot change once it has started; create a new group instead",
+        accepted: vec![
+            change(&group(), "Created", json!({ "mode": "Sequential", "jobs": fewer })),
+            change(&group(), "Running", json!({ "maxRunning": 1, "priority": 2, "failurePolicy": "Stop" })),
+        ],
+        rejected: vec![
+            change(&group(), "Queued", json!({ "mode": "Sequential" })),
+            change(&group(), "Running", json!({ "jobs": fewer })),
+            change(&group(), "Running", json!({ "jobs": other_params })),
+            change(&group(), "Running", json!({ "jobs": other_order })),
+            change(&group(), "Completed", json!({ "mode": "Sequential" })),
+        ],
+    }
+}
+
+fn started() -> Rule {
+    Rule {
+        kind: "JobGroup",
+        path: "",
+        message: "a group that has started cannot be unstarted; cancel it instead",
+        accepted: vec![
+            change(&group(), "Created", json!({ "started": false })),
+            change(&group(), "Running", json!({ "started": true })),
+        ],
+        rejected: vec![
+            change(&group(), "Queued", json!({ "started": false })),
+            change(&group(), "Running", json!({ "started": false })),
+        ],
+    }
+}
+
+fn cancelled() -> Rule {
+    let mut cancelled = group();
+    cancelled["spec"]["cancel"] = json!({});
+    Rule {
+        kind: "JobGroup",
+        path: "",
+        message: "a cancel cannot be taken back; create a new group instead",
+        accepted: vec![
+            change(&group(), "Running", json!({ "cancel": { "reason": "wrong input" } })),
+            change(&cancelled, "Running", json!({ "cancel": { "force": true } })),
+        ],
+        rejected: vec![
+            change(&cancelled, "Running", json!({ "cancel": null })),
+            change(&cancelled, "Created", json!({ "cancel": null })),
+        ],
+    }
+}

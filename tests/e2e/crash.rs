@@ -1,0 +1,232 @@
+//! The operator is killed at random moments under load, and nothing is lost and nothing runs twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use rota::api::labels::RECORD_FINALIZER;
+use rota::api::schedule::SchedulePhase;
+use rota::api::{Job, JobGroup, JobRun, JobTemplate, Outcome, Queue, Reason, Schedule};
+use rota::runtime::clock::now;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::history::{History, attempt_of};
+use crate::support::make::{ad_hoc, of, template, with};
+use crate::support::{World, in_world};
+
+/// How often the operator is killed.
+const KILLS: u64 = 20;
+/// How long it lives between two kills, in milliseconds: from before it leads to well within its work.
+const LIFE_MS: std::ops::Range<u64> = 100..4_000;
+/// The interval of the schedule whose every time has to run, in seconds.
+const EVERY_SECONDS: i64 = 2;
+/// The interval of the schedule that forbids overlap, in seconds; its Jobs take longer.
+const FORBID_SECONDS: i64 = 3;
+/// How long nothing may be written while there is nothing to do, in seconds.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Numbers that look random, and are the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, range: std::ops::Range<u64>) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        range.start + (mixed ^ (mixed >> 31)) % (range.end - range.start)
+    }
+}
+
+/// I1 and I2: each time that a schedule owed has exactly one outcome, and each attempt one batch Job, one pod and one
+/// record, however often the operator dies between two writes. I8 and I11: afterwards the writes stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_the_operator_twenty_times_loses_no_occurrence_and_repeats_none() {
+    let given = std::env::var("ROTA_TEST_SEED").ok().map(|seed| seed.parse().expect("ROTA_TEST_SEED is a number"));
+    let seed = given.unwrap_or_else(|| now().as_millisecond().unsigned_abs());
+    println!("ROTA_TEST_SEED={seed}");
+    in_world("crash", async |world| {
+        let pods = History::<Pod>::start(world, |_| None);
+        let batch_jobs = History::<BatchJob>::start(world, |_| None);
+        let jobs = History::<Job>::start(world, |_| None);
+        load(world).await;
+        kill_often(world, &mut Dice(seed)).await;
+        disable_once_caught_up(world, "every").await;
+        disable_once_caught_up(world, "forbid").await;
+        settle(world).await;
+        let records = world.all::<JobRun>().await;
+        every_time_has_one_outcome(&world.api::<Schedule>().get("every").await.unwrap(), EVERY_SECONDS, &records);
+        every_time_has_one_outcome(&world.api::<Schedule>().get("forbid").await.unwrap(), FORBID_SECONDS, &records);
+        let of_every = |run: &&JobRun| run.spec.schedule_ref.as_ref().is_some_and(|it| it.name == "every");
+        for run in records.iter().filter(of_every) {
+            assert_eq!(run.status.as_ref().unwrap().phase, Outcome::Completed, "each of these times runs: {run:#?}");
+        }
+        one_of_each(&batch_jobs.ever(), &pods.ever(), &records);
+        one_record_a_job(&jobs.ever(), &records);
+        group_ran_in_order(world).await;
+        nothing_more_is_written(world).await;
+    })
+    .await;
+}
+
+async fn load(world: &World) {
+    world.create::<Queue>("default", json!({ "maxRunning": 12 })).await;
+    world.create::<JobTemplate>("short", template("true")).await;
+    world.create::<JobTemplate>("long", template("sleep 4")).await;
+    let every = with(of("short"), json!({ "interval": format!("{EVERY_SECONDS}s"), "catchUp": { "policy": "All" } }));
+    world.create::<Schedule>("every", every).await;
+    let forbid = json!({ "interval": format!("{FORBID_SECONDS}s"), "concurrencyPolicy": "Forbid" });
+    world.create::<Schedule>("forbid", with(of("long"), forbid)).await;
+    let member = |name: &str| json!({ "name": name, "templateRef": { "name": "short" } });
+    let group = json!({ "mode": "Sequential", "jobs": [member("a"), member("b"), member("c"), member("d")] });
+    world.create::<JobGroup>("group", group).await;
+}
+
+/// Kills the operator again and again while Jobs arrive, and leaves it running.
+async fn kill_often(world: &World, dice: &mut Dice) {
+    for kill in 0..KILLS {
+        sleep(Duration::from_millis(dice.roll(LIFE_MS))).await;
+        world.operator().kill();
+        if kill % 2 == 0 {
+            world.create::<Job>(&format!("ad-hoc-{kill}"), ad_hoc("exit $((RANDOM % 2))")).await;
+        }
+        world.operator().restart();
+    }
+}
+
+/// Turns a schedule off once all that it owed while the operator was dead is accounted for.
+async fn disable_once_caught_up(world: &World, name: &str) {
+    let since = now();
+    let caught_up = |schedule: &Schedule| {
+        let said = schedule.status.as_ref().and_then(|status| status.last_trigger_time.as_ref());
+        said.is_some_and(|time| time.0 > since)
+    };
+    world.until_object(name, "has caught up", caught_up).await;
+    world.patch::<Schedule>(name, json!({ "spec": { "enabled": false } })).await;
+    let disabled = |schedule: &Schedule| {
+        let status = schedule.status.as_ref();
+        status.is_some_and(|status| status.phase == Some(SchedulePhase::Disabled) && status.active == 0)
+    };
+    world.until_object(name, "is disabled and has no active Jobs", disabled).await;
+}
+
+/// Waits until every Job has ended and let go of its finalizer, and the counts of the queue say so.
+async fn settle(world: &World) {
+    let settled = async || {
+        let jobs = world.all::<Job>().await;
+        let ended = jobs.iter().all(|job| job.status.as_ref().and_then(|it| it.phase).is_some_and(|it| it.is_ended()));
+        let free = !jobs.iter().any(|job| job.finalizers().iter().any(|it| it == RECORD_FINALIZER));
+        let queues = world.all::<Queue>().await;
+        let idle = queues.iter().filter_map(|queue| queue.status.as_ref()).all(|it| it.running + it.waiting == 0);
+        let groups = world.all::<JobGroup>().await;
+        let done = groups.iter().all(|it| it.status.as_ref().and_then(|it| it.phase).is_some_and(|it| it.is_ended()));
+        (ended && free && idle && done).then_some(())
+    };
+    world.until("every Job has ended and is let go", settled).await;
+}
+
+/// Counts for each nominal time of an interval schedule the records that stand for it.
+fn every_time_has_one_outcome(schedule: &Schedule, every_seconds: i64, records: &[JobRun]) {
+    let uid = schedule.uid().unwrap();
+    let created = schedule.creation_timestamp().unwrap().0;
+    let last = schedule.status.as_ref().unwrap().last_trigger_time.as_ref().unwrap().0;
+    let every = SignedDuration::from_secs(every_seconds);
+    let mut owed = BTreeMap::<Timestamp, usize>::new();
+    let mut time = created + every;
+    while time <= last {
+        owed.insert(time, 0);
+        time += every;
+    }
+    for run in records.iter().filter(|run| run.spec.schedule_ref.as_ref().is_some_and(|it| it.uid == uid)) {
+        let status = run.status.as_ref().unwrap();
+        let from = run.spec.scheduled_time.as_ref().unwrap().0;
+        let to = status.last_scheduled_time.as_ref().map_or(from, |time| time.0);
+        assert!(owed.contains_key(&from), "{} stands for {from}, which nobody owed", run.name_any());
+        let covered: Vec<&mut usize> = owed.range_mut(from..=to).map(|(_, count)| count).collect();
+        assert_eq!(covered.len() as u64, status.count.unwrap_or(1), "{} says how many times it covers", run.name_any());
+        covered.into_iter().for_each(|count| *count += 1);
+        let sound = status.phase != Outcome::Skipped || status.reason == Reason::OverlapForbidden;
+        assert!(sound, "{} was skipped: {status:#?}", run.name_any());
+    }
+    let wrong: Vec<_> = owed.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(wrong.is_empty(), "{}: times with more or less than one outcome: {wrong:?}", schedule.name_any());
+    println!("{}: {} times, each with one outcome", schedule.name_any(), owed.len());
+}
+
+/// Compares what ran with what is recorded: one batch Job, one pod and one record for each attempt.
+fn one_of_each(batch_jobs: &[BatchJob], pods: &[Pod], records: &[JobRun]) {
+    let ran = records.iter().filter(|run| run.status.as_ref().unwrap().phase != Outcome::Skipped);
+    let recorded: Vec<_> = ran.map(attempt_of).collect();
+    let unique: BTreeSet<_> = recorded.iter().cloned().collect();
+    assert_eq!(recorded.len(), unique.len(), "an attempt has two records");
+    let launched: Vec<_> = batch_jobs.iter().map(attempt_of).collect();
+    assert_eq!(launched.len(), launched.iter().collect::<BTreeSet<_>>().len(), "an attempt had two batch Jobs");
+    assert_eq!(launched.iter().cloned().collect::<BTreeSet<_>>(), unique, "batch Jobs and records do not match");
+    let started: Vec<_> = pods.iter().map(attempt_of).collect();
+    assert_eq!(started.len(), started.iter().collect::<BTreeSet<_>>().len(), "an attempt had two pods");
+    assert_eq!(started.iter().cloned().collect::<BTreeSet<_>>(), unique, "pods and records do not match");
+    println!("{} attempts, each with one batch Job, one pod and one record", unique.len());
+}
+
+/// Each Job that ever existed has its record, and each occurrence of a schedule at most one Job.
+fn one_record_a_job(jobs: &[Job], records: &[JobRun]) {
+    for job in jobs {
+        let uid = job.uid().unwrap();
+        let of_job = records.iter().filter(|run| run.spec.job_ref.as_ref().is_some_and(|it| it.uid == uid)).count();
+        assert_eq!(of_job, 1, "Job {} has {of_job} records", job.name_any());
+    }
+    let occurrence = |job: &Job| Some((job.spec.schedule_ref.clone()?, job.spec.scheduled_time.clone()?.0));
+    let occurrences: Vec<_> = jobs.iter().filter_map(occurrence).collect();
+    let unique: BTreeSet<_> = occurrences.iter().collect();
+    assert_eq!(occurrences.len(), unique.len(), "an occurrence had two Jobs");
+}
+
+async fn group_ran_in_order(world: &World) {
+    let mut runs = world.all::<JobRun>().await;
+    runs.retain(|run| run.spec.group_ref.is_some());
+    runs.sort_by_key(|run| run.spec.group_ref.as_ref().map(|it| it.member.clone()));
+    assert_eq!(runs.len(), 4, "each member has one record");
+    for pair in runs.windows(2) {
+        let before = pair[0].status.as_ref().unwrap().finished_at.clone();
+        let after = pair[1].status.as_ref().unwrap().started_at.clone();
+        assert!(before <= after, "a member started before the one before it had finished: {pair:#?}");
+    }
+}
+
+/// With nothing to do, a restarted operator writes nothing but its lease.
+async fn nothing_more_is_written(world: &World) {
+    let quiet = async || {
+        let before = versions(world).await;
+        sleep(QUIET).await;
+        (before == versions(world).await).then_some(before)
+    };
+    let before = world.until("the writes stop", quiet).await;
+    let led = world.operator().times_led();
+    world.operator().terminate();
+    world.operator().restart();
+    world.until("the operator leads again", async || (world.operator().times_led() > led).then_some(())).await;
+    sleep(QUIET).await;
+    assert_eq!(before, versions(world).await, "a restarted operator with nothing to do has written something");
+}
+
+/// The version of every object of ours.
+async fn versions(world: &World) -> BTreeMap<String, String> {
+    let mut versions = BTreeMap::new();
+    let mut note = |kind: &str, object: &dyn Fn() -> Vec<(String, String)>| {
+        versions.extend(object().into_iter().map(|(name, version)| (format!("{kind}/{name}"), version)));
+    };
+    macro_rules! note_all {
+        ($($kind:ty),*) => {$({
+            let all = world.all::<$kind>().await;
+            note(stringify!($kind), &|| {
+                all.iter().map(|it| (it.name_any(), it.resource_version().unwrap_or_default())).collect()
+            });
+        })*};
+    }
+    note_all!(JobTemplate, Schedule, Queue, Job, JobGroup, JobRun, BatchJob, Pod);
+    versions
+}

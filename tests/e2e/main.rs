@@ -1,0 +1,15 @@
+//! The operator on a real cluster with real pods: what is recorded is compared with what ran.
+//!
+//! Run with `rota-cluster run --node real -- cargo test --test e2e -- --test-threads=3`; see tests/cluster.
+
+// The lint's own exception for tests covers `#[test]` functions only, not their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_input;
+mod cancel;
+mod crash;
+mod groups;
+mod outcomes;
+mod queues;
+mod recorded;
+mod support;

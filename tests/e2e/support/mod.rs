@@ -1,0 +1,268 @@
+//! A world for each test: a namespace of its own on a real cluster, with an operator process that sees only it.
+
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use rota::api::labels::JOB_UID;
+use rota::api::{Job, JobRun, crds};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+pub mod dump;
+pub mod history;
+pub mod make;
+pub mod operator;
+
+use operator::Operator;
+
+/// How long a condition may take to come true unless the test says otherwise: pods of many tests share two cores.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long a definition may take to be served.
+const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
+/// How long a namespace may take to go, with all that is in it.
+const GONE_WITHIN: Duration = Duration::from_secs(90);
+
+const HOW_TO_RUN: &str = "ROTA_TEST_KUBECONFIG is not set. These tests need a real cluster with real pods: run them with \
+    `make test`, or with `target/debug/rota-cluster run --node real -- cargo test --test e2e -- --test-threads=3`";
+
+/// The kubeconfig of the cluster under test.
+pub fn kubeconfig() -> PathBuf {
+    PathBuf::from(std::env::var_os("ROTA_TEST_KUBECONFIG").unwrap_or_else(|| panic!("{HOW_TO_RUN}")))
+}
+
+/// A client of the cluster under test, as its administrator.
+pub async fn client() -> Client {
+    let path = kubeconfig();
+    let file = Kubeconfig::read_from(&path).unwrap_or_else(|error| panic!("{path:?} is no kubeconfig: {error}"));
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// Installs the kinds, as an administrator's server-side apply does.
+async fn install_kinds(client: Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    let parameters = PatchParams::apply("rota-test/install").force();
+    for (file, definition) in crds::all() {
+        let name = definition.name_any();
+        let applied = api.patch(&name, &parameters, &Patch::Apply(&definition)).await;
+        applied.unwrap_or_else(|error| panic!("the API server refuses {file}: {error}"));
+        let established = await_condition(api.clone(), &name, conditions::is_crd_established());
+        let within = tokio::time::timeout(ESTABLISHED_WITHIN, established).await;
+        within.unwrap_or_else(|_| panic!("{name} is not served after {ESTABLISHED_WITHIN:?}")).unwrap();
+    }
+}
+
+/// Runs a test in a world of its own. When it fails, what is in the namespace and what the operator said is printed. The
+/// namespace has to go afterwards while the operator runs: nothing that Rota left may hold it.
+pub async fn in_world(name: &str, test: impl AsyncFnOnce(&World)) {
+    static KINDS: OnceCell<()> = OnceCell::const_new();
+    let client = client().await;
+    KINDS.get_or_init(|| install_kinds(client.clone())).await;
+    let world = World::start(client, name).await;
+    let outcome = AssertUnwindSafe(test(&world)).catch_unwind().await;
+    if outcome.is_err() {
+        dump::print(&world.client, &world.namespace).await;
+        world.operator().print_log();
+    }
+    let gone = AssertUnwindSafe(world.end()).catch_unwind().await;
+    outcome.and(gone).unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+/// A namespace with an operator that sees only it.
+pub struct World {
+    /// A client with the rights of an administrator.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+    operator: Mutex<Operator>,
+}
+
+impl World {
+    async fn start(client: Client, name: &str) -> Self {
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let wanted =
+            json!({ "metadata": { "generateName": format!("e2e-{name}-"), "labels": { "rota.dev/test": "e2e" } } });
+        let wanted = serde_json::from_value(wanted).unwrap();
+        let namespace = namespaces.create(&PostParams::default(), &wanted).await.unwrap().name_any();
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}.log"));
+        let operator = Mutex::new(Operator::start(&kubeconfig(), &namespace, &log));
+        Self { client, namespace, operator }
+    }
+
+    /// Deletes the namespace and waits until it is gone, with the operator still at work.
+    async fn end(&self) {
+        if !self.operator().is_running() {
+            self.operator().restart();
+        }
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::background()).await.unwrap();
+        let gone = async || namespaces.get_opt(&self.namespace).await.unwrap().is_none().then_some(());
+        self.within(GONE_WITHIN, "the namespace is gone", gone).await;
+        self.operator().kill();
+        self.operator().remove_log();
+    }
+
+    /// The operator process.
+    pub fn operator(&self) -> MutexGuard<'_, Operator> {
+        self.operator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The objects of a kind in this namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates an object from its name and specification.
+    pub async fn create<K>(&self, name: &str, spec: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + serde::Serialize
+            + Clone
+            + Debug,
+    {
+        self.create_whole(json!({ "metadata": { "name": name }, "spec": spec })).await
+    }
+
+    /// Creates an object from all of it but its kind.
+    pub async fn create_whole<K>(&self, mut object: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + serde::Serialize
+            + Clone
+            + Debug,
+    {
+        object["apiVersion"] = K::api_version(&()).into();
+        object["kind"] = K::kind(&()).into();
+        let typed: K = serde_json::from_value(object).unwrap();
+        let made = self.api().create(&PostParams::default(), &typed).await;
+        made.unwrap_or_else(|error| panic!("{} {} was refused: {error}", K::kind(&()), typed.name_any()))
+    }
+
+    /// Changes an object by a merge patch.
+    pub async fn patch<K>(&self, name: &str, patch: Value)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let patched = self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.unwrap_or_else(|error| panic!("the patch of {} {name} was refused: {error}", K::kind(&())));
+    }
+
+    /// Asks for an object's deletion.
+    pub async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        self.api::<K>().delete(name, &DeleteParams::background()).await.unwrap();
+    }
+
+    /// All objects of a kind.
+    pub async fn all<K>(&self) -> Vec<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        self.api::<K>().list(&ListParams::default()).await.unwrap().items
+    }
+
+    /// Waits until `look` finds something.
+    pub async fn until<T>(&self, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+        self.within(PATIENCE, what, look).await
+    }
+
+    /// Waits until `look` finds something, for that long at the most.
+    pub async fn within<T>(&self, patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "waited {patience:?} in vain until {what}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until an object is as it should be.
+    pub async fn until_object<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let api = self.api::<K>();
+        let what = format!("{} {name} {what}", K::kind(&()));
+        self.until(&what, async || api.get_opt(name).await.unwrap().filter(&is)).await
+    }
+
+    /// Waits until a Job has ended.
+    pub async fn ended(&self, name: &str) -> Job {
+        let has_ended = |job: &Job| job.status.as_ref().and_then(|it| it.phase).is_some_and(|it| it.is_ended());
+        self.until_object(name, "has ended", has_ended).await
+    }
+
+    /// Waits until a Job's first container has started.
+    pub async fn running(&self, name: &str) -> Job {
+        let runs = |job: &Job| job.status.as_ref().and_then(|it| it.phase) == Some(rota::api::JobPhase::Running);
+        self.until_object(name, "is running", runs).await
+    }
+
+    /// Waits until a Job waits, and says what for and in which sentence.
+    pub async fn waiting(&self, name: &str) -> (rota::api::job::WaitingFor, String) {
+        let waits = |job: &Job| job.status.as_ref().is_some_and(|status| status.waiting_for.is_some());
+        let job = self.until_object(name, "waits for something", waits).await;
+        let status = job.status.unwrap();
+        let sentence = status.conditions.iter().find(|it| it.type_ == "Dispatched").unwrap().message.clone();
+        (status.waiting_for.unwrap(), sentence)
+    }
+
+    /// The records of a Job, in the order of its attempts.
+    pub async fn runs_of(&self, job_uid: &str) -> Vec<JobRun> {
+        let mut runs = self.all::<JobRun>().await;
+        runs.retain(|run| run.spec.job_ref.as_ref().is_some_and(|job| job.uid == job_uid));
+        runs.sort_by_key(|run| run.spec.attempt);
+        runs
+    }
+
+    /// Waits until a Job has ended, and returns its only record.
+    pub async fn only_run(&self, name: &str) -> JobRun {
+        let job = self.ended(name).await;
+        let mut runs = self.runs_of(&job.uid().unwrap()).await;
+        assert_eq!(runs.len(), 1, "Job {name} has {} records: {runs:#?}", runs.len());
+        runs.remove(0)
+    }
+
+    /// The pods of a Job.
+    pub async fn pods_of(&self, job_uid: &str) -> Vec<Pod> {
+        self.labelled(job_uid).await
+    }
+
+    /// The batch Jobs of a Job.
+    pub async fn batch_jobs_of(&self, job_uid: &str) -> Vec<BatchJob> {
+        self.labelled(job_uid).await
+    }
+
+    async fn labelled<K>(&self, job_uid: &str) -> Vec<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let of_job = ListParams::default().labels(&format!("{JOB_UID}={job_uid}"));
+        self.api::<K>().list(&of_job).await.unwrap().items
+    }
+}

@@ -1,0 +1,97 @@
+//! The operator as a process of its own, so that it can be killed like one.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// How much of the end of the log is printed when a test fails, in lines.
+const LINES_PRINTED: usize = 150;
+/// How long a crashed leader keeps the lease, in seconds. A restarted one has the same identity and need not wait.
+const LEASE_SECONDS: &str = "5";
+
+/// A running operator, restricted to one namespace.
+pub struct Operator {
+    kubeconfig: PathBuf,
+    namespace: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Operator {
+    /// Starts one that writes its log into that file.
+    pub fn start(kubeconfig: &Path, namespace: &str, log: &Path) -> Self {
+        drop(File::create(log).unwrap());
+        let child = spawn(kubeconfig, namespace, log);
+        Self { kubeconfig: kubeconfig.into(), namespace: namespace.into(), log: log.into(), child }
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Ends it as a crash does: with SIGKILL, at once.
+    pub fn kill(&mut self) {
+        if self.is_running() {
+            self.child.kill().unwrap();
+        }
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as a roll-out does: with SIGTERM, waiting until it is gone.
+    pub fn terminate(&mut self) {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success(), "the operator has ended by itself");
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "the operator ended with {status} on SIGTERM");
+    }
+
+    /// Starts it again, under the same identity.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.kubeconfig, &self.namespace, &self.log);
+    }
+
+    /// How often it has begun to lead.
+    pub fn times_led(&self) -> usize {
+        self.log_text().lines().filter(|line| line.contains(" leading")).count()
+    }
+
+    /// What it has said.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Prints the end of what it has said.
+    pub fn print_log(&self) {
+        let text = self.log_text();
+        let lines: Vec<&str> = text.lines().collect();
+        println!("--- the operator's log, its last {LINES_PRINTED} lines");
+        lines.iter().skip(lines.len().saturating_sub(LINES_PRINTED)).for_each(|line| println!("{line}"));
+    }
+
+    /// Removes the log of a test that passed.
+    pub fn remove_log(&self) {
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(kubeconfig: &Path, namespace: &str, log: &Path) -> Child {
+    let log = OpenOptions::new().append(true).open(log).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_rota"))
+        .args(["operator", "--http-address", "127.0.0.1:0", "--log-format", "plain", "--identity", "e2e"])
+        .args(["--namespace", namespace, "--lease-namespace", namespace, "--lease-duration-seconds", LEASE_SECONDS])
+        .env("KUBECONFIG", kubeconfig)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
