@@ -23,6 +23,9 @@ pub(crate) fn job_template_schema(generator: &mut SchemaGenerator) -> Schema {
     Schema::try_from(value).unwrap_or_default()
 }
 
+/// The fields that are one quantity each: their own description stands where a map's values have the quantity's.
+const QUANTITY_FIELDS: [&str; 2] = ["sizeLimit", "divisor"];
+
 /// A quantity: a string, or a number such as 1 or 0.5, as Kubernetes reads it in a CronJob. A structural schema has no
 /// type for that (int-or-string refuses 0.5), so any type passes, and the limits refuse what is no quantity.
 fn quantity() -> Value {
@@ -46,7 +49,12 @@ fn simplify(value: &mut Value) {
             if object.get("description").is_some_and(Value::is_string) {
                 object.remove("description");
             }
-            object.values_mut().for_each(simplify);
+            for (name, part) in object {
+                if QUANTITY_FIELDS.contains(&name.as_str()) && part.is_object() {
+                    *part = quantity();
+                }
+                simplify(part);
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(simplify),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

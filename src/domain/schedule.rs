@@ -449,11 +449,9 @@ pub fn has_settled(status: &ScheduleStatus, job: &Job) -> bool {
 /// Until when an earlier process accounted for the times of a schedule, if the JobRun that it wrote stands in the way of an
 /// effect and is not what the effect would have made. Its status was lost in a crash: the account goes on from there.
 pub fn recorded_until(effect: &Effect, found: &JobRun) -> Option<Timestamp> {
-    match effect {
-        Effect::CreateJob { .. } => last_covered(found),
-        Effect::CreateRun(run) => last_covered(found).filter(|last| last_covered(run) != Some(*last)),
-        _ => None,
-    }
+    let last = last_covered(found);
+    let is_same = matches!(effect, Effect::CreateRun(run) if last_covered(run) == last);
+    last.filter(|_| !is_same)
 }
 
 /// The last time that a record of skipped times covers.

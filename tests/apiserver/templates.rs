@@ -40,6 +40,7 @@ const CRON_JOB_BODY: &str = r#"
               args: ["--region", "$(PARAM_REGION)"]
               env:
                 - { name: TOKEN, valueFrom: { secretKeyRef: { name: report, key: token } } }
+                - { name: CORES, valueFrom: { resourceFieldRef: { resource: limits.cpu, divisor: 1 } } }
                 - { name: NODE, valueFrom: { fieldRef: { fieldPath: spec.nodeName } } }
               envFrom: [{ configMapRef: { name: report } }]
               resources:
@@ -52,6 +53,7 @@ const CRON_JOB_BODY: &str = r#"
               volumeMounts: [{ name: scratch, mountPath: /scratch }]
           volumes:
             - { name: scratch, emptyDir: { sizeLimit: 1Gi } }
+            - { name: small, emptyDir: { sizeLimit: 1000000 } }
             - name: claim
               ephemeral:
                 volumeClaimTemplate:

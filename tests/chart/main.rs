@@ -3,6 +3,9 @@
 //!
 //! One test, because the operator looks at all namespaces: started by `make test` on a cluster of its own.
 
+// The lint's own exception for tests covers `#[test]` functions only, not their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod cluster;
 
 use std::net::{IpAddr, TcpListener, TcpStream};

@@ -1,92 +1,142 @@
-//! Queues on real pods: limits hold at each revision that a watch sees, and places are taken in order.
+//! Limits hold at every moment, order is what was promised, and whoever waits says for what.
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use kube::ResourceExt;
 use rota::api::job::WaitingFor;
-use rota::api::{Job, JobRun, JobTemplate, Queue, labels};
+use rota::api::labels::{QUEUE, TEMPLATE};
+use rota::api::{Job, JobTemplate, Outcome, Queue};
+use rota::runtime::clock::now;
 use serde_json::json;
 
 use crate::support::history::{History, unfinished_by};
-use crate::support::make::{FOR_EVER, ad_hoc, of, template, with};
+use crate::support::make::{ad_hoc, of, template, with};
 use crate::support::{World, in_world};
 
-async fn starts(world: &World) -> Vec<String> {
-    let mut runs = world.all::<JobRun>().await;
-    runs.sort_by_key(|run| run.status.as_ref().unwrap().started_at.clone());
-    runs.into_iter().map(|run| run.spec.job_ref.unwrap().name).collect()
+/// When a Job's only attempt started and finished; it must have completed.
+async fn span(world: &World, name: &str) -> (Timestamp, Timestamp) {
+    let status = world.only_run(name).await.status.unwrap();
+    assert_eq!(status.phase, Outcome::Completed, "{name}: {status:#?}");
+    (status.started_at.unwrap().0, status.finished_at.unwrap().0)
 }
 
-/// One place, five Jobs: never two at once, urgent before moved before first come. The queue comes from the template,
-/// so that a Job being launched is not yet marked with its queue anywhere but in the Queue.
+/// When a Job was launched, by the clock of the operator: pods tell their times in whole seconds only.
+async fn dispatched_at(world: &World, name: &str) -> Timestamp {
+    world.ended(name).await.status.unwrap().dispatched_at.unwrap().0
+}
+
+async fn resume(world: &World, queue: &str) {
+    world.patch::<Queue>(queue, json!({ "spec": { "paused": null } })).await;
+}
+
+/// I3 and I4: one at a time at every revision of the cluster, by priority, then position, then the time of queueing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_place_is_taken_by_priority_then_position_then_arrival() {
+async fn a_queue_runs_one_at_a_time_by_priority_position_and_time() {
     in_world("order", async |world| {
-        let paused = json!({ "maxRunning": 1, "paused": { "reason": "setting up" } });
-        world.create::<Queue>("narrow", paused).await;
-        world.create::<JobTemplate>("short", with(template("sleep 1"), json!({ "queue": "narrow" }))).await;
-        for (name, fields) in [
-            ("first", json!({})),
-            ("second", json!({})),
-            ("moved", json!({ "position": -5 })),
-            ("urgent", json!({ "priority": 10 })),
-            ("another", json!({})),
-        ] {
-            world.create::<Job>(name, with(of("short"), fields)).await;
-            let (waits_for, sentence) = world.waiting(name).await;
-            assert_eq!((waits_for, sentence.as_str()), (WaitingFor::QueuePaused, "queue narrow is paused: setting up"));
+        let history = History::<BatchJob>::start(world, unfinished_by(QUEUE));
+        world.create::<Queue>("line", json!({ "maxRunning": 1, "paused": { "reason": "collecting" } })).await;
+        let in_line = |fields| with(with(ad_hoc("true"), json!({ "queue": "line" })), fields);
+        let jobs = [
+            ("first-come", json!({})),
+            ("second-come", json!({})),
+            ("moved-back", json!({ "position": 5 })),
+            ("moved-up", json!({ "position": -1 })),
+            ("urgent", json!({ "priority": 10, "position": 9 })),
+        ];
+        for (name, fields) in jobs {
+            world.create::<Job>(name, in_line(fields)).await;
+            let (waiting_for, sentence) = world.waiting(name).await;
+            assert_eq!(waiting_for, WaitingFor::QueuePaused);
+            assert!(sentence.contains("line") && sentence.contains("collecting"), "{sentence}");
         }
-        let history = History::start(world, unfinished_by(labels::QUEUE));
-        world.patch::<Queue>("narrow", json!({ "spec": { "paused": null } })).await;
-        for name in ["first", "second", "moved", "urgent", "another"] {
-            world.ended(name).await;
+        resume(world, "line").await;
+        let mut spans = Vec::new();
+        for name in ["urgent", "moved-up", "first-come", "second-come", "moved-back"] {
+            spans.push((name, span(world, name).await, dispatched_at(world, name).await));
         }
-        assert_eq!(history.most("narrow"), 1);
-        assert_eq!(starts(world).await, ["urgent", "moved", "first", "second", "another"]);
+        for pair in spans.windows(2) {
+            assert!(pair[0].2 < pair[1].2, "not in order: {pair:?}");
+            assert!(pair[0].1.1 <= pair[1].1.0, "two ran at once: {pair:?}");
+        }
+        assert_eq!(history.most("line"), 1, "more than one batch Job was unfinished at once");
     })
     .await;
 }
 
-/// The limit of a template counts over all queues.
+/// I3 across queues: a template's limit holds although its Jobs wait in two lines.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_template_runs_no_more_than_its_limit_over_two_queues() {
+async fn the_limit_of_a_template_holds_over_two_queues() {
     in_world("template-limit", async |world| {
-        world.create::<Queue>("left", json!({})).await;
-        world.create::<Queue>("right", json!({})).await;
-        world.create::<JobTemplate>("few", with(template("sleep 1"), json!({ "maxRunning": 2 }))).await;
-        let history = History::start(world, unfinished_by(labels::TEMPLATE));
-        for index in 0..6 {
-            let queue = if index % 2 == 0 { "left" } else { "right" };
-            world.create::<Job>(&format!("job-{index}"), with(of("few"), json!({ "queue": queue }))).await;
+        let history = History::<BatchJob>::start(world, unfinished_by(TEMPLATE));
+        world.create::<JobTemplate>("licensed", with(template("sleep 1"), json!({ "maxRunning": 2 }))).await;
+        for queue in ["left", "right"] {
+            world.create::<Queue>(queue, json!({})).await;
         }
-        for index in 0..6 {
-            world.ended(&format!("job-{index}")).await;
+        let names: Vec<String> = (0..6).map(|number| format!("job-{number}")).collect();
+        for (number, name) in names.iter().enumerate() {
+            let queue = if number % 2 == 0 { "left" } else { "right" };
+            world.create::<Job>(name, with(of("licensed"), json!({ "queue": queue }))).await;
         }
-        assert_eq!(history.most("few"), 2);
+        let (waiting_for, sentence) = world.waiting("job-5").await;
+        assert_eq!(waiting_for, WaitingFor::TemplateLimit);
+        assert!(sentence.contains("licensed") && sentence.contains("2 of 2"), "{sentence}");
+        for name in &names {
+            span(world, name).await;
+        }
+        assert_eq!(history.most("licensed"), 2, "as many as allowed ran at once, and not more");
     })
     .await;
 }
 
-/// Who waits is told who holds the place; lowering a limit stops nothing; a queue that does not exist is named.
+/// A pause with an end needs nobody to end it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_paused_until_a_time_goes_on_by_itself() {
+    in_world("pause", async |world| {
+        let until = now() + SignedDuration::from_secs(6);
+        let paused = json!({ "paused": { "reason": "backup", "until": until.to_string() } });
+        world.create::<Queue>("line", paused).await;
+        world.create::<Job>("waits", with(ad_hoc("true"), json!({ "queue": "line" }))).await;
+        assert_eq!(world.waiting("waits").await.0, WaitingFor::QueuePaused);
+        span(world, "waits").await;
+        let at = dispatched_at(world, "waits").await;
+        assert!(at >= until && at < until + SignedDuration::from_secs(5), "paused until {until}, launched at {at}");
+    })
+    .await;
+}
+
+/// Whoever waits at a full queue says who holds the places; and lowering the limit stops nothing that runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_job_names_its_blocker_and_a_lowered_limit_stops_nothing() {
-    in_world("blocker", async |world| {
-        world.create::<Queue>("two", json!({ "maxRunning": 2 })).await;
-        let queue = json!({ "queue": "two" });
-        for name in ["a", "b"] {
-            world.create::<Job>(name, with(ad_hoc(FOR_EVER), queue.clone())).await;
-            world.running(name).await;
-        }
-        world.create::<Job>("c", with(ad_hoc("true"), queue)).await;
-        let (waits_for, sentence) = world.waiting("c").await;
-        assert_eq!((waits_for, sentence.as_str()), (WaitingFor::QueueLimit, "queue two: 2 of 2 running: a, b"));
-        world.patch::<Queue>("two", json!({ "spec": { "maxRunning": 1 } })).await;
-        world.patch::<Job>("a", json!({ "spec": { "cancel": {} } })).await;
-        world.ended("a").await;
-        world.create::<Job>("lost", with(ad_hoc("true"), json!({ "queue": "nowhere" }))).await;
-        assert_eq!(world.waiting("lost").await.0, WaitingFor::Queue);
-        let running = |job: &Job| job.status.as_ref().unwrap().phase == Some(rota::api::JobPhase::Running);
-        assert!(running(&world.api::<Job>().get("b").await.unwrap()), "the lowered limit stopped what ran");
-        assert_eq!(world.waiting("c").await.0, WaitingFor::QueueLimit);
-        world.patch::<Job>("b", json!({ "spec": { "cancel": {} } })).await;
-        world.ended("c").await;
+    in_world("lowered", async |world| {
+        world.create::<Queue>("line", json!({ "maxRunning": 2 })).await;
+        let in_line = |script: &str| with(ad_hoc(script), json!({ "queue": "line" }));
+        world.create::<Job>("short", in_line("sleep 4")).await;
+        world.create::<Job>("long", in_line("sleep 8")).await;
+        world.running("short").await;
+        world.running("long").await;
+        world.create::<Job>("third", in_line("true")).await;
+        let (waiting_for, sentence) = world.waiting("third").await;
+        assert_eq!(waiting_for, WaitingFor::QueueLimit);
+        assert!(sentence.contains("2 of 2") && sentence.contains("short") && sentence.contains("long"), "{sentence}");
+        world.patch::<Queue>("line", json!({ "spec": { "maxRunning": 1 } })).await;
+        span(world, "short").await;
+        let (_, long_finished) = span(world, "long").await;
+        let (third_started, _) = span(world, "third").await;
+        assert!(third_started >= long_finished, "{third_started} is before {long_finished}");
+    })
+    .await;
+}
+
+/// A Job whose queue does not exist waits for it, and goes as soon as it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_waits_for_its_queue_to_be_made() {
+    in_world("no-queue", async |world| {
+        let job = world.create::<Job>("early", with(ad_hoc("true"), json!({ "queue": "later" }))).await;
+        let (waiting_for, sentence) = world.waiting(&job.name_any()).await;
+        assert_eq!(waiting_for, WaitingFor::Queue);
+        assert!(sentence.contains("later"), "{sentence}");
+        world.create::<Queue>("later", json!({})).await;
+        span(world, "early").await;
     })
     .await;
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::make::{ad_hoc, of, script, template, with};
 use crate::support::{World, in_world};
 
-/// How large a record may be where it is stored, in bytes.
+/// How large the content of a record may be, in bytes.
 const RECORD_BYTES_MAX: usize = 1_536;
 
 /// A person must be able to act on a failure from its record alone, long after the pod is gone.
@@ -37,7 +37,10 @@ async fn a_failing_container_is_recorded_with_exit_code_worker_times_log_and_las
         // What Kubernetes adds to every object to track who owns which field is not of our making.
         let mut run = run;
         run.metadata.managed_fields = None;
-        let bytes = serde_json::to_vec(&run).unwrap().len();
+        // What the API server itself notes about who wrote which field comes on top, and cannot be had without.
+        let mut own = run.clone();
+        own.metadata.managed_fields = None;
+        let bytes = serde_json::to_vec(&own).unwrap().len();
         assert!(bytes <= RECORD_BYTES_MAX, "the record takes {bytes} bytes: {}", serde_json::to_string(&run).unwrap());
     })
     .await;
@@ -48,7 +51,7 @@ async fn a_failing_container_is_recorded_with_exit_code_worker_times_log_and_las
 async fn artifacts_and_result_come_from_the_termination_message() {
     in_world("report", async |world| {
         let report = json!({
-            "artifacts": [{ "path": "/work/words.txt", "uri": "s3://bucket/words.txt", "bytes": 12 }, { "path": "/work/b" }],
+            "artifacts": [{ "path": "/results/words.txt", "uri": "s3://bucket/words.txt", "bytes": 12 }, { "path": "/results/b" }],
             "result": { "words": 2, "language": "en" },
         });
         world.create::<Job>("report", ad_hoc(&format!("echo '{report}' > /dev/termination-log"))).await;

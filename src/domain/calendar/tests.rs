@@ -1,3 +1,5 @@
+//! Times of expressions, intervals and instants, against tables and brute force.
+
 use jiff::tz::TimeZone;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use proptest::prelude::*;

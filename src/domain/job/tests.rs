@@ -7,6 +7,7 @@ mod waiting;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
+use crate::api::ObjectReference;
 use crate::api::job::TemplateSnapshot;
 use crate::api::{JobRun, JobTemplateSpec};
 use crate::domain::group::Gate;

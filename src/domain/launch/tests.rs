@@ -1,3 +1,5 @@
+//! The batch Job that is made of a Job.
+
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Names: valid, distinct, and the same for ever.
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 

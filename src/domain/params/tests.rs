@@ -1,3 +1,5 @@
+//! Parameters: what is accepted, what is refused, and in which words.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Records: every field from what was seen.
+
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde_json::{Value, json};
