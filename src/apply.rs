@@ -94,7 +94,7 @@ impl WriteError {
 /// What an effect brought to light that the caller has to know.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// The JobRun that now exists under the name asked for.
+    /// The JobRun that now exists under the name asked for, or that stands in the way of a Job.
     pub run: Option<JobRun>,
     /// What the API server said of a template.
     pub probe: Option<Result<(), String>>,
@@ -119,7 +119,7 @@ impl Writer {
     pub async fn apply(&self, effect: Effect) -> Result<Applied, WriteError> {
         let mut applied = Applied::default();
         match effect {
-            Effect::CreateJob { job, unless_run } => self.create_job(*job, unless_run).await?,
+            Effect::CreateJob { job, unless_run } => applied.run = self.create_job(*job, unless_run).await?,
             Effect::CreateRun(run) => applied.run = Some(self.create_run(*run).await?),
             Effect::CreateRevision(revision) => self.create_revision(*revision).await?,
             Effect::ProbeTemplate(job) => applied.probe = Some(self.probe(*job).await?),
@@ -197,12 +197,13 @@ impl Writer {
         found.items.into_iter().next()?.message
     }
 
-    async fn create_job(&self, job: Job, unless_run: Option<String>) -> Result<(), WriteError> {
+    /// Creates a Job, unless a record says that it was accounted for: then that record.
+    async fn create_job(&self, job: Job, unless_run: Option<String>) -> Result<Option<JobRun>, WriteError> {
         let key = Key::of(&job);
         if let Some(run) = unless_run {
             let runs: Api<JobRun> = self.api(&key.namespace);
-            if self.send::<JobRun, _>("get", runs.get_opt(&run)).await?.is_some() {
-                return Ok(());
+            if let Some(found) = self.send::<JobRun, _>("get", runs.get_opt(&run)).await? {
+                return Ok(Some(found));
             }
         }
         let api: Api<Job> = self.api(&key.namespace);
@@ -210,16 +211,16 @@ impl Writer {
         match self.send::<Job, _>("create", api.create(&params, &job)).await {
             Ok(job) => {
                 self.take_in(job);
-                Ok(())
+                Ok(None)
             }
             Err(error) if error.is(409) => {
                 let existing = self.send::<Job, _>("get", api.get(&key.name)).await?;
                 let same = existing.owner_references().iter().zip(job.owner_references()).all(|(a, b)| a.uid == b.uid)
                     && existing.owner_references().len() == job.owner_references().len();
                 self.take_in(existing);
-                if same { Ok(()) } else { Err(WriteError::Foreign { kind: "Job".into(), name: key.name }) }
+                if same { Ok(None) } else { Err(WriteError::Foreign { kind: "Job".into(), name: key.name }) }
             }
-            Err(error) if is_terminating(&error) => Ok(()),
+            Err(error) if is_terminating(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -155,6 +155,7 @@ fn lead(
         memories: Memories::default(),
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
+        doubts: std::sync::Mutex::default(),
         revisions: std::sync::Mutex::default(),
         events,
     });
@@ -253,6 +254,7 @@ fn listen(context: &Arc<Context>) {
         }
         if let (Some(gone), None) = (change.before, change.after) {
             let uid = gone.uid().unwrap_or_default();
+            shared.doubts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(change.key);
             shared.unwritten.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&uid);
             poke(&shared.stores.jobs, &of_uid(&uid), &shared.triggers.jobs);
         }

@@ -73,6 +73,8 @@ pub struct Context {
     pub probes: Mutex<HashMap<(String, String), Result<(), String>>>,
     /// Statuses of schedules that are decided and not written yet, by uid, and since when.
     pub unwritten: Mutex<HashMap<String, (ScheduleStatus, Timestamp)>>,
+    /// When the last run of a schedule failed, so that what it wrote is not known.
+    pub doubts: Mutex<HashMap<Key, Timestamp>>,
     /// Revisions as specifications, by key.
     pub revisions: Mutex<HashMap<Key, Arc<JobTemplateSpec>>>,
     /// Events to be sent.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{Context, outcome};
 use crate::api::{Reason, Schedule};
 use crate::apply::WriteError;
+use crate::domain::conditions::micro;
 use crate::domain::params;
 use crate::domain::plan::Effect;
 use crate::domain::schedule::{self, Facts, OwnJob};
@@ -20,6 +21,10 @@ use crate::runtime::work::Next;
 /// One run for a schedule.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let result = run(&context, &key).await;
+    if result.is_err() {
+        // What of it was written is not known: the next run asks for records before it fires a time up to now.
+        context.doubts.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), now());
+    }
     outcome(&context, "schedule", &key, result)
 }
 
@@ -36,12 +41,13 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         status: before,
         template: usable(context, &object),
         jobs: &jobs,
-        leading_since: context.leading_since,
+        leading_since: unsure_until(context, key),
     };
     // Decide.
     let now_is = now();
     let decision = schedule::decide(&facts, now_is);
     // Apply.
+    let mut status = decision.plan.status;
     for effect in decision.plan.effects {
         if let Effect::CreateJob { job, .. } = &effect
             && let Some(time) = &job.spec.scheduled_time
@@ -49,10 +55,19 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
             let late = now().duration_since(time.0);
             context.metrics.fired(Duration::try_from(late).unwrap_or_default());
         }
-        context.writer.apply(effect).await?;
+        let found = context.writer.apply(effect.clone()).await?.run;
+        if let (Some(until), Some(status)) =
+            (found.and_then(|run| schedule::recorded_until(&effect, &run)), status.as_mut())
+        {
+            // An earlier process accounted for more than its status says: go on from there.
+            status.accounted_until = Some(micro(until));
+            context.writer.status(object.as_ref(), status, None).await?;
+            context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            return Ok(Some(now()));
+        }
     }
     // Status: at once when later decisions depend on it, otherwise a little later, together with what comes next.
-    let Some(status) = decision.plan.status else { return Ok(decision.plan.wake_at) };
+    let Some(status) = status else { return Ok(decision.plan.wake_at) };
     let mut wake_at = decision.plan.wake_at;
     if status == written {
         context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
@@ -69,6 +84,12 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(wake_at)
+}
+
+/// Up to when a time may have been recorded without this process knowing.
+fn unsure_until(context: &Context, key: &Key) -> Timestamp {
+    let doubts = context.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+    doubts.get(key).copied().unwrap_or(context.leading_since).max(context.leading_since)
 }
 
 fn jobs(context: &Context, uid: &str) -> Vec<OwnJob> {
