@@ -30,8 +30,8 @@ async fn each_mistake_is_told_where_it_was_made_and_disturbs_nothing_else() {
         world.create::<JobTemplate>("good", template("true")).await;
         world.create::<Schedule>("good", with(of("good"), json!({ "interval": "2s" }))).await;
         wrong_jobs(world).await;
-        wrong_schedules(world).await;
         wrong_template(world).await;
+        wrong_schedules(world).await;
         wrong_group(world).await;
         fires_on_time(world).await;
     })
@@ -73,17 +73,19 @@ async fn wrong_jobs(world: &World) {
 
 async fn wrong_schedules(world: &World) {
     let cases = [
-        ("zone", json!({ "cron": "0 9 * * *", "timeZone": "Mars/Olympus" }), "spec.timeZone"),
-        ("never", json!({ "cron": "0 0 31 2 *" }), "spec.cron"),
-        ("template", json!({ "interval": "1h", "templateRef": { "name": "missing" } }), "templateRef"),
-        ("param", json!({ "interval": "1h", "templateRef": { "name": "report" } }), "params"),
+        ("zone", json!({ "cron": "0 9 * * *", "timeZone": "Mars/Olympus" }), "UnknownTimeZone", "spec.timeZone"),
+        ("never", json!({ "cron": "0 0 31 2 *" }), "InvalidTiming", "spec.cron"),
+        ("template", json!({ "templateRef": { "name": "missing" } }), "TemplateNotFound", "spec.templateRef.name"),
+        ("invalid", json!({ "templateRef": { "name": "invalid" } }), "TemplateInvalid", "containers[0].name"),
+        ("param", json!({ "templateRef": { "name": "report" } }), "InvalidParams", "spec.params.region"),
     ];
-    for (name, timing, says) in cases {
-        world.create::<Schedule>(name, with(of("good"), timing)).await;
+    for (name, fields, reason, says) in cases {
+        let hourly = if fields.get("cron").is_some() { json!({}) } else { json!({ "interval": "1h" }) };
+        world.create::<Schedule>(name, with(with(of("good"), hourly), fields)).await;
         let told = |schedule: &Schedule| schedule.status.as_ref().and_then(|it| refusal(&it.conditions)).is_some();
         let schedule = world.until_object(name, "says what is wrong", told).await;
         let sentence = refusal(&schedule.status.unwrap().conditions).unwrap();
-        assert!(sentence.contains(says), "{name}: {sentence}");
+        assert!(sentence.starts_with(reason) && sentence.contains(says), "{name}: {sentence}");
     }
 }
 
@@ -122,6 +124,8 @@ async fn fires_on_time(world: &World) {
         let late = status.queued_at.as_ref().unwrap().0.duration_since(run.spec.scheduled_time.as_ref().unwrap().0);
         assert!(late < LATE_MAX, "{} was {late} late", run.name_any());
     }
+    let status = world.api::<Schedule>().get("good").await.unwrap().status.unwrap();
+    assert!(status.last_skip_time.is_none() && status.consecutive_failures == 0, "it lost a time: {status:#?}");
 }
 
 /// The longest names that Kubernetes allows work for every kind, although labels take 63 characters only.

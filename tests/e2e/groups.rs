@@ -76,6 +76,8 @@ async fn a_sequential_group_runs_strictly_in_the_order_of_its_list() {
             let (before, after) = (of(before), of(after));
             assert!(before.finished_at <= after.started_at, "{before:#?} {after:#?}");
         }
+        let status = group.status.as_ref().unwrap();
+        assert_eq!((&status.started_at, &status.finished_at), (&of("c").started_at, &of("b").finished_at));
     })
     .await;
 }

@@ -29,13 +29,14 @@ async fn resume(world: &World, queue: &str) {
     world.patch::<Queue>(queue, json!({ "spec": { "paused": null } })).await;
 }
 
-/// I3 and I4: one at a time at every revision of the cluster, by priority, then position, then the time of queueing.
+/// I3 and I4: one at a time at every revision of the cluster, by priority, then position, then the time of queueing. The
+/// queue comes from the template, so that a Job being launched is marked with its queue nowhere but in the Queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_runs_one_at_a_time_by_priority_position_and_time() {
     in_world("order", async |world| {
         let history = History::<BatchJob>::start(world, unfinished_by(QUEUE));
         world.create::<Queue>("line", json!({ "maxRunning": 1, "paused": { "reason": "collecting" } })).await;
-        let in_line = |fields| with(with(ad_hoc("true"), json!({ "queue": "line" })), fields);
+        world.create::<JobTemplate>("quick", with(template("true"), json!({ "queue": "line" }))).await;
         let jobs = [
             ("first-come", json!({})),
             ("second-come", json!({})),
@@ -44,7 +45,7 @@ async fn a_queue_runs_one_at_a_time_by_priority_position_and_time() {
             ("urgent", json!({ "priority": 10, "position": 9 })),
         ];
         for (name, fields) in jobs {
-            world.create::<Job>(name, in_line(fields)).await;
+            world.create::<Job>(name, with(of("quick"), fields)).await;
             let (waiting_for, sentence) = world.waiting(name).await;
             assert_eq!(waiting_for, WaitingFor::QueuePaused);
             assert!(sentence.contains("line") && sentence.contains("collecting"), "{sentence}");

@@ -393,6 +393,8 @@ fn a_deadline_is_told_from_a_timeout_of_waiting() {
             Some(crate::api::JobStatus { started_at: time("2026-01-01T00:00:10Z"), ..Default::default() });
         case
     };
+    let containers = json!([{ "name": "main", "image": "registry.example/report:1" }]);
+    let image = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
     let table = [
         (
             "it ran too long",
@@ -418,6 +420,11 @@ fn a_deadline_is_told_from_a_timeout_of_waiting() {
             "it waited too long, and its pod is gone",
             late(Case::new(&[]), 1),
             "Failed PendingTimeout: no container started within 600 s",
+        ),
+        (
+            "its image was being pulled all the time, about which Kubernetes says nothing",
+            late(Case { template: image, ..Case::new(&[]) }, 1),
+            "Failed PendingTimeout: no container started within 600 s: it needs the image registry.example/report:1",
         ),
         (
             "a timeout of a second is no cancel",

@@ -86,13 +86,13 @@ fn own_deadline(input: &RunInput<'_>) -> Option<i64> {
 /// A batch Job that Kubernetes ended at its deadline. `pending` says that Rota had brought the deadline forward because
 /// nothing started.
 fn late(input: &RunInput<'_>, deadline: Option<i64>, pending: bool) -> Verdict {
-    let waiting =
-        pods::stuck_text(input.pods).or_else(|| said_while_it_waited(input)).or_else(|| pods::waiting_text(input.pods));
-    let waiting = waiting.unwrap_or_default();
+    let stuck = pods::stuck_text(input.pods).or_else(|| said_while_it_waited(input));
+    let waiting = stuck.clone().or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
     if pending {
         let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
         let text = format!("no container started{}", seconds.unwrap_or_default());
-        return failure(Reason::PendingTimeout, join(&[&text, &waiting]));
+        let images = if stuck.is_none() { images(input).unwrap_or_default() } else { String::new() };
+        return failure(Reason::PendingTimeout, join(&[&text, &waiting, &images]));
     }
     let seconds =
         deadline.or_else(|| own_deadline(input)).map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
@@ -109,6 +109,13 @@ fn said_while_it_waited(input: &RunInput<'_>) -> Option<String> {
     let conditions = &input.job.status.as_ref()?.conditions;
     let said = conditions.iter().find(|it| it.type_ == crate::domain::conditions::DISPATCHED)?;
     said.message.split_once("; ").map(|(_, stuck)| stuck.to_owned())
+}
+
+/// The images that an attempt needs, for people to look at when nothing was said: a pull that hangs says nothing.
+fn images(input: &RunInput<'_>) -> Option<String> {
+    let containers = input.resolved?.job_template.pointer("/spec/template/spec/containers")?.as_array()?;
+    let images: Vec<&str> = containers.iter().filter_map(|container| container.get("image")?.as_str()).collect();
+    (!images.is_empty()).then(|| format!("it needs the image {}", images.join(", ")))
 }
 
 fn pod_reason(pod: &Pod) -> &str {
