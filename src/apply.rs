@@ -293,7 +293,7 @@ impl Writer {
         self.delete::<ControllerRevision>(identity, &DeleteParams::background()).await
     }
 
-    /// A deadline of one second: the Job controller ends the pods gracefully and keeps them, with their exit codes.
+    /// A deadline of one second: the Job controller ends the pods gracefully, and the batch Job stays.
     async fn expire(&self, identity: &ObjectIdentity) -> Result<(), WriteError> {
         let expired = json!({ "metadata": { "uid": identity.uid }, "spec": { "activeDeadlineSeconds": 1 } });
         self.merge::<BatchJob>(identity, &expired).await
