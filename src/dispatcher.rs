@@ -17,7 +17,7 @@ use crate::api::queue::InFlight;
 use crate::api::{DEFAULT_QUEUE, Job, Queue, QueueStatus, labels};
 use crate::apply::WriteError;
 use crate::controllers::job::{observe, source};
-use crate::controllers::{Context, outcome};
+use crate::controllers::{Context, NOT_LEADING_DELAY, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
 use crate::domain::job::{Memory, Refusal, attempt_name, current_attempt};
 use crate::domain::launch::{self, LaunchInput};
@@ -90,6 +90,10 @@ fn known_jobs(context: &Context, namespace: &str) -> Option<HashMap<String, Know
         }
         let uid = job.uid().unwrap_or_default();
         let memory = context.memories.get(&uid).filter(|memory| memory.looked_at)?;
+        if memory.template_unread && !observe(context, &job).is_unread(&job) {
+            // Its template was read since: it is about to be queued, with the time at which it came.
+            return None;
+        }
         known.insert(uid, Known { job, memory });
     }
     Some(known)
@@ -363,7 +367,7 @@ pub async fn launch(context: Arc<Context>, key: Key) -> Next {
     context.metrics.reconciled("launcher", result.is_ok());
     match result {
         Ok(()) => Next::Wait,
-        Err(WriteError::NotLeading) => Next::Wait,
+        Err(WriteError::NotLeading) => Next::After(NOT_LEADING_DELAY),
         Err(error) => {
             tracing::warn!(%key, error = %error.text(), "launch failed, trying again");
             Next::Failed
@@ -381,8 +385,8 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
     let observed = observe(context, &job);
     let resolved = resolve::resolve(&job, source(&job, &observed));
     let memory = context.memories.update(&uid, |_| ());
-    let cancelled = job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some() || observed.is_cancelled();
-    let (Ok(resolved), false) = (resolved, cancelled) else {
+    let stopped = job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some() || observed.is_stopped();
+    let (Ok(resolved), false) = (resolved, stopped) else {
         return end_launch(context, &job, |memory| memory.launching = None);
     };
     let input = LaunchInput {

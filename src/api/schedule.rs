@@ -9,15 +9,29 @@ use super::common::{LocalReference, ObjectReference, Outcome};
 use super::job_run::Reason;
 use super::job_template::ParamValues;
 
-/// Five crontab fields, each a list of `*`, a value or a range, with an optional step; months and week days may be
-/// names. What only the calendar can tell (a day that never comes) is left to the operator.
+/// One field of a crontab expression: a wildcard alone, or a list of values, ranges and wildcards with a step.
+macro_rules! cron_field {
+    ($alone:literal, $value:literal) => {
+        concat!("(", $alone, "|", cron_field!(part $value), "(,", cron_field!(part $value), ")*)")
+    };
+    (part $value:literal) => {
+        concat!("([*]/[1-9][0-9]?|", $value, "(-", $value, ")?(/[1-9][0-9]?)?)")
+    };
+}
+
+/// Five crontab fields; months and week days may be names. What only the calendar can tell (a day that never comes, a
+/// range that runs backwards) is left to the operator.
 const CRON_RULE: &str = concat!(
     "self.matches('^[ \\\\t]*",
-    "([*]|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?(,([*]|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)*[ \\\\t]+",
-    "([*]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?(,([*]|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?)*[ \\\\t]+",
-    "([*?]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?(,([*]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?)*[ \\\\t]+",
-    "([*]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/[1-9][0-9]?)?(,([*]|(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(-(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)))?)(/[1-9][0-9]?)?)*[ \\\\t]+",
-    "([*?]|([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat))(-([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/[1-9][0-9]?)?(,([*]|([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat))(-([0-7]|(?i:sun|mon|tue|wed|thu|fri|sat)))?)(/[1-9][0-9]?)?)*",
+    cron_field!("[*]", "[0-5]?[0-9]"),
+    "[ \\\\t]+",
+    cron_field!("[*]", "([01]?[0-9]|2[0-3])"),
+    "[ \\\\t]+",
+    cron_field!("[*?]", "(0?[1-9]|[12][0-9]|3[01])"),
+    "[ \\\\t]+",
+    cron_field!("[*]", "(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))"),
+    "[ \\\\t]+",
+    cron_field!("[*?]", "(0?[0-7]|(?i:sun|mon|tue|wed|thu|fri|sat))"),
     "[ \\\\t]*$')",
 );
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -31,15 +32,20 @@ pub struct Observed {
     gate: Option<Gate>,
     schedule_settled: bool,
     group_settled: bool,
-    batch: Option<Arc<k8s_openapi::api::batch::v1::Job>>,
+    batch: Option<Arc<BatchJob>>,
     pods: Vec<Arc<Pod>>,
     duplicate_of: Option<String>,
 }
 
 impl Observed {
-    /// Whether the Job's group is cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.gate.as_ref().is_some_and(|gate| gate.cancel.is_some())
+    /// Whether its template was not read yet.
+    pub fn is_unread(&self, object: &Job) -> bool {
+        matches!(source(object, self), Source::Unread)
+    }
+
+    /// Whether the Job's group is cancelled, or stopped by a member that failed.
+    pub fn is_stopped(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.cancel.is_some() || gate.stopped.is_some())
     }
 }
 
@@ -53,27 +59,38 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Observe.
     let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
     let uid = object.uid().unwrap_or_default();
-    let observed = observe(context, &object);
+    let mut observed = observe(context, &object);
     let mut memory = context.memories.update(&uid, |_| ());
+    // A launch may have ended meanwhile. What is remembered as launched is in the stores, if one looks after remembering;
+    // before, it would look as if somebody had deleted it.
+    (observed.batch, observed.pods) = attempt_of(context, &object);
     let now_is = now();
     if memory.queueable_since.is_none() && resolve::resolve(&object, source(&object, &observed)).is_ok() {
         // A Job that had to wait for nothing but the operator keeps the order in which it came.
         let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
         let since = if waited { now_is } else { memory.first_seen };
-        memory = context.memories.update(&uid, |memory| memory.queueable_since = Some(since));
+        memory.queueable_since = Some(since);
+        context.memories.update(&uid, |memory| memory.queueable_since = Some(since));
     }
     // Decide.
     let decision = job::decide(&facts(&object, &observed, &memory), now_is);
+    let mut queue = Ok(());
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
-        context.writer.apply(Effect::CreateDefaultQueue { namespace: key.namespace.clone() }).await?;
+        let create = Effect::CreateDefaultQueue { namespace: key.namespace.clone() };
+        queue = context.writer.apply(create).await.map(drop);
     }
-    if !memory.looked_at || decision.candidate != memory.candidate {
+    let template_unread = observed.is_unread(&object);
+    let told = (memory.looked_at, memory.template_unread, &memory.candidate);
+    if told != (true, template_unread, &decision.candidate) {
         context.memories.update(&uid, |memory| {
             memory.looked_at = true;
+            memory.template_unread = template_unread;
             memory.candidate = decision.candidate.clone();
         });
         context.triggers.dispatch(&key.namespace);
     }
+    // A queue that cannot be made holds up nobody in another queue: this Job was looked at.
+    queue?;
     // Apply.
     let mut again = false;
     for mut effect in decision.plan.effects {
@@ -134,26 +151,36 @@ fn ending_of(run: &JobRun) -> Ending {
 /// Looks up what a decision about a Job depends on.
 pub fn observe(context: &Context, object: &Job) -> Observed {
     let namespace = object.namespace().unwrap_or_default();
-    let uid = object.uid().unwrap_or_default();
     let template =
         object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
     let (spec, invalid) = specification(context, object, template.as_deref(), &namespace);
-    let attempt = current_attempt(object);
-    let batch = context.stores.batch_jobs.get(&Key::new(&namespace, attempt_name(object, attempt)));
-    let label = attempt.to_string();
-    let of_attempt =
-        |pod: &Arc<Pod>| pod.labels().get(crate::api::labels::ATTEMPT).is_some_and(|found| *found == label);
+    let (batch, pods) = attempt_of(context, object);
     Observed {
         spec,
         invalid,
         gate: gate(context, object, &namespace),
         schedule_settled: schedule_settled(context, object, &namespace),
         group_settled: group_settled(context, object, &namespace),
-        batch: batch.filter(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid)),
-        pods: pods(context, &uid).into_iter().filter(of_attempt).collect(),
+        batch,
+        pods,
         duplicate_of: duplicate_of(context, object, &namespace),
         template,
     }
+}
+
+/// The batch Job and the pods of a Job's current attempt.
+fn attempt_of(context: &Context, object: &Job) -> (Option<Arc<BatchJob>>, Vec<Arc<Pod>>) {
+    let uid = object.uid().unwrap_or_default();
+    let attempt = current_attempt(object);
+    let key = Key::new(object.namespace().unwrap_or_default(), attempt_name(object, attempt));
+    let batch = context.stores.batch_jobs.get(&key);
+    let label = attempt.to_string();
+    let of_attempt =
+        |pod: &Arc<Pod>| pod.labels().get(crate::api::labels::ATTEMPT).is_some_and(|found| *found == label);
+    (
+        batch.filter(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid)),
+        pods(context, &uid).into_iter().filter(of_attempt).collect(),
+    )
 }
 
 /// The pods of a Job: those there are, and those that are gone, as they were last seen.

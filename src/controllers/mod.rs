@@ -28,6 +28,8 @@ use crate::runtime::work::{Next, Trigger};
 
 /// How many events may wait to be sent; more are dropped and counted.
 pub const EVENTS_MAX: usize = 1_024;
+/// How long to wait before trying again what could not be written because the lease had lapsed.
+pub const NOT_LEADING_DELAY: Duration = Duration::from_millis(500);
 
 /// Asks each controller for a run.
 #[derive(Clone)]
@@ -157,7 +159,9 @@ pub fn outcome(
     match result {
         Ok(None) => Next::Wait,
         Ok(Some(at)) => Next::After(until(at)),
-        Err(WriteError::NotLeading) => Next::Wait,
+        // A lease that lapsed may still be renewed, after a pause of the machine for one: nothing else asks again then. A
+        // process that lost it ends.
+        Err(WriteError::NotLeading) => Next::After(NOT_LEADING_DELAY),
         Err(error) => {
             tracing::warn!(controller, %key, error = %error.text(), "failed, trying again");
             Next::Failed

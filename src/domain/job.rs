@@ -48,6 +48,8 @@ pub struct Memory {
     pub first_seen: Timestamp,
     /// Whether it was looked at since.
     pub looked_at: bool,
+    /// Whether its template had not been read then, so that nobody could tell whether it may be queued.
+    pub template_unread: bool,
     /// Its pods that are gone, as they were last seen: their exit codes are still to be recorded.
     pub gone_pods: Vec<Arc<Pod>>,
     /// The places it takes in its limits, since it was admitted.
@@ -74,6 +76,7 @@ impl Memory {
         Self {
             first_seen,
             looked_at: false,
+            template_unread: false,
             gone_pods: Vec::new(),
             place: None,
             queueable_since: None,

@@ -7,6 +7,7 @@
 // The lint's own exception for tests covers `#[test]` functions only, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agreement;
 mod cluster;
 mod decoding;
 mod examples;

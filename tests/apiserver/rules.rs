@@ -4,8 +4,8 @@
 mod job;
 mod job_group;
 mod job_run;
-mod job_template;
-mod schedule;
+pub mod job_template;
+pub mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +79,8 @@ fn evaluate(kind: &str, case: &Case) -> Result<(), ValidationErrors> {
     }
 }
 
-fn decode<Kind: DeserializeOwned>(kind: &str, content: &Value) -> Kind {
+/// A whole object as the kind's own type.
+pub fn decode<Kind: DeserializeOwned>(kind: &str, content: &Value) -> Kind {
     let whole = crate::cluster::object(kind, content);
     let value = serde_json::to_value(whole).unwrap();
     serde_json::from_value(value).unwrap_or_else(|error| panic!("{kind} does not decode: {error}\n{content}"))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use rota::api::labels::RECORD_FINALIZER;
@@ -69,6 +70,41 @@ async fn killing_the_operator_twenty_times_loses_no_occurrence_and_repeats_none(
         one_record_a_job(&jobs.ever(), &records);
         group_ran_in_order(world).await;
         nothing_more_is_written(world).await;
+    })
+    .await;
+}
+
+/// I11: a leader that slept past its lease, as on a suspended or overloaded machine, and finds that nobody took it, goes
+/// on. Its timers ran out while it could not write, and no other event may be needed to look again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_slept_past_its_lease_goes_on_with_every_schedule() {
+    in_world("paused", async |world| {
+        world.create::<JobTemplate>("short", template("true")).await;
+        let seconds = 10;
+        let timing = json!({ "interval": format!("{seconds}s"), "catchUp": { "policy": "All" } });
+        world.create::<Schedule>("every", with(of("short"), timing)).await;
+        let idle = |schedule: &Schedule| {
+            let status = schedule.status.as_ref();
+            status.is_some_and(|status| status.last_outcome.is_some() && status.active == 0)
+        };
+        world.until_object("every", "has run once and has nothing to do", idle).await;
+        world.operator().pause();
+        let due = |schedule: &Schedule| {
+            let next = schedule.status.as_ref().and_then(|status| status.next_trigger_time.as_ref());
+            next.is_some_and(|next| next.0 < now())
+        };
+        world.until_object("every", "is due", due).await;
+        let lapsed = |lease: &Lease| {
+            let spec = lease.spec.as_ref().unwrap();
+            let lasts = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds.unwrap()) + 1);
+            spec.renew_time.as_ref().unwrap().0 + lasts < now()
+        };
+        world.until_object("rota", "has lapsed", lapsed).await;
+        world.operator().resume();
+        disable_once_caught_up(world, "every").await;
+        settle(world).await;
+        let records = world.all::<JobRun>().await;
+        every_time_has_one_outcome(&world.api::<Schedule>().get("every").await.unwrap(), seconds, &records);
     })
     .await;
 }

@@ -64,6 +64,28 @@ async fn a_queue_runs_one_at_a_time_by_priority_position_and_time() {
     .await;
 }
 
+/// I4 from the first moment: Jobs that were there before the operator go in the order in which they came, although it reads
+/// their template only after it has seen them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_that_came_before_the_operator_are_launched_in_order() {
+    in_world("early", async |world| {
+        world.operator().kill();
+        world.create::<Queue>("line", json!({ "maxRunning": 1 })).await;
+        world.create::<JobTemplate>("quick", with(template("true"), json!({ "queue": "line" }))).await;
+        let names = ["a", "b", "c", "d", "e", "f"];
+        for name in names {
+            world.create::<Job>(name, of("quick")).await;
+        }
+        world.operator().restart();
+        let mut launched = Vec::new();
+        for name in names {
+            launched.push((dispatched_at(world, name).await, name));
+        }
+        assert!(launched.is_sorted(), "not in order: {launched:?}");
+    })
+    .await;
+}
+
 /// I3 across queues: a template's limit holds although its Jobs wait in two lines.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limit_of_a_template_holds_over_two_queues() {

@@ -38,10 +38,24 @@ impl Operator {
         self.child.wait().unwrap();
     }
 
+    /// Stops it in its tracks, as a suspended machine does.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "the operator has ended by itself");
+    }
+
     /// Ends it as a roll-out does: with SIGTERM, waiting until it is gone.
     pub fn terminate(&mut self) {
-        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success(), "the operator has ended by itself");
+        self.signal("-TERM");
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the operator ended with {status} on SIGTERM");
     }
