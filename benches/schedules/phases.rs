@@ -1,0 +1,275 @@
+//! What is measured on one control plane, in order. Only one system works at a time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use rota::api::JobRun;
+use rota::runtime::clock;
+use serde::Serialize;
+
+use crate::audit::{Log, Who};
+use crate::cluster::{self, Bench, Setting};
+use crate::completion;
+use crate::numbers::{Spread, milliseconds};
+use crate::operator::{Memory, Operator};
+use crate::waiting::{until, until_gone, until_instant, whole_minute_after, whole_second_after};
+use crate::workload;
+
+/// How often one Rota schedule alone is measured.
+const SINGLES: usize = 20;
+/// How often one CronJob alone is measured; it can only be due once a minute.
+const CRON_JOB_SINGLES: usize = 3;
+/// How long all launches may take.
+const LAUNCHED_WITHIN: Duration = Duration::from_secs(600);
+/// A system has settled when it has written nothing for so long.
+const QUIET: Duration = Duration::from_secs(5);
+/// How long a system may take to clean up and to settle.
+const SETTLED_WITHIN: Duration = Duration::from_secs(600);
+/// How long before they are due all schedules must exist.
+const MARGIN: SignedDuration = SignedDuration::from_secs(3);
+/// How many batch Jobs are created one after the other, and how many by all writers together.
+const SERIAL_CREATES: usize = 50;
+const FLOOD_CREATES: usize = 2000;
+/// How often the operator is started again.
+const RESTARTS: usize = 5;
+
+/// Everything that was measured with one setting.
+#[derive(Serialize)]
+pub struct Measured {
+    pub setting: Setting,
+    pub series: Vec<Series>,
+    pub ceiling: Ceiling,
+    /// From the start of the operator's process until it is ready, with all objects of this run, in milliseconds.
+    pub start_up_ms: Spread,
+    /// The operator after its largest load.
+    pub memory_bytes: Memory,
+}
+
+/// So many schedules of one system, due at one instant.
+#[derive(Serialize)]
+pub struct Series {
+    pub system: &'static str,
+    pub due: usize,
+    /// From the instant until the batch Job was accepted.
+    pub accepted_ms: Spread,
+    pub cost: Option<Cost>,
+}
+
+/// What a system asked of the API server for each completed run. Leader election is left out.
+#[derive(Serialize)]
+pub struct Cost {
+    pub writes_per_run: f64,
+    pub events_per_run: f64,
+    /// Each kind of write, per run.
+    pub writes: BTreeMap<String, f64>,
+    /// Reads other than watches, in all.
+    pub reads: BTreeMap<String, usize>,
+}
+
+/// What the API server takes at best.
+#[derive(Serialize)]
+pub struct Ceiling {
+    pub serial_create_ms: Spread,
+    pub writers: usize,
+    pub creates_per_second: f64,
+}
+
+/// Measures all of it.
+pub async fn run(bench: &Bench, binary: &Path, due: &[usize]) -> Measured {
+    let client = bench.client().await;
+    cluster::install(&client).await;
+    let mut phases = Phases { bench, binary, client, log: Log::new(bench.audit_log.clone()) };
+    let mut series = phases.singles().await;
+    let mut sample = None;
+    let mut memory = Memory { now: 0, peak: 0 };
+    for count in due {
+        series.push(phases.cron_jobs(*count).await);
+        let (measured, like, weighed) = phases.schedules(*count).await;
+        series.push(measured);
+        sample = like;
+        memory = weighed;
+    }
+    let start_up_ms = phases.start_ups().await;
+    let ceiling = phases.ceiling(&sample.expect("a Job of the last series")).await;
+    Measured { setting: bench.setting, series, ceiling, start_up_ms, memory_bytes: memory }
+}
+
+struct Phases<'a> {
+    bench: &'a Bench,
+    binary: &'a Path,
+    client: Client,
+    log: Log,
+}
+
+impl Phases<'_> {
+    /// One schedule at a time: Rota's between the minutes, the CronJob at each minute.
+    async fn singles(&mut self) -> Vec<Series> {
+        self.say("one schedule at a time");
+        let (ours, theirs) = ("single-rota", "single-cronjob");
+        for namespace in [ours, theirs] {
+            workload::namespace(&self.client, namespace).await;
+        }
+        let mark = self.log.mark();
+        workload::every_minute(&self.client, theirs).await;
+        let operator = Operator::start(self.binary, self.bench).await;
+        workload::template(&self.client, ours).await;
+        let instants = quiet_seconds(whole_second_after(SignedDuration::from_secs(5)), SINGLES);
+        workload::schedules_at(&self.client, ours, &instants).await;
+        let accepted = self.launched(mark, ours, SINGLES).await;
+        let rota = instants.iter().zip(&accepted).map(|(due, at)| milliseconds(*due, *at)).collect();
+        completion::complete_all(&self.client, ours).await;
+        operator.stop().await;
+        let accepted = self.launched(mark, theirs, CRON_JOB_SINGLES).await;
+        let cron_job = accepted.iter().map(|at| milliseconds(minute_of(*at), *at)).collect();
+        workload::suspend_single(&self.client, theirs).await;
+        completion::complete_all(&self.client, theirs).await;
+        vec![single("cronjob", cron_job), single("rota", rota)]
+    }
+
+    /// Many CronJobs at once.
+    async fn cron_jobs(&mut self, count: usize) -> Series {
+        self.say(&format!("{count} CronJobs due at once"));
+        let namespace = format!("cronjob-{count}");
+        workload::namespace(&self.client, &namespace).await;
+        let due = whole_minute_after(SignedDuration::from_secs(12));
+        workload::cron_jobs(&self.client, &namespace, count, due).await;
+        let (accepted_ms, mark) = self.launches_of(&namespace, count, due).await;
+        completion::complete_all(&self.client, &namespace).await;
+        self.cleaned_up(&namespace).await;
+        let cost = self.settled(Who::CronJobController, mark, count).await;
+        Series { system: "cronjob", due: count, accepted_ms, cost: Some(cost) }
+    }
+
+    /// Many Rota schedules at once, with one of the batch Jobs and the operator's memory afterwards.
+    async fn schedules(&mut self, count: usize) -> (Series, Option<BatchJob>, Memory) {
+        self.say(&format!("{count} Rota schedules due at once"));
+        let namespace = format!("rota-{count}");
+        workload::namespace(&self.client, &namespace).await;
+        let operator = Operator::start(self.binary, self.bench).await;
+        let due = whole_minute_after(SignedDuration::from_secs(12));
+        workload::template(&self.client, &namespace).await;
+        workload::schedules(&self.client, &namespace, count, due).await;
+        let (accepted_ms, mark) = self.launches_of(&namespace, count, due).await;
+        let like = workload::like_one_of(&self.client, &namespace).await;
+        completion::complete_all(&self.client, &namespace).await;
+        self.cleaned_up(&namespace).await;
+        let cost = self.settled(Who::Rota, mark, count).await;
+        let runs: Api<JobRun> = Api::namespaced(self.client.clone(), &namespace);
+        let recorded = runs.list_metadata(&ListParams::default()).await.unwrap().items.len();
+        assert_eq!(recorded, count, "each run leaves one record");
+        let memory = operator.memory();
+        operator.stop().await;
+        (Series { system: "rota", due: count, accepted_ms, cost: Some(cost) }, like, memory)
+    }
+
+    /// Starts the operator a few times, with all that is there by now.
+    async fn start_ups(&mut self) -> Spread {
+        self.say("starting the operator again");
+        let mut values = Vec::new();
+        for _ in 0..RESTARTS {
+            let operator = Operator::start(self.binary, self.bench).await;
+            values.push(operator.ready_after.as_secs_f64() * 1000.0);
+            operator.stop().await;
+        }
+        Spread::of(values)
+    }
+
+    /// What the API server takes when nothing but creates of batch Jobs is asked of it.
+    async fn ceiling(&mut self, like: &BatchJob) -> Ceiling {
+        self.say("creating batch Jobs directly");
+        let (serial, flood) = ("ceiling-serial", "ceiling-flood");
+        let mark = self.log.mark();
+        for (namespace, count, writers) in [(serial, SERIAL_CREATES, 1), (flood, FLOOD_CREATES, workload::WRITERS)] {
+            workload::namespace(&self.client, namespace).await;
+            workload::flood(&self.client, namespace, like, count, writers).await;
+        }
+        self.launched(mark, flood, FLOOD_CREATES).await;
+        let of = |namespace: &'static str| {
+            self.log.since(mark).filter(move |it| it.is_launch() && it.object_ref.namespace == namespace)
+        };
+        let took = of(serial).map(|it| milliseconds(it.request_received_timestamp, it.stage_timestamp)).collect();
+        let first = of(flood).map(|it| it.request_received_timestamp).min().unwrap();
+        let last = of(flood).map(|it| it.stage_timestamp).max().unwrap();
+        Ceiling {
+            serial_create_ms: Spread::of(took),
+            writers: workload::WRITERS,
+            creates_per_second: FLOOD_CREATES as f64 / (milliseconds(first, last) / 1000.0),
+        }
+    }
+
+    /// Waits for the instant and for all launches; how long each took, and where the log was just before the instant.
+    async fn launches_of(&mut self, namespace: &str, count: usize, due: Timestamp) -> (Spread, usize) {
+        assert!(clock::now() + MARGIN < due, "{count} objects were not created well before they are due");
+        until_instant(due - SignedDuration::from_secs(1)).await;
+        let mark = self.log.mark();
+        let accepted = self.launched(mark, namespace, count).await;
+        assert!(accepted[0] >= due, "a Job was launched before it was due");
+        (Spread::of(accepted.iter().map(|at| milliseconds(due, *at)).collect()), mark)
+    }
+
+    /// Waits until so many batch Jobs of a namespace have been accepted. More than that would be a bug.
+    async fn launched(&mut self, mark: usize, namespace: &str, count: usize) -> Vec<Timestamp> {
+        let log = &mut self.log;
+        let mut accepted = Vec::new();
+        until(&format!("{count} batch Jobs in {namespace}"), LAUNCHED_WITHIN, || {
+            log.read();
+            accepted = log.launches(mark, namespace);
+            accepted.len() >= count
+        })
+        .await;
+        assert_eq!(accepted.len(), count, "{namespace} has more batch Jobs than were due");
+        accepted
+    }
+
+    /// Waits until the completed batch Jobs are gone.
+    async fn cleaned_up(&self, namespace: &str) {
+        let jobs: Api<BatchJob> = Api::namespaced(self.client.clone(), namespace);
+        until_gone(&format!("the batch Jobs in {namespace}"), SETTLED_WITHIN, &jobs).await;
+    }
+
+    /// Waits until the system has nothing left to write, and counts what it asked for.
+    async fn settled(&mut self, who: Who, mark: usize, runs: usize) -> Cost {
+        let log = &mut self.log;
+        let quiet = SignedDuration::try_from(QUIET).unwrap_or_default();
+        until("the system has settled", SETTLED_WITHIN, || {
+            log.read();
+            let writes = log.since(mark).filter(|it| who.asked(it) && it.is_write() && !it.is_lease());
+            writes.map(|it| it.stage_timestamp).max().is_some_and(|last| clock::now().duration_since(last) > quiet)
+        })
+        .await;
+        let per_run = |total: usize| total as f64 / runs as f64;
+        let writes = log.count(mark, |it| who.asked(it) && it.is_write() && !it.is_lease() && !it.is_event());
+        let events = log.count(mark, |it| who.asked(it) && it.is_write() && it.is_event());
+        Cost {
+            writes_per_run: per_run(writes.values().sum()),
+            events_per_run: per_run(events.values().sum()),
+            writes: writes.into_iter().map(|(request, count)| (request, per_run(count))).collect(),
+            reads: log.count(mark, |it| who.asked(it) && it.is_read() && !it.is_lease()),
+        }
+    }
+
+    fn say(&self, what: &str) {
+        eprintln!("{} limits: {what}", self.bench.setting.as_str());
+    }
+}
+
+fn single(system: &'static str, milliseconds: Vec<f64>) -> Series {
+    Series { system, due: 1, accepted_ms: Spread::of(milliseconds), cost: None }
+}
+
+/// So many whole seconds from this one on, but none near a whole minute, when the CronJob is due.
+fn quiet_seconds(first: Timestamp, count: usize) -> Vec<Timestamp> {
+    let seconds = (first.as_second()..).filter(|second| (3..57).contains(&second.rem_euclid(60)));
+    seconds.take(count).map(|second| Timestamp::from_second(second).unwrap()).collect()
+}
+
+/// The whole minute at or before an instant.
+fn minute_of(instant: Timestamp) -> Timestamp {
+    let second = instant.as_second();
+    Timestamp::from_second(second - second.rem_euclid(60)).unwrap()
+}
