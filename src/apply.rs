@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -28,6 +29,8 @@ use crate::runtime::stores::{Prune, Stores};
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// From how many creates under way on the writer is busy: more than a handful of schedules due at once.
+const BUSY_CREATES: usize = 16;
 
 /// The field manager of statuses; each kind's status is written from one place only.
 pub const STATUS_MANAGER: &str = "rota/status";
@@ -107,12 +110,19 @@ pub struct Writer {
     stores: Arc<Stores>,
     leadership: Leadership,
     metrics: Arc<Metrics>,
+    /// How many creates are under way.
+    creating: Arc<AtomicUsize>,
 }
 
 impl Writer {
     /// A writer that feeds those stores.
     pub fn new(client: Client, stores: Arc<Stores>, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
-        Self { client, stores, leadership, metrics }
+        Self { client, stores, leadership, metrics, creating: Arc::default() }
+    }
+
+    /// Whether so many creates wait for the API server that what can wait should.
+    pub fn is_busy(&self) -> bool {
+        self.creating.load(Ordering::Relaxed) >= BUSY_CREATES
     }
 
     /// Makes one change. Done again, it changes nothing more.
@@ -366,8 +376,10 @@ impl Writer {
         };
         match self.send::<K, _>("delete", api.delete(&identity.name, &params)).await {
             Ok(answer) => {
-                if let Some(object) = answer.left() {
-                    self.take_in(object);
+                match answer.left() {
+                    Some(object) => drop(self.take_in(object)),
+                    // It is gone; without this it would be deleted again until the watch says so.
+                    None => self.forget::<K>(identity),
                 }
                 Ok(())
             }
@@ -385,10 +397,12 @@ impl Writer {
         if !self.leadership.is_leader() {
             return Err(WriteError::NotLeading);
         }
+        let under_way = (verb == "create").then(|| UnderWay::one_of(&self.creating));
         let answer = match timeout(REQUEST_TIMEOUT, request).await {
             Ok(answer) => answer.map_err(WriteError::from),
             Err(_) => Err(WriteError::Timeout),
         };
+        drop(under_way);
         self.stores.writing(answer.as_ref().err().filter(|error| error.is_outage()).map(WriteError::text));
         let outcome = match &answer {
             Ok(_) => "ok",
@@ -401,6 +415,15 @@ impl Writer {
         };
         self.metrics.request(verb, &K::kind(&()), outcome);
         answer
+    }
+
+    /// Takes an object out of its store that the API server said is deleted.
+    fn forget<K: Stored + StoreOf>(&self, identity: &ObjectIdentity) {
+        let store = K::store(&self.stores);
+        let known = store.get(&Key::new(&identity.namespace, &identity.name));
+        if let Some(known) = known.filter(|known| known.meta().uid.as_deref() == Some(&identity.uid)) {
+            store.remove(&known);
+        }
     }
 
     fn take_in<K: Stored + StoreOf + Prune>(&self, object: K) -> K {
@@ -419,6 +442,22 @@ impl Writer {
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// Counts a request while it is under way, also when it is given up.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn one_of(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

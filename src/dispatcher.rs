@@ -57,10 +57,13 @@ pub async fn round(context: Arc<Context>, dispatcher: Arc<Dispatcher>, key: Key)
 
 async fn run(context: &Context, dispatcher: &Dispatcher, key: &Key) -> Result<Option<Timestamp>, WriteError> {
     let namespace = key.namespace.as_str();
-    // Observe. A Job that was not looked at yet might go before all others: wait until each was.
-    let Some(known) = known_jobs(context, namespace) else { return Ok(None) };
+    // Observe. A Job that was not looked at yet might go before others: those that came after it wait.
+    let Some((known, unseen_since)) = known_jobs(context, namespace) else { return Ok(None) };
     take_over(context, dispatcher, namespace, &known);
-    let snapshot = snapshot(context, namespace, &known);
+    let mut snapshot = snapshot(context, namespace, &known);
+    if let Some(since) = unseen_since {
+        snapshot.candidates.retain(|candidate| candidate.rank.queued_at < since);
+    }
     let occupants = snapshot.occupants.clone();
     let waiting = snapshot.candidates.clone();
     // Decide.
@@ -81,22 +84,31 @@ async fn run(context: &Context, dispatcher: &Dispatcher, key: &Key) -> Result<Op
     })
 }
 
-/// The unfinished Jobs of a namespace; absent while one of them was not looked at since this process leads.
-fn known_jobs(context: &Context, namespace: &str) -> Option<HashMap<String, Known>> {
+/// The unfinished Jobs of a namespace that were looked at, and the instant from which others were seen that were not:
+/// what was queued after it has to wait for them, or it might overtake one. Absent while a Job that was there when this
+/// process began to lead was not looked at: its place in line is older than this process.
+fn known_jobs(context: &Context, namespace: &str) -> Option<(HashMap<String, Known>, Option<Timestamp>)> {
     let mut known = HashMap::new();
+    let mut unseen_since: Option<Timestamp> = None;
     for job in context.stores.jobs.find(&in_namespace(namespace)) {
         if job.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_ended()) {
             continue;
         }
         let uid = job.uid().unwrap_or_default();
-        let memory = context.memories.get(&uid).filter(|memory| memory.looked_at)?;
-        if memory.template_unread && !observe(context, &job).is_unread(&job) {
-            // Its template was read since: it is about to be queued, with the time at which it came.
-            return None;
+        let memory = context.memories.get(&uid)?;
+        // One whose template was read since is about to be queued, with the time at which it came.
+        let looked_at = memory.looked_at && (!memory.template_unread || observe(context, &job).is_unread(&job));
+        match (looked_at, memory.from_start) {
+            (true, _) => {
+                known.insert(uid, Known { job, memory });
+            }
+            (false, true) => return None,
+            (false, false) => {
+                unseen_since = Some(unseen_since.map_or(memory.first_seen, |since| since.min(memory.first_seen)));
+            }
         }
-        known.insert(uid, Known { job, memory });
     }
-    Some(known)
+    Some((known, unseen_since))
 }
 
 /// Completes what an earlier leader admitted and did not launch.

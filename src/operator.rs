@@ -156,6 +156,7 @@ fn lead(
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
         doubts: std::sync::Mutex::default(),
+        queues_being_made: std::sync::Mutex::default(),
         revisions: std::sync::Mutex::default(),
         events,
     });
@@ -209,7 +210,7 @@ fn start_all(context: &Context) {
     let mut jobs: Vec<_> = context.stores.jobs.keys().iter().filter_map(|key| context.stores.jobs.get(key)).collect();
     jobs.sort_by_key(|job| (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any()));
     for job in jobs {
-        context.memories.update(&job.uid().unwrap_or_default(), |_| ());
+        context.memories.update(&job.uid().unwrap_or_default(), |memory| memory.from_start = true);
         triggers.jobs.trigger(Key::of(job.as_ref()));
     }
     for key in context.stores.queues.keys() {

@@ -36,6 +36,9 @@ pub const PARAMS_ANNOTATION: &str = "rota.dev/params";
 pub const SCHEDULED_TIME_ANNOTATION: &str = "rota.dev/scheduled-time";
 /// The same under the name that the CronJob controller uses since Kubernetes 1.32, so that tools find it.
 pub const CRONJOB_TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+/// Name of the ControllerRevision of the template that a batch Job was made of, on batch Jobs: so that a record names the
+/// right one also when the operator ended before it was in the status of the Job.
+pub const TEMPLATE_REVISION_ANNOTATION: &str = "rota.dev/template-revision";
 /// Full name of the rota Job, on batch Jobs (the label may be shortened).
 pub const JOB_NAME_ANNOTATION: &str = "rota.dev/job-name";
 /// Asks Argo CD not to refresh an application for each change of a child.

@@ -1,6 +1,6 @@
 //! Job: queue it, follow its attempt, record it, let it go.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
@@ -9,6 +9,7 @@ use kube::ResourceExt;
 
 use super::{Context, outcome};
 use crate::api::job::TemplateSnapshot;
+use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
 use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, JobTemplateSpec, Outcome, Reason};
 use crate::apply::WriteError;
 use crate::domain::group::{self, Gate};
@@ -29,6 +30,7 @@ pub struct Observed {
     template: Option<Arc<JobTemplate>>,
     spec: Option<(Arc<JobTemplateSpec>, TemplateSnapshot)>,
     invalid: Option<String>,
+    queued: bool,
     gate: Option<Gate>,
     schedule_settled: bool,
     group_settled: bool,
@@ -73,11 +75,11 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         context.memories.update(&uid, |memory| memory.queueable_since = Some(since));
     }
     // Decide.
-    let decision = job::decide(&facts(&object, &observed, &memory), now_is);
+    let facts = facts(&object, &observed, &memory, context.writer.is_busy());
+    let decision = job::decide(&facts, now_is);
     let mut queue = Ok(());
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
-        let create = Effect::CreateDefaultQueue { namespace: key.namespace.clone() };
-        queue = context.writer.apply(create).await.map(drop);
+        queue = make_default_queue(context, &key.namespace).await;
     }
     let template_unread = observed.is_unread(&object);
     let told = (memory.looked_at, memory.template_unread, &memory.candidate);
@@ -123,6 +125,18 @@ async fn explain(context: &Context, observed: &Observed, effect: &mut Effect) {
     }
 }
 
+/// Creates the queue `default`, unless another Job's run is at it: in a burst one create is enough.
+async fn make_default_queue(context: &Context, namespace: &str) -> Result<(), WriteError> {
+    let begun = &context.queues_being_made;
+    if !begun.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned()) {
+        return Ok(());
+    }
+    let create = Effect::CreateDefaultQueue { namespace: namespace.to_owned() };
+    let made = context.writer.apply(create).await.map(drop);
+    begun.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+    made
+}
+
 fn has_default_queue(context: &Context, namespace: &str) -> bool {
     context.stores.queues.get(&Key::new(namespace, DEFAULT_QUEUE)).is_some()
 }
@@ -153,11 +167,13 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let namespace = object.namespace().unwrap_or_default();
     let template =
         object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
-    let (spec, invalid) = specification(context, object, template.as_deref(), &namespace);
     let (batch, pods) = attempt_of(context, object);
+    let snapshot = queued_with(context, object, batch.as_deref());
+    let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
     Observed {
         spec,
         invalid,
+        queued: snapshot.is_some(),
         gate: gate(context, object, &namespace),
         schedule_settled: schedule_settled(context, object, &namespace),
         group_settled: group_settled(context, object, &namespace),
@@ -194,14 +210,25 @@ fn pods(context: &Context, uid: &str) -> Vec<Arc<Pod>> {
     pods
 }
 
+/// The revision that the Job was queued with, according to its status; before that is written, according to its batch
+/// Job.
+fn queued_with(context: &Context, object: &Job, batch: Option<&BatchJob>) -> Option<TemplateSnapshot> {
+    let said = object.status.as_ref().and_then(|status| status.template.clone());
+    said.or_else(|| {
+        let namespace = object.namespace()?;
+        let revision = batch?.annotations().get(TEMPLATE_REVISION_ANNOTATION)?;
+        template::snapshot_of(context.stores.revisions.get(&Key::new(namespace, revision))?.as_ref())
+    })
+}
+
 /// What the Job runs: the revision it was queued with, or the template as it is now.
 fn specification(
     context: &Context,
-    object: &Job,
+    queued_with: Option<TemplateSnapshot>,
     template: Option<&JobTemplate>,
     namespace: &str,
 ) -> (Option<(Arc<JobTemplateSpec>, TemplateSnapshot)>, Option<String>) {
-    if let Some(snapshot) = object.status.as_ref().and_then(|status| status.template.clone()) {
+    if let Some(snapshot) = queued_with {
         return match context.revision(&Key::new(namespace, &snapshot.revision)) {
             Some(spec) => (Some((spec, snapshot)), None),
             None => (None, Some(format!("revision {:?} of the template is gone", snapshot.revision))),
@@ -226,9 +253,8 @@ pub fn source<'a>(object: &'a Job, observed: &'a Observed) -> Source<'a> {
         return Source::Inline(inline);
     }
     if let Some((spec, snapshot)) = &observed.spec {
-        let queued = object.status.as_ref().is_some_and(|status| status.template.is_some());
         return match &observed.template {
-            Some(template) if template.spec.archived && !queued => Source::Archived { name: &snapshot.name },
+            Some(template) if template.spec.archived && !observed.queued => Source::Archived { name: &snapshot.name },
             _ => Source::Template { spec, snapshot },
         };
     }
@@ -242,7 +268,7 @@ pub fn source<'a>(object: &'a Job, observed: &'a Observed) -> Source<'a> {
 }
 
 /// The facts as the domain takes them.
-pub fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory) -> Facts<'a> {
+fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: bool) -> Facts<'a> {
     Facts {
         job: object,
         source: source(object, observed),
@@ -254,6 +280,7 @@ pub fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory) ->
         pods: &observed.pods,
         duplicate_of: observed.duplicate_of.as_deref(),
         memory,
+        busy,
     }
 }
 

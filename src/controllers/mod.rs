@@ -5,7 +5,7 @@ pub mod job_group;
 pub mod job_template;
 pub mod schedule;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub struct Context {
     pub unwritten: Mutex<HashMap<String, (ScheduleStatus, Timestamp)>>,
     /// When the last run of a schedule failed, so that what it wrote is not known.
     pub doubts: Mutex<HashMap<Key, Timestamp>>,
+    /// The namespaces whose queue `default` is being created.
+    pub queues_being_made: Mutex<HashSet<String>>,
     /// Revisions as specifications, by key.
     pub revisions: Mutex<HashMap<Key, Arc<JobTemplateSpec>>>,
     /// Events to be sent.

@@ -73,7 +73,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
     } else {
         let since = unwritten.map_or(now_is, |(_, since)| since);
-        let due = schedule::status_due(since);
+        let due = schedule::status_due(since, context.writer.is_busy());
         if decision.urgent || now_is >= due {
             context.writer.status(object.as_ref(), &status, None).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);

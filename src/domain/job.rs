@@ -30,7 +30,11 @@ use status::{base_status, previously_waiting_for, running_status, set_waiting, w
 
 /// How long a Job may go without a status before it is written, in milliseconds. Most Jobs are launched, and many
 /// started, within it, which makes one write out of three.
-const STATUS_DELAY_MS: i64 = 700;
+const STATUS_DELAY_MS: i64 = 1_000;
+/// The same while launches wait for the API server: the status of one Job must not keep another from being launched.
+const STATUS_DELAY_BUSY_MS: i64 = 6_000;
+/// How often a busy operator looks whether it still is, in milliseconds.
+const BUSY_LOOK_MS: i64 = 500;
 /// How long an ended batch Job's pods may take to be seen to have ended too, in milliseconds.
 const PODS_DELAY_MS: i64 = 3_000;
 /// The longest delay before another attempt, in seconds.
@@ -46,6 +50,8 @@ pub const REFUSED_RETRY_SECONDS: i64 = 10;
 pub struct Memory {
     /// When this process first saw it.
     pub first_seen: Timestamp,
+    /// Whether it was there when this process began to lead.
+    pub from_start: bool,
     /// Whether it was looked at since.
     pub looked_at: bool,
     /// Whether its template had not been read then, so that nobody could tell whether it may be queued.
@@ -75,6 +81,7 @@ impl Memory {
     pub fn new(first_seen: Timestamp) -> Self {
         Self {
             first_seen,
+            from_start: false,
             looked_at: false,
             template_unread: false,
             gone_pods: Vec::new(),
@@ -126,6 +133,8 @@ pub struct Facts<'a> {
     pub duplicate_of: Option<&'a str>,
     /// What the shell remembers of it.
     pub memory: &'a Memory,
+    /// Whether launches wait for the API server, so that what can wait should.
+    pub busy: bool,
 }
 
 /// What is to be done about a Job, and what its queue may launch.
@@ -278,7 +287,7 @@ fn active(
         if cancel.force {
             plan.effects.extend(facts.pods.iter().filter_map(|pod| kill(pod)));
         }
-    } else if started.is_none() && !suspended && !expired {
+    } else if let (Some(since), false, false) = (pending_since(facts.pods, started, since), suspended, expired) {
         let timeout = known.map_or(super::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT, |it| it.pending_timeout_seconds);
         let deadline = since.saturating_add_ms(timeout.saturating_mul(1_000));
         if now >= deadline {
@@ -289,6 +298,17 @@ fn active(
     }
     running_status(facts, known, batch, started, &mut plan, now);
     plan
+}
+
+/// Since when the attempt has been waiting for a container to start, if it has: from its launch on for its first one, and
+/// when its init containers are done, for its main ones.
+fn pending_since(pods: &[Arc<Pod>], started: Option<Timestamp>, launched: Timestamp) -> Option<Timestamp> {
+    match started {
+        None => Some(launched),
+        // Pods that are gone wait for nothing any more.
+        Some(_) if pods.is_empty() => None,
+        Some(_) => run::waiting_since(pods, launched),
+    }
 }
 
 /// A pod that is to be killed at once, unless that was already asked.
@@ -395,12 +415,11 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
     // A launch that is tried again after a refusal still waits for the same, unless its queue has news.
     let refused = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt).map(refusal_blocker);
     let told = blocker.as_ref().or(facts.memory.blocker.as_ref()).or(refused.as_ref());
-    let due = facts.memory.first_seen.saturating_add_ms(STATUS_DELAY_MS);
     let wake = decision.plan.wake_at;
     // A Job that is new may be launched, and one that is new to this process was told by the last one what it waits for.
     let may_rest = status.and_then(|status| status.phase).is_none_or(|phase| phase == JobPhase::Queued);
-    if told.is_none() && now < due && may_rest {
-        decision.plan.wake(due);
+    if let (None, true, Some(later)) = (told, may_rest, status_rests(facts, facts.memory.first_seen, now)) {
+        decision.plan.wake(later);
         return decision;
     }
     decision.plan = waiting_status(facts, resolved, JobPhase::Queued, told, now);
@@ -408,6 +427,16 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
         decision.plan.wake(wake);
     }
     decision
+}
+
+/// When to look again at a status that may wait a little since then; absent: it is to be written now.
+fn status_rests(facts: &Facts<'_>, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let due = since.saturating_add_ms(STATUS_DELAY_MS);
+    if now < due {
+        return Some(due);
+    }
+    let busy = facts.busy && now < since.saturating_add_ms(STATUS_DELAY_BUSY_MS);
+    busy.then(|| now.saturating_add_ms(BUSY_LOOK_MS))
 }
 
 /// A refused launch: recorded when it is pointless to go on, otherwise tried again later; absent when that time has come.

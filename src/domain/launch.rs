@@ -13,6 +13,7 @@ use crate::api::job_template::{Param, ParamType, ParamValues};
 use crate::api::labels::{
     ARGO_IGNORE_ANNOTATION, ATTEMPT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID, MANAGED_BY,
     MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION, TEMPLATE,
+    TEMPLATE_REVISION_ANNOTATION,
 };
 use crate::api::{API_VERSION, DEFAULT_QUEUE, Job};
 
@@ -185,6 +186,9 @@ fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
 fn batch_annotations(input: &LaunchInput<'_>) -> Map<String, Value> {
     let name = input.job.metadata.name.clone().unwrap_or_default();
     let mut annotations = strings([(JOB_NAME_ANNOTATION, name), (ARGO_IGNORE_ANNOTATION, "true".to_owned())]);
+    if let Some(template) = input.template {
+        annotations.extend(strings([(TEMPLATE_REVISION_ANNOTATION, template.revision.clone())]));
+    }
     if let Some(time) = &input.job.spec.scheduled_time {
         let time = time.0.to_string();
         annotations.extend(strings([(SCHEDULED_TIME_ANNOTATION, time.clone()), (CRONJOB_TIME_ANNOTATION, time)]));

@@ -32,6 +32,10 @@ const OCCURRENCES_MAX: usize = 1_100;
 const SCAN_MAX: u64 = 600_000;
 /// How many next times the status shows.
 const NEXT_TIMES_SHOWN: usize = 3;
+/// How long a status that is not urgent may wait for what comes next, in milliseconds.
+const STATUS_DELAY_MS: i64 = 1_000;
+/// The same while launches wait for the API server: statuses must not keep a schedule's neighbours from being launched.
+const STATUS_DELAY_BUSY_MS: i64 = 6_000;
 /// How many active Jobs the status names.
 const ACTIVE_SHOWN_MAX: usize = 20;
 
@@ -460,9 +464,9 @@ fn last_covered(run: &JobRun) -> Option<Timestamp> {
     last.or(run.spec.scheduled_time.as_ref()).map(|time| time.0)
 }
 
-/// When a status that is not urgent has to be written at the latest.
-pub fn status_due(first_unwritten: Timestamp) -> Timestamp {
-    first_unwritten.saturating_add_ms(1_000)
+/// When a status that is not urgent has to be written at the latest: later while launches wait for the API server.
+pub fn status_due(first_unwritten: Timestamp, busy: bool) -> Timestamp {
+    first_unwritten.saturating_add_ms(if busy { STATUS_DELAY_BUSY_MS } else { STATUS_DELAY_MS })
 }
 
 #[cfg(test)]

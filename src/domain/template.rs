@@ -56,6 +56,17 @@ pub fn snapshot(template: &JobTemplate) -> Option<TemplateSnapshot> {
     })
 }
 
+/// Which revision that is.
+pub fn snapshot_of(revision: &ControllerRevision) -> Option<TemplateSnapshot> {
+    let owner = revision.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "JobTemplate")?;
+    Some(TemplateSnapshot {
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+        revision: revision.metadata.name.clone()?,
+        digest: revision.metadata.annotations.as_ref()?.get(DIGEST_ANNOTATION)?.clone(),
+    })
+}
+
 /// Whether Jobs can be made of a template, and why not.
 pub fn usable(template: &JobTemplate) -> Result<(), String> {
     let list = template.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();

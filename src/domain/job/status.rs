@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Facts, STATUS_DELAY_MS, SaturatingTime, current_attempt, launched_at, queued_at};
+use super::{Facts, current_attempt, launched_at, queued_at, status_rests};
 use crate::api::job::WaitingFor;
 use crate::api::{JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
@@ -26,12 +26,11 @@ pub(super) fn running_status(
     let launched = launched_at(facts).or(launching);
     let said = facts.job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
     let unsaid = said.is_none_or(|said| Some(&said.name) != batch.metadata.name.as_ref());
-    if let (true, None, Some(at)) = (unsaid, started, launched) {
-        let due = at.saturating_add_ms(STATUS_DELAY_MS);
-        if now < due {
-            plan.wake(due);
-            return;
-        }
+    if let (true, None, Some(at)) = (unsaid, started, launched)
+        && let Some(later) = status_rests(facts, at, now)
+    {
+        plan.wake(later);
+        return;
     }
     let mut status = base_status(facts, known, now);
     status.phase = Some(if started.is_some() { JobPhase::Running } else { JobPhase::Dispatched });

@@ -50,6 +50,7 @@ struct Case {
     batch: Option<BatchJob>,
     pods: Vec<Arc<Pod>>,
     duplicate_of: Option<&'static str>,
+    busy: bool,
 }
 
 fn case() -> Case {
@@ -80,6 +81,7 @@ spec:
         batch: None,
         pods: Vec::new(),
         duplicate_of: None,
+        busy: false,
     }
 }
 
@@ -112,6 +114,7 @@ impl Case {
             batch: self.batch.as_ref(),
             pods: &self.pods,
             duplicate_of: self.duplicate_of,
+            busy: self.busy,
             memory: &self.memory,
         };
         super::decide(&facts, now)

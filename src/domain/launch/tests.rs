@@ -39,7 +39,8 @@ fn launch_with(
     params: &[(&str, &str)],
     timeout: Option<i64>,
 ) -> Result<Value, LaunchError> {
-    let snapshot = TemplateSnapshot { name: "report".into(), ..TemplateSnapshot::default() };
+    let snapshot =
+        TemplateSnapshot { name: "report".into(), revision: "report-1".into(), ..TemplateSnapshot::default() };
     let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let declared: Vec<Param> = serde_json::from_value(json!([{ "name": "count", "type": "integer" }])).unwrap();
     let input = LaunchInput {
@@ -85,7 +86,11 @@ fn the_whole_manifest_of_a_minimal_template() {
                 "rota.dev/template": "report",
                 "rota.dev/queue": "default",
             },
-            "annotations": { "rota.dev/job-name": "nightly", "argocd.argoproj.io/ignore-resource-updates": "true" },
+            "annotations": {
+                "rota.dev/job-name": "nightly",
+                "argocd.argoproj.io/ignore-resource-updates": "true",
+                "rota.dev/template-revision": "report-1",
+            },
             "ownerReferences": [{
                 "apiVersion": "rota.dev/v1alpha1", "kind": "Job", "name": "nightly", "uid": UID,
                 "controller": true, "blockOwnerDeletion": true,
@@ -214,7 +219,7 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
     assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "rota");
     assert_eq!(
         keys(&metadata["annotations"]),
-        ["argocd.argoproj.io/ignore-resource-updates", "note", "rota.dev/job-name"]
+        ["argocd.argoproj.io/ignore-resource-updates", "note", "rota.dev/job-name", "rota.dev/template-revision"]
     );
     assert_eq!(metadata["annotations"]["rota.dev/job-name"], "nightly");
     assert_eq!(keys(&manifest["spec"]), ["aFieldOfTomorrow", "backoffLimit", "parallelism", "suspend", "template"]);

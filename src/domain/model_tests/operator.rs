@@ -95,7 +95,7 @@ impl Operator {
             return Ok(true);
         }
         let since = self.unwritten.as_ref().map_or(cluster.now, |(_, since)| *since);
-        if decision.urgent || cluster.now >= schedule::status_due(since) {
+        if decision.urgent || cluster.now >= schedule::status_due(since, false) {
             cluster.schedule.status = Some(status);
             cluster.request()?;
             self.unwritten = None;
@@ -155,6 +155,7 @@ impl Operator {
             batch: cluster.batches.get(&attempt_name(&object, current_attempt(&object))),
             pods: &[],
             duplicate_of: None,
+            busy: false,
             memory: &memory,
         };
         let decision = job::decide(&facts, now);

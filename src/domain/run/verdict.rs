@@ -90,7 +90,8 @@ fn late(input: &RunInput<'_>, deadline: Option<i64>, pending: bool) -> Verdict {
     let waiting = stuck.clone().or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
     if pending {
         let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
-        let text = format!("no container started{}", seconds.unwrap_or_default());
+        let which = if started(input).is_some() { "no main container" } else { "no container" };
+        let text = format!("{which} started{}", seconds.unwrap_or_default());
         let images = if stuck.is_none() { images(input).unwrap_or_default() } else { String::new() };
         return failure(Reason::PendingTimeout, join(&[&text, &waiting, &images]));
     }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_status_of_a_fresh_launch_waits_for_its_first_container() {
     let case = case().launched();
-    let expected = Plan { wake_at: Some(after_ms(10_700)), ..Plan::default() };
+    let expected = Plan { wake_at: Some(after_ms(11_000)), ..Plan::default() };
     assert_eq!(case.decide(after_ms(10_050)), expected.into());
 }
 
@@ -15,7 +15,17 @@ fn a_launch_whose_answer_was_not_taken_in_yet_is_fresh_too() {
     case.memory.launched = None;
     case.memory.launching = Some(1);
     let decision = case.decide(after_ms(10_001));
-    assert_eq!(decision, Plan { wake_at: Some(after_ms(10_701)), ..Plan::default() }.into());
+    assert_eq!(decision, Plan { wake_at: Some(after_ms(11_001)), ..Plan::default() }.into());
+}
+
+#[test]
+fn the_status_of_a_launch_waits_longer_while_others_are_being_launched() {
+    let mut case = case().launched();
+    case.busy = true;
+    let wait = |milliseconds| Plan { wake_at: Some(after_ms(milliseconds)), ..Plan::default() }.into();
+    assert_eq!(case.decide(after_ms(11_000)), wait(11_500));
+    assert_eq!(case.decide(after_ms(15_999)), wait(16_499));
+    assert!(case.decide(after_ms(16_000)).plan.status.is_some());
 }
 
 #[test]
@@ -95,6 +105,19 @@ fn an_attempt_that_does_not_start_in_time_is_ended_once() {
     assert_eq!(case.decide(after(70)).plan.effects, [expire]);
     case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {activeDeadlineSeconds: 1, template: {}}"));
     assert_eq!(case.decide(after(71)).plan.effects, []);
+}
+
+#[test]
+fn an_attempt_whose_main_container_cannot_start_after_its_init_container_is_ended_too() {
+    let mut case = case().queued().launched();
+    case.template = template("pendingTimeoutSeconds: 60");
+    let fetched = "initContainerStatuses: [{name: fetch, state: {terminated: {exitCode: 0, startedAt: '2026-03-01T00:00:12Z', finishedAt: '2026-03-01T00:05:00Z'}}}]";
+    let stuck = "containerStatuses: [{name: main, state: {waiting: {reason: ImagePullBackOff}}}]";
+    case.pods = vec![pod(&format!("{fetched}, {stuck}"))];
+    assert_eq!(case.step(after(301)).plan.wake_at, Some(after(360)), "counted from the end of its init container");
+    assert_eq!(case.decide(after(359)).plan.effects, []);
+    let batch = case.batch.as_ref().unwrap();
+    assert_eq!(case.decide(after(360)).plan.effects, [Effect::ExpireBatchJob(identity(&batch.metadata))]);
 }
 
 #[test]

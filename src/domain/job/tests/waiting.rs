@@ -32,18 +32,28 @@ fn a_users_job_is_held_before_anything_else_is_done_about_it() {
 fn a_new_job_may_be_launched_at_once_and_its_status_comes_later() {
     let case = case();
     let expected = Decision {
-        plan: Plan { wake_at: Some(after_ms(700)), ..Plan::default() },
+        plan: Plan { wake_at: Some(after_ms(1_000)), ..Plan::default() },
         candidate: Some(the_candidate(after(0))),
         queue: Some("default".into()),
     };
     assert_eq!(case.decide(after_ms(5)), expected);
-    assert_eq!(case.decide(after_ms(699)), expected);
+    assert_eq!(case.decide(after_ms(999)), expected);
+}
+
+#[test]
+fn the_status_of_a_new_job_waits_longer_while_others_are_being_launched() {
+    let mut case = case();
+    case.busy = true;
+    assert_eq!(case.decide(after_ms(1_000)).plan, Plan { wake_at: Some(after_ms(1_500)), ..Plan::default() });
+    assert!(case.decide(after_ms(6_000)).plan.status.is_some());
+    case.memory.blocker = Some(blocked(WaitingFor::QueueLimit, "queue default: 1 of 1 running"));
+    assert!(case.decide(after_ms(1_000)).plan.status.is_some(), "what it waits for is news");
 }
 
 #[test]
 fn a_job_that_still_waits_after_a_moment_says_so() {
     let mut case = case();
-    let decision = case.step(after_ms(700));
+    let decision = case.step(after_ms(1_000));
     let status = yaml(
         "
 observedGeneration: 1
@@ -56,7 +66,7 @@ template: {name: nightly, uid: uid-nightly, revision: nightly-r1, digest: d1}
 queuedAt: '2026-03-01T00:00:00.000000Z'
 attempts: 0
 conditions:
-- {type: Dispatched, status: 'False', reason: Queued, message: waiting for its turn, observedGeneration: 1, lastTransitionTime: '2026-03-01T00:00:00Z'}
+- {type: Dispatched, status: 'False', reason: Queued, message: waiting for its turn, observedGeneration: 1, lastTransitionTime: '2026-03-01T00:00:01Z'}
 ",
     );
     let expected = Decision {
@@ -94,7 +104,7 @@ fn a_restart_writes_nothing_about_a_job_that_its_queue_holds_back() {
     case.memory = Memory::new(after(100));
     case.memory.queueable_since = Some(after(100));
     let decision = case.decide(after(100));
-    assert_eq!(decision.plan, Plan { wake_at: Some(after_ms(100_700)), ..Plan::default() });
+    assert_eq!(decision.plan, Plan { wake_at: Some(after_ms(101_000)), ..Plan::default() });
     assert_eq!(decision.candidate, Some(the_candidate(after(0))));
     case.memory.blocker = Some(blocked(WaitingFor::QueueLimit, "queue default: 1 of 1 running: a"));
     case.assert_settled(after(101));

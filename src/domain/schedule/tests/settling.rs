@@ -132,5 +132,6 @@ fn a_job_is_settled_when_its_ending_is_counted_and_its_time_accounted_for() {
 
 #[test]
 fn a_status_that_is_not_urgent_is_written_within_a_second() {
-    assert_eq!(status_due(at("01:00")), at("01:00:01"));
+    assert_eq!(status_due(at("01:00"), false), at("01:00:01"));
+    assert_eq!(status_due(at("01:00"), true), at("01:00:06"));
 }
