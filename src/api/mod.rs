@@ -21,7 +21,7 @@ pub use job_group::{JobGroup, JobGroupSpec, JobGroupStatus};
 pub use job_run::{JobRun, JobRunSpec, JobRunStatus, Reason};
 pub use job_template::{JobTemplate, JobTemplateSpec, JobTemplateStatus};
 pub use queue::{Queue, QueueSpec, QueueStatus};
-pub use schedule::{Schedule, ScheduleSpec, ScheduleStatus};
+pub use schedule::{Schedule, ScheduleSpec, ScheduleStatus, TimingSpec};
 
 /// The API group of every kind.
 pub const GROUP: &str = "rota.dev";

@@ -1,5 +1,6 @@
 //! Schedule: when work is requested.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,30 +10,36 @@ use super::common::{LocalReference, ObjectReference, Outcome};
 use super::job_run::Reason;
 use super::job_template::ParamValues;
 
-/// One field of a crontab expression: a wildcard alone, or a list of values, ranges and wildcards with a step.
+/// One field of a crontab expression: a wildcard alone, or a list of values, ranges, wildcards with a step, H, and what
+/// else only this field knows.
 macro_rules! cron_field {
-    ($alone:literal, $value:literal) => {
-        concat!("(", $alone, "|", cron_field!(part $value), "(,", cron_field!(part $value), ")*)")
+    ($alone:literal, $value:literal, $more:expr) => {
+        concat!("(", $alone, "|", cron_field!(part $value, $more), "(,", cron_field!(part $value, $more), ")*)")
     };
-    (part $value:literal) => {
-        concat!("([*]/[1-9][0-9]?|", $value, "(-", $value, ")?(/[1-9][0-9]?)?)")
+    (part $value:literal, $more:expr) => {
+        concat!(
+            "([*]/[1-9][0-9]?|H([(]", $value, "-", $value, "[)])?(/[1-9][0-9]?)?|",
+            $value, "(-", $value, ")?(/[1-9][0-9]?)?", $more, ")"
+        )
     };
 }
 
-/// Five crontab fields; months and week days may be names. What only the calendar can tell (a day that never comes, a
-/// range that runs backwards) is left to the operator.
+/// Five crontab fields, or six with seconds in front; months and week days may be names; or a nickname. What only the
+/// calendar can tell (a day that never comes, a range that runs backwards) is left to the operator.
 const CRON_RULE: &str = concat!(
-    "self.matches('^[ \\\\t]*",
-    cron_field!("[*]", "[0-5]?[0-9]"),
+    "self.matches('^(?i:[ \\\\t]*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|(",
+    cron_field!("[*]", "[0-5]?[0-9]", ""),
+    "[ \\\\t]+)?",
+    cron_field!("[*]", "[0-5]?[0-9]", ""),
     "[ \\\\t]+",
-    cron_field!("[*]", "([01]?[0-9]|2[0-3])"),
+    cron_field!("[*]", "([01]?[0-9]|2[0-3])", ""),
     "[ \\\\t]+",
-    cron_field!("[*?]", "(0?[1-9]|[12][0-9]|3[01])"),
+    cron_field!("[*?]", "(0?[1-9]|[12][0-9]|3[01])", "|L|LW|L-(0?[1-9]|[12][0-9]|30)|(0?[1-9]|[12][0-9]|3[01])W"),
     "[ \\\\t]+",
-    cron_field!("[*]", "(0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))"),
+    cron_field!("[*]", "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", ""),
     "[ \\\\t]+",
-    cron_field!("[*?]", "(0?[0-7]|(?i:sun|mon|tue|wed|thu|fri|sat))"),
-    "[ \\\\t]*$')",
+    cron_field!("[*?]", "(0?[0-7]|sun|mon|tue|wed|thu|fri|sat)", "|(0?[0-7]|sun|mon|tue|wed|thu|fri|sat)(L|#[1-5])"),
+    ")[ \\\\t]*)$')",
 );
 
 /// When a JobTemplate is executed: at the times of a crontab expression, at a fixed interval, or once.
@@ -70,22 +77,36 @@ const CRON_RULE: &str = concat!(
     cel,
     validation = Rule::new("(has(self.cron) ? 1 : 0) + (has(self.interval) ? 1 : 0) + (has(self.at) ? 1 : 0) == 1").message("exactly one of cron, interval and at must be set"),
     validation = Rule::new("!has(self.timeZone) || has(self.cron)").message("timeZone applies to cron only: interval is elapsed time, and at carries its own offset").field_path(".timeZone"),
+    validation = Rule::new("!has(self.dst) || has(self.cron)").message("dst applies to cron only: interval is elapsed time, and at is one instant").field_path(".dst"),
+    validation = Rule::new("!has(self.anchor) || has(self.interval)").message("anchor applies to interval only: it is where the interval is counted from").field_path(".anchor"),
+    validation = Rule::new("!has(self.jitterSeconds) || !has(self.at)").message("jitterSeconds does not apply to at, which is one instant").field_path(".jitterSeconds"),
+    validation = Rule::new("(!has(self.startTime) && !has(self.endTime)) || !has(self.at)").message("startTime and endTime do not apply to at, which is one instant").field_path(".at"),
+    validation = Rule::new("!has(self.startTime) || !has(self.endTime) || self.startTime < self.endTime").message("endTime must be after startTime").field_path(".endTime"),
 )]
 pub struct ScheduleSpec {
     /// The JobTemplate to execute, in the same namespace.
     pub template_ref: LocalReference,
-    /// Crontab expression of five fields: minute, hour, day of month, month, day of week. When both day fields are
-    /// restricted, either may match, as in cron(8). Example: `0 9 * * 1-5`.
+    /// Crontab expression: minute, hour, day of month, month, day of week, or six fields with seconds (at most 12 of a
+    /// minute) in front. Also `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` and `@annually`. Day of
+    /// month knows `L` (the last day), `L-3` (three days before it), `15W` (the working day nearest to the 15th) and `LW`
+    /// (the last working day); day of week knows `5#2` (the second Friday) and `5L` (the last Friday). `H` is a number
+    /// that is the schedule's own, so that many schedules do not start at once: `H 3 * * *`, `H/15 * * * *`,
+    /// `H(0-29) * * * *`. When both day fields are restricted, either may match; one that begins with `*` is not
+    /// restricted, also as `*/2`. All as in cron(8). Example: `0 9 * * 1-5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new(CRON_RULE).message("cron must be five fields, minute (0-59), hour (0-23), day of month (1-31), month (1-12 or JAN-DEC), day of week (0-7 or SUN-SAT), each a list of *, values or ranges with an optional /step; for example 0 9 * * 1-5"))]
+    #[x_kube(validation = Rule::new(CRON_RULE).message("cron must be five fields, minute (0-59), hour (0-23), day of month (1-31), month (1-12 or JAN-DEC), day of week (0-7 or SUN-SAT), or six with seconds in front, each a list of *, values, ranges or H with an optional /step, with L and W for days of the month, and L and # for days of the week; or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly; for example 0 9 * * 1-5"))]
     pub cron: Option<String>,
-    /// Elapsed time between two executions, from one second, in hours, minutes and seconds. It is counted from the
-    /// creation of the schedule, knows no daylight saving, and does not drift. Example: `1h30m`.
+    /// Elapsed time between two executions, from one second, in hours, minutes and seconds. It is counted from anchor,
+    /// knows no daylight saving, and does not drift. Example: `1h30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1s')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
     pub interval: Option<String>,
+    /// The first time of an interval, RFC 3339; the others are whole intervals after it. Default: the creation of the
+    /// schedule, at which nothing runs yet: the first run is one interval later. Example: `2027-01-01T06:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<MicroTime>,
     /// One instant, RFC 3339. Example: `2027-01-01T06:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<MicroTime>,
@@ -94,6 +115,24 @@ pub struct ScheduleSpec {
     #[schemars(length(max = 64))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self != 'Local'").message("timeZone must be an IANA name such as Europe/London or UTC"))]
     pub time_zone: Option<String>,
+    /// What happens to a cron time that the clock jumps over, or that comes twice, when daylight saving begins or ends.
+    /// It applies to fixed times; one whose minute or hour begins with `*` or `H/` follows the clock: what is jumped over
+    /// does not run, what comes twice runs twice. Default: a fixed time runs exactly once, as in cron(8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dst: Option<DstPolicy>,
+    /// Puts each run off by up to this many seconds, by an amount that is fixed for the schedule and the time, so that
+    /// many schedules do not start at once. A run is never put off up to the next time. scheduledTime stays the time
+    /// itself. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub jitter_seconds: Option<i32>,
+    /// The first instant of which a time may be, RFC 3339; a time at this instant runs. Default: the creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<MicroTime>,
+    /// The instant before which its times are, RFC 3339; a time at this instant does not run any more. Jitter may put a
+    /// run off past it. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<MicroTime>,
     /// Whether it fires. Turning it off owes nothing; turning it on fires nothing of the past. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
@@ -112,6 +151,101 @@ pub struct ScheduleSpec {
     /// What happens with times that passed while the operator was not running. Default: the latest within one hour runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<CatchUp>,
+}
+
+/// What happens to fixed cron times when daylight saving begins or ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DstPolicy {
+    /// A time that the clock jumps over: RunAfter runs it at the moment of the jump (once, if it jumps over several),
+    /// Skip does not run it. Default: RunAfter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<DstGap>,
+    /// A time that comes twice: First runs it the first time, Last the last time, Both each time. Default: First.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<DstOverlap>,
+}
+
+/// What happens to a time that the clock jumps over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum DstGap {
+    /// It runs at the moment of the jump.
+    #[default]
+    RunAfter,
+    /// It does not run.
+    Skip,
+}
+
+/// What happens to a time that comes twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum DstOverlap {
+    /// It runs the first time.
+    #[default]
+    First,
+    /// It runs the last time.
+    Last,
+    /// It runs each time.
+    Both,
+}
+
+/// The part of a schedule that says when, with every default filled in: two that are equal have the same times.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimingSpec {
+    /// The crontab expression, with single spaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// Where the interval is counted from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<MicroTime>,
+    /// The one instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<MicroTime>,
+    /// The zone of the expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// What happens when daylight saving begins or ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dst: Option<DstPolicy>,
+    /// By how many seconds a run may be put off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_seconds: Option<i32>,
+    /// The first instant of which a time may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<MicroTime>,
+    /// The instant before which its times are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<MicroTime>,
+}
+
+impl ScheduleSpec {
+    /// What says when, of a schedule that was created at that instant. Instants are as fine as objects carry them, so that
+    /// what is written to a status equals what it is compared with later.
+    pub fn timing(&self, created: Timestamp) -> TimingSpec {
+        let micro = |time: Timestamp| MicroTime(Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time));
+        let given = |time: &Option<MicroTime>| time.as_ref().map(|time| micro(time.0));
+        let dst = self.dst.unwrap_or_default();
+        let dst = DstPolicy { gap: Some(dst.gap.unwrap_or_default()), overlap: Some(dst.overlap.unwrap_or_default()) };
+        let is_cron = self.cron.is_some();
+        TimingSpec {
+            cron: self.cron.as_deref().map(single_spaced),
+            interval: self.interval.clone(),
+            anchor: self.interval.as_ref().map(|_| given(&self.anchor).unwrap_or_else(|| micro(created))),
+            at: given(&self.at),
+            time_zone: is_cron.then(|| self.time_zone.clone().unwrap_or_else(|| "UTC".to_owned())),
+            dst: is_cron.then_some(dst),
+            jitter_seconds: self.jitter_seconds.filter(|seconds| *seconds != 0),
+            start_time: given(&self.start_time),
+            end_time: given(&self.end_time),
+        }
+    }
+}
+
+fn single_spaced(text: &str) -> String {
+    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What happens when a time comes while an earlier Job of the schedule is not finished.

@@ -28,7 +28,7 @@ const WINDOW_SECONDS_DEFAULT: i64 = 3_600;
 const MAX_RUNS_DEFAULT: u32 = 100;
 /// How many occurrences are looked at one by one in one decision; the rest is counted only.
 const OCCURRENCES_MAX: usize = 1_100;
-/// How many occurrences of an expression are counted at the most; a year of every minute fits.
+/// How many occurrences of an expression are counted in one decision at the most; a year of every minute fits.
 const SCAN_MAX: u64 = 600_000;
 /// How many next times the status shows.
 const NEXT_TIMES_SHOWN: usize = 3;
@@ -88,7 +88,8 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     status.observed_generation = schedule.metadata.generation;
     let mut decision = Decision::default();
     settle(facts, &mut status);
-    match Timing::parse(&schedule.spec, created) {
+    let seed = schedule.metadata.uid.as_deref().unwrap_or_default();
+    match Timing::parse(&schedule.spec.timing(created), seed) {
         Err(error) => {
             status.next_trigger_time = None;
             status.next_trigger_times.clear();
@@ -173,8 +174,12 @@ fn fire(
     now: Timestamp,
 ) {
     let Some(after) = status.accounted_until.as_ref().map(|time| time.0) else { return };
-    let due = timing.latest_and_count(after, now, OCCURRENCES_MAX, SCAN_MAX);
-    let Some(last) = due.times.last().copied() else { return };
+    let due = timing.due(after, now, OCCURRENCES_MAX, SCAN_MAX);
+    let Some(last) = due.times.last().copied().or(due.last_skipped) else { return };
+    if due.more {
+        // The rest is looked at in the next decision, from where this one ends.
+        plan.wake(now);
+    }
     let mut skips = Skips::default();
     if let (Some(first), Some(last_skipped)) = (due.first, due.last_skipped) {
         skips.push_many(
@@ -185,7 +190,7 @@ fn fire(
             "more times were missed than catchUp looks at",
         );
     }
-    let runnable = runnable(facts, &due, now);
+    let runnable = runnable(facts, timing, &due, now);
     let mut active = facts.jobs.iter().any(|job| job.ending.is_none());
     for (time, missed) in due.times.iter().copied().zip(runnable) {
         if facts.jobs.iter().any(|job| job.scheduled_time == Some(time)) {
@@ -215,12 +220,13 @@ fn fire(
 }
 
 /// For each due time: why it is not made up for, if it was missed.
-fn runnable(facts: &Facts<'_>, due: &Due, now: Timestamp) -> Vec<Option<(Reason, String)>> {
+fn runnable(facts: &Facts<'_>, timing: &Timing, due: &Due, now: Timestamp) -> Vec<Option<(Reason, String)>> {
     let catch_up = facts.schedule.spec.catch_up.as_ref();
     let policy = catch_up.map_or(CatchUpPolicy::Latest, |it| it.policy);
     let window = catch_up.and_then(|it| it.window_seconds).unwrap_or(WINDOW_SECONDS_DEFAULT);
     let max_runs = catch_up.and_then(|it| it.max_runs).unwrap_or(MAX_RUNS_DEFAULT) as usize;
-    let late = |time: Timestamp| now.duration_since(time) > SignedDuration::from_millis(ON_TIME_MS);
+    let lateness = |time: Timestamp| now.duration_since(timing.fires_at(time));
+    let late = |time: Timestamp| lateness(time) > SignedDuration::from_millis(ON_TIME_MS);
     let missed = due.times.iter().filter(|time| late(**time)).count();
     let on_time = due.times.len() - missed;
     due.times
@@ -232,7 +238,7 @@ fn runnable(facts: &Facts<'_>, due: &Due, now: Timestamp) -> Vec<Option<(Reason,
             }
             let later_missed = missed - index - 1;
             match policy {
-                _ if now.duration_since(*time) > SignedDuration::from_secs(window) => Some((
+                _ if lateness(*time) > SignedDuration::from_secs(window) => Some((
                     Reason::MissedWindow,
                     format!("it was due more than {window} s ago, when the operator was not running"),
                 )),
@@ -359,7 +365,10 @@ fn foresee(
     if !enabled {
         return;
     }
-    let mut after = status.accounted_until.as_ref().map_or(now, |time| time.0.max(now));
+    // A time that has come may still wait for its jitter.
+    let accounted = status.accounted_until.as_ref().map_or(now, |time| time.0);
+    let waits = timing.next_after(accounted).is_some_and(|next| timing.fires_at(next) > now);
+    let mut after = if waits { accounted } else { accounted.max(now) };
     for _ in 0..NEXT_TIMES_SHOWN {
         let Some(next) = timing.next_after(after) else { break };
         status.next_trigger_time.get_or_insert_with(|| micro(next));
@@ -367,7 +376,7 @@ fn foresee(
         after = next;
     }
     if let Some(MicroTime(next)) = status.next_trigger_time {
-        plan.wake(next);
+        plan.wake(timing.fires_at(next));
     }
 }
 

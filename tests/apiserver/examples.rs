@@ -58,10 +58,14 @@ fn schedules() -> Vec<Value> {
         "enabled": true,
         "params": { "region": "eu-1" },
         "priority": 5,
+        "dst": { "gap": "Skip", "overlap": "Last" },
+        "jitterSeconds": 300,
+        "startTime": "2027-01-01T06:00:00Z",
+        "endTime": "2028-01-01T06:00:00Z",
         "concurrencyPolicy": "Forbid",
         "catchUp": { "policy": "All", "windowSeconds": 7200, "maxRuns": 3 },
     } });
-    let interval = json!({ "spec": { "templateRef": { "name": "report" }, "interval": "1h30m" } });
+    let interval = json!({ "spec": { "templateRef": { "name": "report" }, "interval": "1h30m", "anchor": "2027-01-01T06:00:00Z" } });
     let once = json!({ "spec": { "templateRef": { "name": "report" }, "at": "2027-01-01T06:00:00Z" } });
     vec![cron, interval, once]
 }

@@ -5,12 +5,25 @@ use serde_json::{Value, json};
 use super::{Case, Rule};
 
 const CRON: &str = "cron must be five fields, minute (0-59), hour (0-23), day of month (1-31), month (1-12 or JAN-DEC), \
-    day of week (0-7 or SUN-SAT), each a list of *, values or ranges with an optional /step; for example 0 9 * * 1-5";
+    day of week (0-7 or SUN-SAT), or six with seconds in front, each a list of *, values, ranges or H with an optional \
+    /step, with L and W for days of the month, and L and # for days of the week; or one of @hourly, @daily, @midnight, \
+    @weekly, @monthly, @yearly; for example 0 9 * * 1-5";
 const INTERVAL: &str =
     "interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m";
 
 pub fn rules() -> Vec<Rule> {
-    vec![timing(), zone_for_cron(), cron(), interval(), zone()]
+    vec![
+        timing(),
+        zone_for_cron(),
+        dst_for_cron(),
+        anchor_for_interval(),
+        jitter_not_for_at(),
+        window_not_for_at(),
+        window(),
+        cron(),
+        interval(),
+        zone(),
+    ]
 }
 
 /// A schedule with this timing.
@@ -55,6 +68,82 @@ fn zone_for_cron() -> Rule {
     }
 }
 
+fn dst_for_cron() -> Rule {
+    Rule {
+        kind: "Schedule",
+        path: "spec",
+        message: "dst applies to cron only: interval is elapsed time, and at is one instant",
+        accepted: vec![
+            with(json!({ "cron": "0 9 * * *", "dst": { "gap": "Skip", "overlap": "Both" } })),
+            with(json!({ "cron": "0 9 * * *", "timeZone": "Europe/London", "dst": { "overlap": "Last" } })),
+        ],
+        rejected: vec![
+            with(json!({ "interval": "1h", "dst": { "gap": "Skip" } })),
+            with(json!({ "at": "2027-01-01T06:00:00Z", "dst": {} })),
+        ],
+    }
+}
+
+fn anchor_for_interval() -> Rule {
+    Rule {
+        kind: "Schedule",
+        path: "spec",
+        message: "anchor applies to interval only: it is where the interval is counted from",
+        accepted: vec![with(json!({ "interval": "6h", "anchor": "2027-01-01T06:00:00+02:00" }))],
+        rejected: vec![
+            with(json!({ "cron": "0 9 * * *", "anchor": "2027-01-01T06:00:00Z" })),
+            with(json!({ "at": "2027-01-01T06:00:00Z", "anchor": "2027-01-01T06:00:00Z" })),
+        ],
+    }
+}
+
+fn jitter_not_for_at() -> Rule {
+    Rule {
+        kind: "Schedule",
+        path: "spec",
+        message: "jitterSeconds does not apply to at, which is one instant",
+        accepted: vec![
+            with(json!({ "cron": "0 9 * * *", "jitterSeconds": 600 })),
+            with(json!({ "interval": "1h", "jitterSeconds": 0 })),
+            with(json!({ "interval": "1h", "jitterSeconds": 86400 })),
+        ],
+        rejected: vec![with(json!({ "at": "2027-01-01T06:00:00Z", "jitterSeconds": 60 }))],
+    }
+}
+
+fn window_not_for_at() -> Rule {
+    Rule {
+        kind: "Schedule",
+        path: "spec",
+        message: "startTime and endTime do not apply to at, which is one instant",
+        accepted: vec![
+            with(json!({ "cron": "0 9 * * *", "startTime": "2027-01-01T06:00:00Z" })),
+            with(json!({ "interval": "1h", "endTime": "2027-01-01T06:00:00Z" })),
+        ],
+        rejected: vec![
+            with(json!({ "at": "2027-01-01T06:00:00Z", "startTime": "2026-01-01T06:00:00Z" })),
+            with(json!({ "at": "2027-01-01T06:00:00Z", "endTime": "2028-01-01T06:00:00Z" })),
+        ],
+    }
+}
+
+fn window() -> Rule {
+    let between = |start: &str, end: &str| with(json!({ "cron": "0 9 * * *", "startTime": start, "endTime": end }));
+    Rule {
+        kind: "Schedule",
+        path: "spec",
+        message: "endTime must be after startTime",
+        accepted: vec![
+            between("2027-01-01T06:00:00Z", "2027-01-01T06:00:01Z"),
+            between("2027-01-01T06:00:00+02:00", "2027-01-01T05:00:00Z"),
+        ],
+        rejected: vec![
+            between("2027-01-01T06:00:00Z", "2027-01-01T06:00:00Z"),
+            between("2027-01-01T06:00:00Z", "2027-01-01T07:00:00+02:00"),
+        ],
+    }
+}
+
 fn cron() -> Rule {
     let cases = |texts: &[&str]| texts.iter().map(|text| with(json!({ "cron": text }))).collect();
     Rule {
@@ -75,11 +164,25 @@ fn cron() -> Rule {
             "0 0 1 * ?",
             "*/20,5 * * * 05",
             "  0\t9 *  * *  ",
+            "0 0 9 * * 1",
+            "*/6,1-2 0 9 * * *",
+            "0 0 L * *",
+            "0 0 L-3,LW * *",
+            "0 0 1W,15w,31W * *",
+            "0 0 * * 5#2,friL",
+            "0 0 * * 7L",
+            "H H * * *",
+            "H H H H H",
+            "H/15 h(1-5) H/3 * H(1-5)",
+            "H(0-29)/10 0 * * *",
+            "@daily",
+            "@Hourly",
+            " @annually ",
         ]),
         rejected: cases(&[
             "",
             "* * * *",
-            "0 0 9 * * 1",
+            "0 0 9 * * 1 2027",
             "60 * * * *",
             "* 24 * * *",
             "0 0 32 * *",
@@ -87,7 +190,9 @@ fn cron() -> Rule {
             "0 0 1 13 *",
             "0 0 1 0 *",
             "0 0 * * 8",
-            "@daily",
+            "@reboot",
+            "@every 5m",
+            "@daily 5",
             "a b c d e",
             "*/0 * * * *",
             "-5 * * * *",
@@ -96,7 +201,21 @@ fn cron() -> Rule {
             "*,5 * * * *",
             "0 9 * * MONDAY",
             "0 9 * FOO *",
-            "0 9 L * *",
+            "L 9 * * *",
+            "0 9 L-31 * *",
+            "0 9 L-0 * *",
+            "0 9 LL * *",
+            "0 9 W * *",
+            "0 9 32W * *",
+            "0 9 * * L",
+            "0 9 * * 5#6",
+            "0 9 * * 5#",
+            "0 9 * * 8L",
+            "0 9 1 * +5",
+            "H() 9 * * *",
+            "H(0-60) 9 * * *",
+            "H5 9 * * *",
+            "HH 9 * * *",
             "TZ=Europe/London 0 9 * * *",
             "CRON_TZ=UTC 0 9 * * *",
             "0 9 * * *\n",
