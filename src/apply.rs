@@ -139,6 +139,10 @@ impl Writer {
             Effect::KillPod(identity) => {
                 self.delete::<Pod>(&identity, &DeleteParams::default().grace_period(0)).await?;
             }
+            Effect::CancelJob { job, cancel } => {
+                let patch = json!({ "metadata": { "uid": job.uid }, "spec": { "cancel": cancel } });
+                self.merge::<Job>(&job, &patch).await?;
+            }
             Effect::HoldJob(identity) => self.set_hold(&identity, true).await?,
             Effect::ReleaseJob(identity) => self.set_hold(&identity, false).await?,
             Effect::DeleteJob(identity) => self.delete::<Job>(&identity, &DeleteParams::background()).await?,

@@ -19,9 +19,9 @@ use crate::apply::WriteError;
 use crate::controllers::job::{observe, source};
 use crate::controllers::{Context, NOT_LEADING_DELAY, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
-use crate::domain::job::{Memory, Refusal, attempt_name, current_attempt};
+use crate::domain::job::{Memory, Refusal, attempt_name, current_attempt, limits};
 use crate::domain::launch::{self, LaunchInput};
-use crate::domain::queue::{self, Candidate, Occupant, QueueState, Round, Snapshot};
+use crate::domain::queue::{self, Candidate, Limit, Occupant, QueueState, Round, Snapshot};
 use crate::domain::resolve;
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::runtime::clock::now;
@@ -188,8 +188,13 @@ fn occupant(context: &Context, uid: &str, batch: &BatchJob) -> Occupant {
         _ => Occupant {
             name: batch.name_any(),
             queue: queue.unwrap_or_default(),
-            template: Some(label(batch, labels::TEMPLATE)).filter(|it| !it.is_empty()),
-            group: None,
+            limits: [
+                Some(label(batch, labels::TEMPLATE)).filter(|it| !it.is_empty()).map(Limit::Template),
+                Some(label(batch, labels::SCHEDULE)).filter(|it| !it.is_empty()).map(Limit::Schedule),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         },
     }
 }
@@ -208,8 +213,7 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
     Occupant {
         name: job.name_any(),
         queue: said.or_else(|| queue.map(str::to_owned)).unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
-        template: job.spec.template_ref.as_ref().map(|it| it.name.clone()),
-        group: job.spec.group_ref.as_ref().map(|it| it.uid.clone()),
+        limits: limits(&job.spec),
     }
 }
 
@@ -269,8 +273,7 @@ async fn admit(
             memory.place = Some(Occupant {
                 name: candidate.rank.name.clone(),
                 queue: candidate.queue.clone(),
-                template: candidate.template.as_ref().map(|(name, _)| name.clone()),
-                group: candidate.group.as_ref().map(|(uid, _)| uid.clone()),
+                limits: candidate.limits.iter().map(|(limit, _)| limit.clone()).collect(),
             });
             memory.candidate = None;
             memory.blocker = None;

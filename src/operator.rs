@@ -23,7 +23,7 @@ use crate::runtime::http::{self, Endpoints};
 use crate::runtime::lease::{Elector, Leadership, LeaseError, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
-use crate::runtime::stores::{Stores, job_uid, of_template, of_uid};
+use crate::runtime::stores::{Stores, job_uid, of_schedule, of_template, of_uid};
 use crate::runtime::work;
 
 /// How many decisions each controller makes at once, at the most.
@@ -187,18 +187,19 @@ fn lead(
     parts.spawn(work::run(launch_work, LAUNCHER_PLACES, halted.clone(), move |key| {
         dispatcher::launch(shared.clone(), key)
     }));
-    let mut halt = halted.clone();
-    let (client, identity, leadership) = (client.clone(), settings.identity.clone(), leadership.clone());
-    let shared = context.clone();
-    parts.spawn(async move {
-        tokio::select! {
-            () = send_events(client, identity, leadership, event_queue) => {}
-            () = watch_clock(shared) => {}
-            _ = halt.wait_for(|halt| *halt) => {}
-        }
-    });
+    let events = send_events(client.clone(), settings.identity.clone(), leadership.clone(), event_queue);
+    parts.spawn(until_halted(events, watch_clock(context.clone()), halted.clone()));
     start_all(&context);
     parts
+}
+
+/// Does two things that never end by themselves.
+async fn until_halted(one: impl Future<Output = ()>, other: impl Future<Output = ()>, mut halt: watch::Receiver<bool>) {
+    tokio::select! {
+        () = one => {}
+        () = other => {}
+        _ = halt.wait_for(|halt| *halt) => {}
+    }
 }
 
 /// Looks at every object once.
@@ -257,7 +258,8 @@ fn listen(context: &Arc<Context>) {
             let uid = gone.uid().unwrap_or_default();
             shared.doubts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(change.key);
             shared.unwritten.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&uid);
-            poke(&shared.stores.jobs, &of_uid(&uid), &shared.triggers.jobs);
+            let word = of_schedule(&change.key.namespace, &change.key.name);
+            poke(&shared.stores.jobs, &word, &shared.triggers.jobs);
         }
     });
     let shared = context.clone();

@@ -40,6 +40,10 @@ pub struct Cancel {
     /// Kill running pods at once instead of giving them their grace period. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+    /// The Job that runs in its place, if a schedule replaced it (concurrencyPolicy Replace). Written by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub replaced_by: Option<String>,
 }
 
 /// How a unit of work ended.

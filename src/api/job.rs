@@ -32,6 +32,7 @@ const QUEUED_RULE: &str = concat!(
         "queue",
         "scheduleRef",
         "scheduledTime",
+        "startBy",
         "groupRef",
         "dedupKey",
         "retry",
@@ -86,7 +87,7 @@ const DISPATCHED_RULE: &str = concat!(
     cel,
     validation = Rule::new("has(self.templateRef) != has(self.jobTemplate)").message("exactly one of templateRef and jobTemplate must be set"),
     validation = Rule::new("!has(self.jobTemplate) || has(self.jobType)").message("jobType is required with jobTemplate").field_path(".jobType"),
-    validation = Rule::new("has(self.scheduleRef) == has(self.scheduledTime)").message("scheduleRef and scheduledTime go together").field_path(".scheduledTime"),
+    validation = Rule::new("!has(self.scheduledTime) || has(self.scheduleRef)").message("scheduledTime needs a scheduleRef").field_path(".scheduledTime"),
 )]
 pub struct JobSpec {
     /// The JobTemplate to run, in the same namespace. Exactly one of templateRef and jobTemplate must be set.
@@ -116,12 +117,17 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000000000000i64, max = 1000000000000i64))]
     pub position: Option<i64>,
-    /// The Schedule that asked for it. Written by the operator.
+    /// The Schedule that asked for it. Written by the operator; a Job that you write may name one (without uid), and then
+    /// counts as a run of it by hand: its concurrencyPolicy and its failures include it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_ref: Option<ObjectReference>,
     /// The nominal time of the occurrence it stands for. Written by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_time: Option<MicroTime>,
+    /// When it is late if it has not started: the schedule's startWithinSeconds after the time was due. Written by the
+    /// operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<MicroTime>,
     /// The JobGroup it is a member of. Written by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_ref: Option<GroupReference>,
@@ -291,6 +297,8 @@ pub enum WaitingFor {
     TemplateLimit,
     /// The group runs as many as it may.
     GroupLimit,
+    /// Another Job of its schedule runs, and concurrencyPolicy is not Allow.
+    ScheduleLimit,
     /// The members of its group before it.
     GroupOrder,
     /// Somebody to take the hold off.
@@ -312,6 +320,7 @@ impl WaitingFor {
             Self::QueuePaused => "QueuePaused",
             Self::TemplateLimit => "TemplateLimit",
             Self::GroupLimit => "GroupLimit",
+            Self::ScheduleLimit => "ScheduleLimit",
             Self::GroupOrder => "GroupOrder",
             Self::Hold => "Hold",
             Self::Retry => "Retry",

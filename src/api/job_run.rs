@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::common::{ObjectReference, Outcome};
+use super::common::{ObjectReference, Outcome, is_false};
 use super::job::{GroupReference, TemplateSnapshot};
 use super::job_template::ParamValues;
 
@@ -121,6 +121,12 @@ pub struct JobRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub log_path: Option<String>,
+    /// From the scheduled time to startedAt, in milliseconds; absent without either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_delay_ms: Option<i64>,
+    /// Whether it did not start within the schedule's startWithinSeconds.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub late: bool,
     /// How many occurrences of the schedule this record covers, if more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -172,12 +178,20 @@ pub enum Reason {
     Cancelled,
     /// Failed if it ran, Skipped if it waited: somebody deleted the Job.
     JobDeleted,
+    /// Failed if it ran, Skipped if it waited: a later time of its schedule came, and concurrencyPolicy is Replace.
+    Replaced,
     /// Skipped: an earlier Job of the schedule had not finished and concurrencyPolicy is Forbid.
     OverlapForbidden,
     /// Skipped: the time passed while the operator was not running, and catchUp does not run it.
     MissedWindow,
     /// Skipped: more times were missed than catchUp runs.
     CatchUpLimit,
+    /// Skipped: the time was missed, and the schedule was edited or turned off before it could be made up for.
+    ScheduleEdited,
+    /// Skipped: the schedule was paused after too many failures in a row.
+    SchedulePaused,
+    /// Skipped: as many Jobs of the schedule wait already as may, and concurrencyPolicy is Queue.
+    QueueFull,
     /// Skipped: an unfinished Job has the same dedupKey.
     DuplicateKey,
     /// Skipped: the template is archived.
@@ -206,9 +220,13 @@ impl Reason {
             Self::BatchJobFailed => "BatchJobFailed",
             Self::Cancelled => "Cancelled",
             Self::JobDeleted => "JobDeleted",
+            Self::Replaced => "Replaced",
             Self::OverlapForbidden => "OverlapForbidden",
             Self::MissedWindow => "MissedWindow",
             Self::CatchUpLimit => "CatchUpLimit",
+            Self::ScheduleEdited => "ScheduleEdited",
+            Self::SchedulePaused => "SchedulePaused",
+            Self::QueueFull => "QueueFull",
             Self::DuplicateKey => "DuplicateKey",
             Self::TemplateArchived => "TemplateArchived",
             Self::TemplateNotFound => "TemplateNotFound",

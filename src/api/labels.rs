@@ -44,6 +44,9 @@ pub const JOB_NAME_ANNOTATION: &str = "rota.dev/job-name";
 /// Asks Argo CD not to refresh an application for each change of a child.
 pub const ARGO_IGNORE_ANNOTATION: &str = "argocd.argoproj.io/ignore-resource-updates";
 
+/// Set by users on a Schedule that is paused after failures, to any new value: it goes on.
+pub const RESUME_ANNOTATION: &str = "rota.dev/resume";
+
 /// Prefix of the environment variables that carry parameters.
 pub const PARAM_ENV_PREFIX: &str = "PARAM_";
 /// Where the parameter file is in each container.

@@ -144,13 +144,26 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000000, max = 1000000))]
     pub priority: Option<i32>,
-    /// What happens when a time comes while the Job of an earlier one still waits or runs: Allow starts another one as
-    /// well, Forbid records the new time as Skipped. Default: Allow.
+    /// What happens when a time comes while an earlier Job of the schedule still waits or runs: Allow starts another one as
+    /// well, Forbid records the new time as Skipped, Replace cancels the earlier one and starts when that has ended, Queue
+    /// lets the new one wait until the earlier ones have ended. Except under Allow no two of its Jobs ever run at once, those
+    /// that a user made with a scheduleRef included. Default: Allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
     /// What happens with times that passed while the operator was not running. Default: the latest within one hour runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<CatchUp>,
+    /// How long after it was due a run may start and count as on time, in seconds. A later one still runs: the condition
+    /// Late, an event, a metric and its JobRun say so. Default: no run is late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31536000))]
+    pub start_within_seconds: Option<i64>,
+    /// After so many failures in a row the schedule is paused: its times are recorded as Skipped, and status.paused says
+    /// why. It goes on, and counts anew, when its specification is edited, when a run of it by hand succeeds, or when its
+    /// annotation `rota.dev/resume` changes. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub pause_after_failures: Option<u32>,
 }
 
 /// What happens to fixed cron times when daylight saving begins or ends.
@@ -256,6 +269,10 @@ pub enum ConcurrencyPolicy {
     Allow,
     /// Record the new time as Skipped, with the reason OverlapForbidden.
     Forbid,
+    /// Cancel the earlier one, whose record says Replaced, and start when it has ended.
+    Replace,
+    /// Wait until the earlier ones have ended. At most 100 wait; a time that comes then is recorded as Skipped/QueueFull.
+    Queue,
 }
 
 /// What happens with times that passed while the operator was not running.
@@ -301,9 +318,9 @@ pub struct ScheduleStatus {
     /// Every time up to this one is accounted for: its Job was made, or its Skipped record written. Durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounted_until: Option<MicroTime>,
-    /// Digest of the timing that `accountedUntil` belongs to; an edit of the timing starts it anew. Durable.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub timing_digest: String,
+    /// The timing that `accountedUntil` belongs to; an edit of the timing starts it anew. Durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<TimingSpec>,
     /// The last time that fired or was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_trigger_time: Option<MicroTime>,
@@ -313,6 +330,12 @@ pub struct ScheduleStatus {
     /// The next few times, in the schedule's zone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_trigger_times: Vec<String>,
+    /// The next time that a change of the clock (daylight saving) affects, within five years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_clock_change: Option<ClockChange>,
+    /// The release of the zone database by which cron is read, for example 2026f.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_database: Option<String>,
     /// How many of its Jobs wait or run.
     #[serde(default)]
     pub active: u32,
@@ -331,6 +354,18 @@ pub struct ScheduleStatus {
     /// Failures since the last success. Durable.
     #[serde(default)]
     pub consecutive_failures: u32,
+    /// How many times were missed and not made up for: the operator was not running. Durable.
+    #[serde(default)]
+    pub missed_count: u64,
+    /// How many runs did not start within startWithinSeconds. Durable.
+    #[serde(default)]
+    pub late_count: u64,
+    /// The last time whose run was late. Durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_late_time: Option<MicroTime>,
+    /// Why the operator holds the schedule: pauseAfterFailures. Absent: it does not. Durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<SchedulePause>,
     /// When a time was last skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_skip_time: Option<MicroTime>,
@@ -341,10 +376,38 @@ pub struct ScheduleStatus {
     /// not count one twice. Durable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<ObjectReference>,
-    /// Ready: it fires as written. Stalled: somebody has to change it first. A run that fails changes neither.
+    /// Ready: it fires as written. Stalled: somebody has to change it first. A run that fails changes neither. Late: a run
+    /// did not start in time. Paused: it is held after failures. LastRunSucceeded: how its last run ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions_schema")]
     pub conditions: Vec<Condition>,
+}
+
+/// A time that a change of the clock affects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockChange {
+    /// When, with the offset of the zone.
+    pub time: String,
+    /// Moved: jumped over, and it runs at the moment of the jump. Skipped: jumped over, and it does not run. FirstPass and
+    /// SecondPass: it comes twice, and this is the one or the other.
+    pub effect: String,
+}
+
+/// Why the operator holds a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulePause {
+    /// Since when.
+    pub since: MicroTime,
+    /// How many runs had failed in a row.
+    pub failures: u32,
+    /// The generation of the schedule then: an edit since ends the pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// The annotation `rota.dev/resume` as it was then: another value ends the pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
 }
 
 /// Where a schedule is in its life.

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use super::{Context, outcome};
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
-use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, JobTemplateSpec, Outcome, Reason};
+use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, JobTemplateSpec, Outcome, Reason, Schedule};
 use crate::apply::WriteError;
 use crate::domain::group::{self, Gate};
 use crate::domain::job::{self, Facts, Memory, attempt_name, current_attempt};
@@ -32,6 +32,7 @@ pub struct Observed {
     invalid: Option<String>,
     queued: bool,
     gate: Option<Gate>,
+    schedule_max_running: Option<u32>,
     schedule_settled: bool,
     group_settled: bool,
     batch: Option<Arc<BatchJob>>,
@@ -168,6 +169,7 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let template =
         object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
     let (batch, pods) = attempt_of(context, object);
+    let schedule = schedule_of(context, object, &namespace);
     let snapshot = queued_with(context, object, batch.as_deref());
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
     Observed {
@@ -175,7 +177,8 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         invalid,
         queued: snapshot.is_some(),
         gate: gate(context, object, &namespace),
-        schedule_settled: schedule_settled(context, object, &namespace),
+        schedule_max_running: schedule.as_deref().and_then(|it| schedule::max_running(&it.spec)),
+        schedule_settled: schedule_settled(object, schedule.as_deref()),
         group_settled: group_settled(context, object, &namespace),
         batch,
         pods,
@@ -273,6 +276,7 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
         job: object,
         source: source(object, observed),
         template_max_running: observed.template.as_ref().and_then(|template| template.spec.max_running),
+        schedule_max_running: observed.schedule_max_running,
         gate: observed.gate.as_ref(),
         schedule_settled: observed.schedule_settled,
         group_settled: observed.group_settled,
@@ -296,13 +300,19 @@ fn gate(context: &Context, object: &Job, namespace: &str) -> Option<Gate> {
     Some(group::gate(&group, &reference.member, |name| outcomes.get(name).copied()))
 }
 
+/// The schedule of a Job, if it still exists.
+fn schedule_of(context: &Context, object: &Job, namespace: &str) -> Option<Arc<Schedule>> {
+    let reference = object.spec.schedule_ref.as_ref()?;
+    let found = context.stores.schedules.get(&Key::new(namespace, &reference.name))?;
+    schedule::is_meant(reference, &found.metadata).then_some(found)
+}
+
 /// Whether the Job's schedule has it in its account; a schedule that is gone has nothing to say.
-fn schedule_settled(context: &Context, object: &Job, namespace: &str) -> bool {
-    let Some(reference) = object.spec.schedule_ref.as_ref() else { return true };
-    let found = context.stores.schedules.get(&Key::new(namespace, &reference.name));
-    let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else { return true };
-    found.metadata.deletion_timestamp.is_some()
-        || found.status.as_ref().is_some_and(|status| schedule::has_settled(status, object))
+fn schedule_settled(object: &Job, schedule: Option<&Schedule>) -> bool {
+    schedule.is_none_or(|found| {
+        found.metadata.deletion_timestamp.is_some()
+            || found.status.as_ref().is_some_and(|status| schedule::has_settled(status, object))
+    })
 }
 
 fn group_settled(context: &Context, object: &Job, namespace: &str) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Context, outcome};
-use crate::api::{Reason, Schedule};
+use crate::api::{Job, Reason, Schedule};
 use crate::apply::WriteError;
 use crate::domain::conditions::micro;
 use crate::domain::params;
@@ -15,7 +15,7 @@ use crate::domain::schedule::{self, Facts, OwnJob};
 use crate::domain::{job, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::of_uid;
+use crate::runtime::stores::of_schedule;
 use crate::runtime::work::Next;
 
 /// One run for a schedule.
@@ -35,10 +35,11 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let unwritten = context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned();
     let written = object.status.clone().unwrap_or_default();
     let before = unwritten.as_ref().map_or(&written, |(status, _)| status);
-    let jobs = jobs(context, &uid);
+    let jobs = jobs(context, &object);
     let facts = Facts {
         schedule: &object,
         status: before,
+        edited_at: edited_at(&object),
         template: usable(context, &object),
         jobs: &jobs,
         leading_since: unsure_until(context, key),
@@ -68,6 +69,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     // Status: at once when later decisions depend on it, otherwise a little later, together with what comes next.
     let Some(status) = status else { return Ok(decision.plan.wake_at) };
+    context.metrics.late(status.late_count.saturating_sub(before.late_count));
     let mut wake_at = decision.plan.wake_at;
     if status == written {
         context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
@@ -92,14 +94,28 @@ fn unsure_until(context: &Context, key: &Key) -> Timestamp {
     doubts.get(key).copied().unwrap_or(context.leading_since).max(context.leading_since)
 }
 
-fn jobs(context: &Context, uid: &str) -> Vec<OwnJob> {
-    let found = context.stores.jobs.find(&of_uid(uid));
-    let own = found.into_iter().filter(|job| job.spec.schedule_ref.is_some()).map(|job| OwnJob {
+/// When somebody last changed the schedule itself, according to the API server.
+fn edited_at(schedule: &Schedule) -> Option<Timestamp> {
+    let entries = schedule.metadata.managed_fields.iter().flatten();
+    let edits = entries.filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
+    edits.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max()
+}
+
+fn jobs(context: &Context, schedule: &Schedule) -> Vec<OwnJob> {
+    let key = Key::of(schedule);
+    let found = context.stores.jobs.find(&of_schedule(&key.namespace, &key.name));
+    let is_meant =
+        |job: &Arc<Job>| job.spec.schedule_ref.as_ref().is_some_and(|it| schedule::is_meant(it, &schedule.metadata));
+    let own = found.into_iter().filter(is_meant).map(|job| OwnJob {
         job: crate::api::ObjectReference {
             name: job.metadata.name.clone().unwrap_or_default(),
             uid: job.metadata.uid.clone().unwrap_or_default(),
         },
+        created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
         scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
+        start_by: job.spec.start_by.as_ref().map(|time| time.0),
+        started_at: job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0),
+        cancelled: job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some(),
         held: job::is_held(&job),
         ending: context.ending(&job),
     });

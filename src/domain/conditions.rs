@@ -17,7 +17,9 @@ pub const FAILED: &str = "Failed";
 pub const CANCELLED: &str = "Cancelled";
 /// Skipped: it ended without having run.
 pub const SKIPPED: &str = "Skipped";
-/// Paused: the queue starts nothing.
+/// Late: a run of the schedule was to have started by now and has not.
+pub const LATE: &str = "Late";
+/// Paused: the queue starts nothing, or the schedule is held after failures.
 pub const PAUSED: &str = "Paused";
 /// LastRunSucceeded: how the schedule's last run ended; never part of its health.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";

@@ -137,7 +137,9 @@ fn members(group: &JobGroup, before: &JobGroupStatus, jobs: &[MemberJob]) -> Vec
 
 fn ended_phase(ending: &Ending) -> JobPhase {
     match ending.reason {
-        crate::api::Reason::Cancelled | crate::api::Reason::JobDeleted => JobPhase::Cancelled,
+        crate::api::Reason::Cancelled | crate::api::Reason::Replaced | crate::api::Reason::JobDeleted => {
+            JobPhase::Cancelled
+        }
         _ => JobPhase::Finished,
     }
 }

@@ -14,13 +14,13 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::conditions::micro;
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
-use super::queue::{Blocker, Candidate, Occupant, Rank};
+use super::queue::{Blocker, Candidate, Limit, Occupant, Rank};
 use super::resolve::{Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
 use super::run::{self, BatchState, RunInput};
 use super::{group, names};
 use crate::api::job::WaitingFor;
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
-use crate::api::{Cancel, Job, JobPhase, JobStatus, LocalReference, Outcome, Reason};
+use crate::api::{Cancel, Job, JobPhase, JobSpec, JobStatus, LocalReference, Outcome, Reason};
 
 mod end;
 mod status;
@@ -119,6 +119,8 @@ pub struct Facts<'a> {
     pub source: Source<'a>,
     /// How many Jobs of its template may run, according to the template of today.
     pub template_max_running: Option<u32>,
+    /// How many Jobs of its schedule may run, according to the schedule of today.
+    pub schedule_max_running: Option<u32>,
     /// Its place in its group, if it has one.
     pub gate: Option<&'a group::Gate>,
     /// Whether its schedule, if it still exists, has its occurrence and its ending in its status.
@@ -216,14 +218,15 @@ fn cancel_request(facts: &Facts<'_>) -> Option<(Reason, Cancel)> {
     let own = facts.job.spec.cancel.clone();
     let group = facts.gate.and_then(|gate| gate.cancel.clone());
     if let Some(cancel) = own.or(group) {
-        return Some((Reason::Cancelled, cancel));
+        let reason = if cancel.replaced_by.is_some() { Reason::Replaced } else { Reason::Cancelled };
+        return Some((reason, cancel));
     }
     facts
         .job
         .metadata
         .deletion_timestamp
         .as_ref()
-        .map(|_| (Reason::JobDeleted, Cancel { reason: "the Job was deleted".into(), force: false }))
+        .map(|_| (Reason::JobDeleted, Cancel { reason: "the Job was deleted".into(), ..Cancel::default() }))
 }
 
 fn with_batch(
@@ -484,8 +487,23 @@ fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at
         uid: facts.job.metadata.uid.clone().unwrap_or_default(),
         attempt,
         queue: resolved.queue.clone(),
-        template: resolved.template.as_ref().map(|template| (template.name.clone(), facts.template_max_running)),
-        group: facts.gate.map(|gate| (gate.group_uid.clone(), gate.max_running)),
+        limits: limits(&facts.job.spec).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
+    }
+}
+
+/// What limits a Job besides its queue.
+pub fn limits(spec: &JobSpec) -> Vec<Limit> {
+    let template = spec.template_ref.as_ref().map(|it| Limit::Template(it.name.clone()));
+    let group = spec.group_ref.as_ref().map(|it| Limit::Group(it.uid.clone()));
+    let schedule = spec.schedule_ref.as_ref().map(|it| Limit::Schedule(it.name.clone()));
+    template.into_iter().chain(group).chain(schedule).collect()
+}
+
+fn max_running(facts: &Facts<'_>, limit: &Limit) -> Option<u32> {
+    match limit {
+        Limit::Template(_) => facts.template_max_running,
+        Limit::Group(_) => facts.gate.and_then(|gate| gate.max_running),
+        Limit::Schedule(_) => facts.schedule_max_running,
     }
 }
 
@@ -517,7 +535,7 @@ fn record_input<'a>(facts: &Facts<'a>, known: Option<&'a Resolved<'a>>, attempt:
 fn is_worth_a_retry(job: &Job, ending: &Ending) -> bool {
     let pointless = matches!(
         ending.reason,
-        Reason::Cancelled | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted
+        Reason::Cancelled | Reason::Replaced | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted
     );
     ending.outcome == Outcome::Failed && !pointless && job.metadata.deletion_timestamp.is_none()
 }

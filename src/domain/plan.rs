@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 
-use crate::api::{Job, JobRun, Reason};
+use crate::api::{Cancel, Job, JobRun, Reason};
 
 /// One change to the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,13 @@ pub enum Effect {
     DeleteBatchJob(ObjectIdentity),
     /// Kill a pod without a grace period.
     KillPod(ObjectIdentity),
+    /// Ask a Job to end.
+    CancelJob {
+        /// Which one.
+        job: ObjectIdentity,
+        /// Why.
+        cancel: Cancel,
+    },
     /// Put Rota's finalizer on a Job that a user made, before anything else is done about it.
     HoldJob(ObjectIdentity),
     /// Take Rota's finalizer off a Job whose outcome is recorded.

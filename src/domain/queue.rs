@@ -34,10 +34,30 @@ pub struct Candidate {
     pub attempt: u32,
     /// Its queue.
     pub queue: String,
-    /// Its template, if it has one, and how many Jobs of it may run.
-    pub template: Option<(String, Option<u32>)>,
-    /// The uid of its group, if it has one, and how many members may run.
-    pub group: Option<(String, Option<u32>)>,
+    /// What else limits it, and how many may run under each; absent: any number.
+    pub limits: Vec<(Limit, Option<u32>)>,
+}
+
+/// What limits how many run at once, besides a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Limit {
+    /// The template of that name.
+    Template(String),
+    /// The group of that uid.
+    Group(String),
+    /// The schedule of that name.
+    Schedule(String),
+}
+
+impl Limit {
+    fn blocker(&self, used: u32, max: u32) -> Blocker {
+        let (waiting_for, whose) = match self {
+            Self::Template(name) => (WaitingFor::TemplateLimit, format!("template {name}")),
+            Self::Group(_) => (WaitingFor::GroupLimit, "its group".to_owned()),
+            Self::Schedule(name) => (WaitingFor::ScheduleLimit, format!("schedule {name}")),
+        };
+        Blocker { waiting_for, message: format!("{whose}: {used} of {max} running") }
+    }
 }
 
 /// A Job that runs, or is being launched: it takes a place in each of its limits.
@@ -47,10 +67,8 @@ pub struct Occupant {
     pub name: String,
     /// Its queue.
     pub queue: String,
-    /// Its template, if it has one.
-    pub template: Option<String>,
-    /// The uid of its group, if it has one.
-    pub group: Option<String>,
+    /// What else limits it.
+    pub limits: Vec<Limit>,
 }
 
 /// A queue as it is now.
@@ -138,8 +156,7 @@ pub fn decide(mut snapshot: Snapshot, admissions_max: usize, now: Timestamp) -> 
 #[derive(Default)]
 struct Usage {
     queues: HashMap<String, Vec<String>>,
-    templates: HashMap<String, u32>,
-    groups: HashMap<String, u32>,
+    limits: HashMap<Limit, u32>,
     closed: HashSet<String>,
 }
 
@@ -148,11 +165,8 @@ impl Usage {
         let mut usage = Self::default();
         for occupant in occupants {
             usage.queues.entry(occupant.queue.clone()).or_default().push(occupant.name.clone());
-            if let Some(template) = &occupant.template {
-                *usage.templates.entry(template.clone()).or_default() += 1;
-            }
-            if let Some(group) = &occupant.group {
-                *usage.groups.entry(group.clone()).or_default() += 1;
+            for limit in &occupant.limits {
+                *usage.limits.entry(limit.clone()).or_default() += 1;
             }
         }
         usage
@@ -160,11 +174,8 @@ impl Usage {
 
     fn occupy(&mut self, candidate: &Candidate) {
         self.queues.entry(candidate.queue.clone()).or_default().push(candidate.rank.name.clone());
-        if let Some((template, _)) = &candidate.template {
-            *self.templates.entry(template.clone()).or_default() += 1;
-        }
-        if let Some((group, _)) = &candidate.group {
-            *self.groups.entry(group.clone()).or_default() += 1;
+        for (limit, _) in &candidate.limits {
+            *self.limits.entry(limit.clone()).or_default() += 1;
         }
     }
 
@@ -191,18 +202,9 @@ impl Usage {
                 message: format!("queue {}: {} of {max} running{}", candidate.queue, running.len(), names(running)),
             });
         }
-        let over = |limits: &HashMap<String, u32>, limit: &Option<(String, Option<u32>)>| {
-            let (key, max) = limit.as_ref()?;
-            let used = limits.get(key).copied().unwrap_or_default();
-            max.filter(|max| used >= *max).map(|max| (key.clone(), used, max))
-        };
-        if let Some((template, used, max)) = over(&self.templates, &candidate.template) {
-            let message = format!("template {template}: {used} of {max} running");
-            return Some(Blocker { waiting_for: WaitingFor::TemplateLimit, message });
-        }
-        over(&self.groups, &candidate.group).map(|(_, used, max)| Blocker {
-            waiting_for: WaitingFor::GroupLimit,
-            message: format!("its group: {used} of {max} running"),
+        candidate.limits.iter().find_map(|(limit, max)| {
+            let used = self.limits.get(limit).copied().unwrap_or_default();
+            max.filter(|max| used >= *max).map(|max| limit.blocker(used, max))
         })
     }
 }

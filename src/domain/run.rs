@@ -227,6 +227,8 @@ fn build_run(
         artifacts: report.artifacts,
         result: report.result,
         log_path: deciding.and_then(pods::Deciding::log_path),
+        start_delay_ms: started.zip(job.spec.scheduled_time.as_ref()).and_then(|(at, due)| milliseconds(due.0, at)),
+        late: job.spec.start_by.as_ref().is_some_and(|by| by.0 < started.unwrap_or(decided)),
         ..empty_status(verdict.outcome, verdict.reason)
     });
     run
@@ -281,6 +283,8 @@ fn empty_status(phase: Outcome, reason: Reason) -> JobRunStatus {
         log_path: None,
         count: None,
         last_scheduled_time: None,
+        start_delay_ms: None,
+        late: false,
     }
 }
 

@@ -1,51 +1,54 @@
 //! Schedule: which occurrences are due, and what becomes of each.
 //!
 //! Every occurrence gets a Job or a Skipped record, under a name made of the schedule's uid and the nominal time, before
-//! `accountedUntil` moves past it; done again after a crash, the name is taken and nothing happens twice (I1). An edit of
-//! the timing, or enabling, starts the account at that moment, so that nothing of the past fires (I7).
+//! `accountedUntil` moves past it; done again after a crash, the name is taken and nothing happens twice (I1). An edit
+//! that concerns when it fires ends the account of the old timing at that edit and opens one of the new: what the old one
+//! owed is recorded, and nothing of the past fires (I7).
+//!
+//! `due.rs` decides what becomes of each time, `standing.rs` what the status says of its runs.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::calendar::{Due, Timing};
+use super::calendar::Timing;
 use super::conditions::{self, Conditions, Fact, micro};
-use super::group::owner;
 use super::job::SaturatingTime;
-use super::names;
 use super::plan::{Effect, Ending, Note, Plan};
-use super::run::{SkippedOccurrences, skipped_occurrences};
-use crate::api::labels::{
-    ARGO_IGNORE_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION,
-};
-use crate::api::schedule::{CatchUpPolicy, ConcurrencyPolicy, SchedulePhase};
-use crate::api::{Job, JobRun, JobSpec, ObjectReference, Outcome, Reason, Schedule, ScheduleStatus};
+use crate::api::schedule::{ConcurrencyPolicy, SchedulePhase};
+use crate::api::{Job, JobRun, ObjectReference, Reason, Schedule, ScheduleSpec, ScheduleStatus};
 
-/// How late an occurrence may be and still count as on time, in milliseconds: a restart or failover of the operator.
-const ON_TIME_MS: i64 = 15_000;
-/// The window of catchUp unless the schedule says otherwise, in seconds.
-const WINDOW_SECONDS_DEFAULT: i64 = 3_600;
-/// How many missed times run under All unless the schedule says otherwise.
-const MAX_RUNS_DEFAULT: u32 = 100;
-/// How many occurrences are looked at one by one in one decision; the rest is counted only.
-const OCCURRENCES_MAX: usize = 1_100;
-/// How many occurrences of an expression are counted in one decision at the most; a year of every minute fits.
-const SCAN_MAX: u64 = 600_000;
-/// How many next times the status shows.
-const NEXT_TIMES_SHOWN: usize = 3;
+mod due;
+mod skips;
+mod standing;
+
+use due::{fire, replace, skip_due};
+use standing::{foresee, hold, lateness, set_ready, settle, show_active};
+
 /// How long a status that is not urgent may wait for what comes next, in milliseconds.
 const STATUS_DELAY_MS: i64 = 1_000;
 /// The same while launches wait for the API server: statuses must not keep a schedule's neighbours from being launched.
 const STATUS_DELAY_BUSY_MS: i64 = 6_000;
-/// How many active Jobs the status names.
-const ACTIVE_SHOWN_MAX: usize = 20;
+/// How far an account may be ahead of the clock, which was set back then, and still count, in hours. One that is further
+/// ahead comes from a clock that was wrong, and an edit ends it.
+const AHEAD_HOURS_MAX: i64 = 24;
+/// How often the times of a paused schedule are recorded, in milliseconds: several share one record.
+const PAUSED_RECORD_MS: i64 = 3_600_000;
 
 /// One Job of the schedule as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnJob {
     /// Which one.
     pub job: ObjectReference,
+    /// When it was created.
+    pub created: Option<Timestamp>,
     /// The occurrence it stands for; absent for one that a user made.
     pub scheduled_time: Option<Timestamp>,
+    /// When it is late if it has not started.
+    pub start_by: Option<Timestamp>,
+    /// When its first container started, if it has.
+    pub started_at: Option<Timestamp>,
+    /// Whether it was asked to end.
+    pub cancelled: bool,
     /// Whether it still has Rota's finalizer.
     pub held: bool,
     /// How it ended, if it did.
@@ -59,6 +62,8 @@ pub struct Facts<'a> {
     pub schedule: &'a Schedule,
     /// The status last decided, which may not be written yet.
     pub status: &'a ScheduleStatus,
+    /// When its specification was last edited, by the clock of the API server, which tells whole seconds; absent: unknown.
+    pub edited_at: Option<Timestamp>,
     /// Whether a Job of its template and parameters could be queued now, and why not.
     pub template: Result<(), (Reason, String)>,
     /// Its Jobs.
@@ -85,369 +90,229 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     }
     let created = schedule.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let mut status = facts.status.clone();
-    status.observed_generation = schedule.metadata.generation;
-    let mut decision = Decision::default();
+    let mut plan = Plan::default();
+    let edited = edited_at(facts, created, now);
+    let timing = Timing::parse(&schedule.spec.timing(created), seed(schedule));
     settle(facts, &mut status);
-    let seed = schedule.metadata.uid.as_deref().unwrap_or_default();
-    match Timing::parse(&schedule.spec.timing(created), seed) {
+    let resumed = hold(facts, &mut status, &mut plan, now);
+    if let Some(ended) = account_that_ends(facts, created, edited, resumed, now)
+        && !close_account(facts, &ended, &mut status, &mut plan, now)
+    {
+        // There is more to record than one decision may. The rest is taken in when all of that is accounted for.
+        plan.status = Some(ScheduleStatus {
+            accounted_until: status.accounted_until,
+            last_trigger_time: status.last_trigger_time,
+            last_skip_time: status.last_skip_time,
+            last_skip_reason: status.last_skip_reason,
+            missed_count: status.missed_count,
+            ..facts.status.clone()
+        });
+        return Decision { plan, urgent: true };
+    }
+    status.observed_generation = schedule.metadata.generation;
+    status.phase = Some(phase(schedule, facts.status));
+    match timing {
         Err(error) => {
             status.next_trigger_time = None;
             status.next_trigger_times.clear();
-            status.phase = Some(phase(schedule, facts.status));
+            status.next_clock_change = None;
             // Its correction is an edit, also one back to what it was before.
-            status.timing_digest.clear();
-            account_for_made(facts, &mut status, now);
+            status.timing = None;
+            account_for_made(facts, None, &mut status, now);
             let reason = if error.field.contains("timeZone") { "UnknownTimeZone" } else { "InvalidTiming" };
-            set_ready(facts, &mut status, Err((reason, error.to_string())), &mut decision.plan, now);
+            set_ready(facts, &mut status, Err((reason, error.to_string())), &mut plan, now);
         }
         Ok(timing) => {
-            open_account(facts, &timing, created, &mut status, now);
-            let enabled = schedule.spec.enabled.unwrap_or(true);
-            if enabled {
-                fire(facts, &timing, &mut status, &mut decision.plan, now);
-            } else {
-                account_for_made(facts, &mut status, now);
-            }
-            foresee(&timing, enabled, &mut status, &mut decision.plan, now);
+            open_account(facts, created, edited, resumed, &mut status, now);
+            status.when = timing.describe();
+            keep_account(facts, &timing, edited, &mut status, &mut plan, now);
+            foresee(&timing, is_enabled(schedule), &mut status, &mut plan, now);
             let ready = facts.template.clone().map_err(|(reason, message)| (reason.as_str(), message));
-            set_ready(facts, &mut status, ready, &mut decision.plan, now);
+            set_ready(facts, &mut status, ready, &mut plan, now);
         }
     }
-    show_active(facts, &mut status, &decision.plan);
+    replace(facts, &mut plan);
+    lateness(facts, &mut status, &mut plan, now);
+    show_active(facts, &mut status, &plan);
     let kept = std::mem::replace(&mut status.settled, facts.status.settled.clone());
     if status != *facts.status || kept.iter().any(|job| !status.settled.contains(job)) {
         // That a counted Job is gone is worth no write of its own.
         status.settled = kept;
     }
-    decision.urgent = is_urgent(facts.status, &status);
-    decision.plan.status = Some(status);
-    decision
+    let urgent = is_urgent(facts.status, &status);
+    plan.status = Some(status);
+    Decision { plan, urgent }
 }
 
 fn is_urgent(before: &ScheduleStatus, after: &ScheduleStatus) -> bool {
     before.observed_generation != after.observed_generation
         || before.phase != after.phase
-        || before.timing_digest != after.timing_digest
+        || before.timing != after.timing
         || before.conditions != after.conditions
+        || before.paused != after.paused
         || after.settled.iter().any(|job| !before.settled.contains(job))
 }
 
+fn is_enabled(schedule: &Schedule) -> bool {
+    schedule.spec.enabled.unwrap_or(true)
+}
+
+/// What tells its `H` and its jitter from another schedule's.
+fn seed(schedule: &Schedule) -> &str {
+    schedule.metadata.uid.as_deref().unwrap_or_default()
+}
+
 fn phase(schedule: &Schedule, before: &ScheduleStatus) -> SchedulePhase {
-    match (schedule.spec.enabled.unwrap_or(true), before.phase) {
+    match (is_enabled(schedule), before.phase) {
         (true, _) => SchedulePhase::Enabled,
         (false, None | Some(SchedulePhase::Created)) => SchedulePhase::Created,
         (false, Some(SchedulePhase::Enabled | SchedulePhase::Disabled)) => SchedulePhase::Disabled,
     }
 }
 
-/// Starts the account anew when the timing was edited or the schedule enabled; a new schedule owes from its creation.
-fn open_account(facts: &Facts<'_>, timing: &Timing, created: Timestamp, status: &mut ScheduleStatus, now: Timestamp) {
-    let digest = timing.digest();
-    let phase = phase(facts.schedule, facts.status);
-    let first = facts.status.phase.is_none();
-    let edited = facts.status.timing_digest != digest;
-    let enabled_now = phase == SchedulePhase::Enabled && facts.status.phase != Some(SchedulePhase::Enabled);
-    if first {
-        status.accounted_until = Some(micro(created));
-    } else if edited || enabled_now || status.accounted_until.is_none() {
-        status.accounted_until = Some(micro(now));
+/// When the specification was edited, if the status does not know of that edit yet. It is told in whole seconds, so that a
+/// time of a whole second lies after it if and only if it lay ahead when the edit was made.
+fn edited_at(facts: &Facts<'_>, created: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    if facts.status.observed_generation == facts.schedule.metadata.generation {
+        return None;
     }
-    status.timing_digest = digest;
-    status.when = timing.describe();
-    status.phase = Some(phase);
+    // One that is new was edited when it was created, as far as is known.
+    let unknown = if facts.status.phase.is_none() { created } else { now };
+    Some(not_accounted(facts, facts.edited_at.unwrap_or(unknown).min(now), now))
 }
 
-/// Accounts for the occurrences whose Jobs were made before a crash, when nothing fires any more that would do so. Their
-/// Jobs wait for it.
-fn account_for_made(facts: &Facts<'_>, status: &mut ScheduleStatus, now: Timestamp) {
-    let made = facts.jobs.iter().filter_map(|job| job.scheduled_time).filter(|time| *time <= now).max();
-    let until = status.accounted_until.as_ref().map(|until| until.0);
-    status.accounted_until = until.max(made).map(micro);
+/// That instant, or the end of the account if it is later: no time is accounted for twice.
+fn not_accounted(facts: &Facts<'_>, instant: Timestamp, now: Timestamp) -> Timestamp {
+    let plausible = now.saturating_add(SignedDuration::from_hours(AHEAD_HOURS_MAX)).unwrap_or(now);
+    let accounted = facts.status.accounted_until.as_ref().map(|until| until.0).filter(|until| *until <= plausible);
+    accounted.map_or(instant, |accounted| accounted.max(instant))
 }
 
-/// Accounts for every occurrence that is due.
-fn fire(
+/// An account that ends: of which timing, when, and what becomes of the times that it still owes.
+struct Ended {
+    timing: Timing,
+    until: Timestamp,
+    reason: Reason,
+    why: &'static str,
+}
+
+/// The account that an edit or the end of a pause ends, if one does and it can still be told what it owed.
+fn account_that_ends(
+    facts: &Facts<'_>,
+    created: Timestamp,
+    edited: Option<Timestamp>,
+    resumed: bool,
+    now: Timestamp,
+) -> Option<Ended> {
+    let before = facts.status;
+    if resumed || (facts.status.paused.is_some() && !continues(facts, created)) {
+        let timing = Timing::parse(before.timing.as_ref()?, seed(facts.schedule)).ok()?;
+        let why = "the schedule was paused after too many failures in a row";
+        return Some(Ended { timing, until: edited.unwrap_or(now), reason: Reason::SchedulePaused, why });
+    }
+    if before.phase != Some(SchedulePhase::Enabled) || continues(facts, created) {
+        return None;
+    }
+    let timing = Timing::parse(before.timing.as_ref()?, seed(facts.schedule)).ok()?;
+    let why = "the schedule was edited before this time could be made up for";
+    Some(Ended { timing, until: edited.unwrap_or(now), reason: Reason::ScheduleEdited, why })
+}
+
+/// Whether it was enabled with this very timing, and still is.
+fn continues(facts: &Facts<'_>, created: Timestamp) -> bool {
+    is_enabled(facts.schedule)
+        && facts.status.phase == Some(SchedulePhase::Enabled)
+        && facts.status.timing.as_ref() == Some(&facts.schedule.spec.timing(created))
+}
+
+/// Records what an account that ends still owed. Says whether that is all.
+fn close_account(
+    facts: &Facts<'_>,
+    ended: &Ended,
+    status: &mut ScheduleStatus,
+    plan: &mut Plan<ScheduleStatus>,
+    now: Timestamp,
+) -> bool {
+    skip_due(facts, &ended.timing, ended.until, (ended.reason, ended.why), status, plan, now)
+}
+
+/// Starts the account anew when the timing was edited or the schedule enabled or resumed; a new schedule owes from its
+/// creation.
+fn open_account(
+    facts: &Facts<'_>,
+    created: Timestamp,
+    edited: Option<Timestamp>,
+    resumed: bool,
+    status: &mut ScheduleStatus,
+    now: Timestamp,
+) {
+    if facts.status.phase.is_none() {
+        status.accounted_until = Some(micro(created));
+    } else if is_enabled(facts.schedule) && (!continues(facts, created) || resumed) {
+        let from = edited.unwrap_or_else(|| not_accounted(facts, now, now));
+        status.accounted_until = Some(micro(from));
+    }
+    status.timing = Some(facts.schedule.spec.timing(created));
+}
+
+/// Accounts for what is due, as the schedule stands.
+fn keep_account(
     facts: &Facts<'_>,
     timing: &Timing,
+    edited: Option<Timestamp>,
     status: &mut ScheduleStatus,
     plan: &mut Plan<ScheduleStatus>,
     now: Timestamp,
 ) {
-    let Some(after) = status.accounted_until.as_ref().map(|time| time.0) else { return };
-    let due = timing.due(after, now, OCCURRENCES_MAX, SCAN_MAX);
-    let Some(last) = due.times.last().copied().or(due.last_skipped) else { return };
-    if due.more {
-        // The rest is looked at in the next decision, from where this one ends.
-        plan.wake(now);
-    }
-    let mut skips = Skips::default();
-    if let (Some(first), Some(last_skipped)) = (due.first, due.last_skipped) {
-        skips.push_many(
-            first,
-            last_skipped,
-            due.skipped,
-            Reason::CatchUpLimit,
-            "more times were missed than catchUp looks at",
-        );
-    }
-    let runnable = runnable(facts, timing, &due, now);
-    let mut active = facts.jobs.iter().any(|job| job.ending.is_none());
-    for (time, missed) in due.times.iter().copied().zip(runnable) {
-        if facts.jobs.iter().any(|job| job.scheduled_time == Some(time)) {
-            // No record may reach over a time that has a Job.
-            plan.effects.extend(skips.take(facts, now));
-            continue;
-        }
-        match missed.map_or_else(|| refusal(facts, active), Some) {
-            Some((reason, why)) => skips.push(time, reason, why),
-            None => {
-                plan.effects.extend(skips.take(facts, now));
-                plan.effects.push(create(facts, time));
-                active = true;
-            }
-        }
-    }
-    if let Some((reason, _)) = skips.last_reason() {
-        status.last_skip_time = Some(micro(skips.last_time().unwrap_or(last)));
-        status.last_skip_reason = Some(reason);
-    }
-    for (reason, why, count) in skips.summary() {
-        plan.notes.push(Note::warning(reason.as_str(), "Skip", format!("skipped {count} occurrence(s): {why}")));
-    }
-    plan.effects.extend(skips.take(facts, now));
-    status.accounted_until = Some(micro(last));
-    status.last_trigger_time = Some(micro(last));
-}
-
-/// For each due time: why it is not made up for, if it was missed.
-fn runnable(facts: &Facts<'_>, timing: &Timing, due: &Due, now: Timestamp) -> Vec<Option<(Reason, String)>> {
-    let catch_up = facts.schedule.spec.catch_up.as_ref();
-    let policy = catch_up.map_or(CatchUpPolicy::Latest, |it| it.policy);
-    let window = catch_up.and_then(|it| it.window_seconds).unwrap_or(WINDOW_SECONDS_DEFAULT);
-    let max_runs = catch_up.and_then(|it| it.max_runs).unwrap_or(MAX_RUNS_DEFAULT) as usize;
-    let lateness = |time: Timestamp| now.duration_since(timing.fires_at(time));
-    let late = |time: Timestamp| lateness(time) > SignedDuration::from_millis(ON_TIME_MS);
-    let missed = due.times.iter().filter(|time| late(**time)).count();
-    let on_time = due.times.len() - missed;
-    due.times
-        .iter()
-        .enumerate()
-        .map(|(index, time)| {
-            if !late(*time) {
-                return None;
-            }
-            let later_missed = missed - index - 1;
-            match policy {
-                _ if lateness(*time) > SignedDuration::from_secs(window) => Some((
-                    Reason::MissedWindow,
-                    format!("it was due more than {window} s ago, when the operator was not running"),
-                )),
-                CatchUpPolicy::None => {
-                    Some((Reason::MissedWindow, "the operator was not running, and catchUp is None".into()))
-                }
-                CatchUpPolicy::Latest if later_missed > 0 || on_time > 0 => {
-                    Some((Reason::CatchUpLimit, "a later time runs instead, and catchUp is Latest".into()))
-                }
-                CatchUpPolicy::All if later_missed >= max_runs => {
-                    Some((Reason::CatchUpLimit, format!("catchUp runs the latest {max_runs} missed times")))
-                }
-                CatchUpPolicy::Latest | CatchUpPolicy::All => None,
-            }
-        })
-        .collect()
-}
-
-/// Why an occurrence that could run is skipped, if it is.
-fn refusal(facts: &Facts<'_>, active: bool) -> Option<(Reason, String)> {
-    if let Err(unusable) = &facts.template {
-        return Some(unusable.clone());
-    }
-    let forbid = facts.schedule.spec.concurrency_policy == Some(ConcurrencyPolicy::Forbid);
-    (forbid && active).then(|| {
-        (
-            Reason::OverlapForbidden,
-            "an earlier Job of the schedule has not finished, and concurrencyPolicy is Forbid".into(),
-        )
-    })
-}
-
-fn create(facts: &Facts<'_>, time: Timestamp) -> Effect {
-    let schedule = facts.schedule;
-    let name = schedule.metadata.name.clone().unwrap_or_default();
-    let uid = schedule.metadata.uid.clone().unwrap_or_default();
-    let spec = JobSpec {
-        template_ref: Some(schedule.spec.template_ref.clone()),
-        params: schedule.spec.params.clone(),
-        priority: schedule.spec.priority,
-        schedule_ref: Some(ObjectReference { name: name.clone(), uid: uid.clone() }),
-        scheduled_time: Some(micro(time)),
-        ..JobSpec::default()
-    };
-    let mut job = Job::new(&names::occurrence_job(&name, &uid, time), spec);
-    job.metadata.namespace = schedule.metadata.namespace.clone();
-    job.metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
-    job.metadata.labels =
-        Some([(MANAGED_BY.to_owned(), MANAGER.to_owned()), (SCHEDULE.to_owned(), names::label_value(&name))].into());
-    job.metadata.annotations = Some(
-        [
-            (SCHEDULED_TIME_ANNOTATION.to_owned(), time.to_string()),
-            (ARGO_IGNORE_ANNOTATION.to_owned(), "true".to_owned()),
-        ]
-        .into(),
-    );
-    job.metadata.owner_references = Some(vec![owner("Schedule", &name, &uid)]);
-    let unless_run = (time <= facts.leading_since).then(|| names::skipped_run(&name, &uid, time));
-    Effect::CreateJob { job: Box::new(job), unless_run }
-}
-
-/// Skipped occurrences on their way into records: neighbours with the same reason share one.
-#[derive(Default)]
-struct Skips {
-    pending: Vec<SkippedOccurrences>,
-    told: Vec<(Reason, String, u64)>,
-    last: Option<(Timestamp, Reason)>,
-}
-
-impl Skips {
-    fn push(&mut self, time: Timestamp, reason: Reason, why: String) {
-        self.last = Some((time, reason));
-        self.tell(reason, &why, 1);
-        match self.pending.last_mut() {
-            Some(run) if run.reason == reason => {
-                run.last = time;
-                run.count += 1;
-            }
-            _ => self.pending.push(SkippedOccurrences { first: time, last: time, count: 1, reason, why }),
-        }
-    }
-
-    fn push_many(&mut self, first: Timestamp, last: Timestamp, count: u64, reason: Reason, why: &str) {
-        self.last = Some((last, reason));
-        self.tell(reason, why, count);
-        self.pending.push(SkippedOccurrences { first, last, count, reason, why: why.into() });
-    }
-
-    fn tell(&mut self, reason: Reason, why: &str, count: u64) {
-        match self.told.iter_mut().find(|(told, _, _)| *told == reason) {
-            Some((_, _, told)) => *told += count,
-            None => self.told.push((reason, why.to_owned(), count)),
-        }
-    }
-
-    fn take(&mut self, facts: &Facts<'_>, now: Timestamp) -> Vec<Effect> {
-        let record = |skipped: SkippedOccurrences| -> JobRun { skipped_occurrences(facts.schedule, &skipped, now) };
-        self.pending.drain(..).map(|skipped| Effect::CreateRun(Box::new(record(skipped)))).collect()
-    }
-
-    fn summary(&self) -> Vec<(Reason, String, u64)> {
-        self.told.clone()
-    }
-
-    fn last_reason(&self) -> Option<(Reason, Timestamp)> {
-        self.last.map(|(time, reason)| (reason, time))
-    }
-
-    fn last_time(&self) -> Option<Timestamp> {
-        self.last.map(|(time, _)| time)
-    }
-}
-
-/// Says when the next times are, and wakes at the first of them.
-fn foresee(
-    timing: &Timing,
-    enabled: bool,
-    status: &mut ScheduleStatus,
-    plan: &mut Plan<ScheduleStatus>,
-    now: Timestamp,
-) {
-    status.next_trigger_time = None;
-    status.next_trigger_times.clear();
-    if !enabled {
+    if !is_enabled(facts.schedule) {
+        account_for_made(facts, None, status, now);
         return;
     }
-    // A time that has come may still wait for its jitter.
-    let accounted = status.accounted_until.as_ref().map_or(now, |time| time.0);
-    let waits = timing.next_after(accounted).is_some_and(|next| timing.fires_at(next) > now);
-    let mut after = if waits { accounted } else { accounted.max(now) };
-    for _ in 0..NEXT_TIMES_SHOWN {
-        let Some(next) = timing.next_after(after) else { break };
-        status.next_trigger_time.get_or_insert_with(|| micro(next));
-        status.next_trigger_times.push(timing.local(next));
-        after = next;
-    }
-    if let Some(MicroTime(next)) = status.next_trigger_time {
-        plan.wake(timing.fires_at(next));
-    }
-}
-
-/// Counts each ended Job once: those counted are listed until they let go of their finalizer.
-fn settle(facts: &Facts<'_>, status: &mut ScheduleStatus) {
-    status.settled.retain(|settled| facts.jobs.iter().any(|job| job.job.uid == settled.uid && job.held));
-    let mut ended: Vec<(&OwnJob, &Ending)> = facts
-        .jobs
-        .iter()
-        .filter(|job| job.held && !status.settled.iter().any(|settled| settled.uid == job.job.uid))
-        .filter_map(|job| job.ending.as_ref().map(|ending| (job, ending)))
-        .collect();
-    ended.sort_by_key(|(_, ending)| ending.finished_at);
-    for (job, ending) in ended {
-        status.settled.push(job.job.clone());
-        status.last_outcome = Some(ending.outcome);
-        match ending.outcome {
-            Outcome::Completed => {
-                status.last_success_time = Some(micro(ending.finished_at));
-                status.consecutive_failures = 0;
-            }
-            Outcome::Failed => {
-                status.last_failure_time = Some(micro(ending.finished_at));
-                status.consecutive_failures = status.consecutive_failures.saturating_add(1);
-            }
-            Outcome::Skipped => {
-                status.last_skip_time = Some(micro(ending.finished_at));
-                status.last_skip_reason = Some(ending.reason);
-            }
-        }
+    let Some(pause) = status.paused.clone() else {
+        fire(facts, timing, edited, status, plan, now);
+        account_for_made(facts, Some(timing), status, now);
+        return;
+    };
+    let accounted = status.accounted_until.as_ref().map_or(now, |until| until.0);
+    let Some(first) = timing.next_after(accounted) else { return };
+    let due = timing.fires_at(first).max(pause.since.0).saturating_add_ms(PAUSED_RECORD_MS);
+    if now < due {
+        plan.wake(due);
+    } else {
+        let why = format!("the schedule is paused since {} after {} failures in a row", pause.since.0, pause.failures);
+        skip_due(facts, timing, now, (Reason::SchedulePaused, &why), status, plan, now);
+        plan.wake(now.saturating_add_ms(PAUSED_RECORD_MS));
     }
 }
 
-fn show_active(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: &Plan<ScheduleStatus>) {
-    let made = plan.effects.iter().filter(|effect| matches!(effect, Effect::CreateJob { .. })).count();
-    let live: Vec<&OwnJob> = facts.jobs.iter().filter(|job| job.ending.is_none()).collect();
-    status.active = u32::try_from(live.len() + made).unwrap_or(u32::MAX);
-    status.active_jobs = live.iter().map(|job| job.job.clone()).collect();
-    status.active_jobs.sort();
-    status.active_jobs.truncate(ACTIVE_SHOWN_MAX);
+/// Accounts for the occurrences whose Jobs were made before a crash, when nothing fires any more that would do so, because
+/// the timing is another one now. Their Jobs wait for it.
+fn account_for_made(facts: &Facts<'_>, timing: Option<&Timing>, status: &mut ScheduleStatus, now: Timestamp) {
+    let made = facts.jobs.iter().filter_map(|job| job.scheduled_time).filter(|time| *time <= now).max();
+    let until = status.accounted_until.as_ref().map(|until| until.0);
+    let (Some(made), Some(from)) = (made, until) else {
+        status.accounted_until = until.max(made).map(micro);
+        return;
+    };
+    // A time in between that is still to fire keeps its place.
+    let passes_over = timing.and_then(|timing| timing.next_after(from)).is_some_and(|next| next <= made);
+    if !passes_over {
+        status.accounted_until = Some(micro(made.max(from)));
+    }
 }
 
-fn set_ready(
-    facts: &Facts<'_>,
-    status: &mut ScheduleStatus,
-    ready: Result<(), (&str, String)>,
-    plan: &mut Plan<ScheduleStatus>,
-    now: Timestamp,
-) {
-    let mut list = Conditions::from(&status.conditions, facts.schedule.metadata.generation, now);
-    let was_stalled = conditions::holds(&status.conditions, conditions::STALLED);
-    match ready {
-        Ok(()) => {
-            let message = "it fires as written".to_owned();
-            list.set(Fact { type_: conditions::READY, holds: true, reason: "Scheduled", message });
-            list.remove(conditions::STALLED);
-        }
-        Err((reason, message)) => {
-            if !was_stalled {
-                plan.notes.push(Note::warning("NotReady", "Validate", message.clone()));
-            }
-            list.set(Fact { type_: conditions::READY, holds: false, reason, message: message.clone() });
-            list.set(Fact { type_: conditions::STALLED, holds: true, reason, message });
-        }
+/// How many Jobs of a schedule may run at once.
+pub fn max_running(spec: &ScheduleSpec) -> Option<u32> {
+    match spec.concurrency_policy.unwrap_or_default() {
+        ConcurrencyPolicy::Allow => None,
+        ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace | ConcurrencyPolicy::Queue => Some(1),
     }
-    if let Some(outcome) = status.last_outcome {
-        let message = format!("{} failure(s) since the last success", status.consecutive_failures);
-        let holds = outcome == Outcome::Completed;
-        list.set(Fact { type_: conditions::LAST_RUN_SUCCEEDED, holds, reason: outcome.as_str(), message });
-    }
-    status.conditions = list.into_list();
+}
+
+/// Whether a Job's reference means this schedule: a user may leave out the uid.
+pub fn is_meant(reference: &ObjectReference, metadata: &kube::core::ObjectMeta) -> bool {
+    metadata.name.as_ref() == Some(&reference.name)
+        && (reference.uid.is_empty() || metadata.uid.as_ref() == Some(&reference.uid))
 }
 
 /// Whether the schedule has accounted for a Job: its occurrence, and its ending.

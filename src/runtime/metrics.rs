@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::JobRun;
+use crate::domain::calendar::zone_database_version;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -45,6 +46,8 @@ pub struct Metrics {
     schedule_delay: Histogram,
     /// From queuedAt to the creation of the batch Job.
     queue_wait: Histogram,
+    /// Runs that did not start within startWithinSeconds.
+    late: Counter,
     /// 1 while this process leads.
     pub leader: Gauge<i64, AtomicI64>,
     last_event_drop: Counter<u64, AtomicU64>,
@@ -67,13 +70,28 @@ impl Default for Metrics {
         let queue_wait = Histogram::new(exponential_buckets(0.001, 3.0, 16));
         let help = "From the time a Job was queued to the creation of its batch Job";
         registry.register_with_unit("queue_wait", help, Unit::Seconds, queue_wait.clone());
+        let late = Counter::default();
+        registry.register("late_runs", "Runs that did not start within startWithinSeconds", late.clone());
         let leader = Gauge::<i64, AtomicI64>::default();
         registry.register("leader", "1 while this process leads", leader.clone());
         let last_event_drop = Counter::default();
         registry.register("events_dropped", "Events given up because too many waited", last_event_drop.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What is running", build);
-        Self { registry, requests, reconciles, runs, dispatched, schedule_delay, queue_wait, leader, last_event_drop }
+        let zones = Info::new(vec![("version", zone_database_version())]);
+        registry.register("zone_database", "The zones by which cron is read", zones);
+        Self {
+            registry,
+            requests,
+            reconciles,
+            runs,
+            dispatched,
+            schedule_delay,
+            queue_wait,
+            late,
+            leader,
+            last_event_drop,
+        }
     }
 }
 
@@ -109,6 +127,11 @@ impl Metrics {
     /// An occurrence's Job was created so late.
     pub fn fired(&self, late: Duration) {
         self.schedule_delay.observe(late.as_secs_f64());
+    }
+
+    /// So many runs were found not to have started in time.
+    pub fn late(&self, runs: u64) {
+        self.late.inc_by(runs);
     }
 
     /// An event was given up.

@@ -137,8 +137,7 @@ impl<K: Stored> Store<K> {
     }
 
     /// Takes in an object as the API server said it is.
-    pub fn apply(&self, mut object: K) {
-        object.meta_mut().managed_fields = None;
+    pub fn apply(&self, object: K) {
         let key = Key::of(&object);
         let object = Arc::new(object);
         let before = {

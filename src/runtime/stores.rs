@@ -243,18 +243,33 @@ fn take_in<K: Stored + Prune>(store: &Store<K>, plural: &str, event: Event<Deser
 /// Drops what no decision needs before an object is cached.
 pub trait Prune {
     /// Drops it.
-    fn prune(&mut self) {}
+    fn prune(&mut self);
 }
 
-impl Prune for JobTemplate {}
-impl Prune for Schedule {}
-impl Prune for Queue {}
-impl Prune for Job {}
-impl Prune for JobGroup {}
-impl Prune for ControllerRevision {}
+macro_rules! prune_managed_fields {
+    ($($kind:ty),* $(,)?) => {
+        $(impl Prune for $kind {
+            fn prune(&mut self) {
+                self.metadata.managed_fields = None;
+            }
+        })*
+    };
+}
+
+prune_managed_fields!(JobTemplate, Queue, Job, JobGroup, ControllerRevision);
+
+/// When a schedule was edited is in its managed fields; which fields they were is not needed.
+impl Prune for Schedule {
+    fn prune(&mut self) {
+        for entry in self.metadata.managed_fields.iter_mut().flatten() {
+            entry.fields_v1 = None;
+        }
+    }
+}
 
 impl Prune for BatchJob {
     fn prune(&mut self) {
+        self.metadata.managed_fields = None;
         if let Some(spec) = self.spec.as_mut() {
             spec.template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
         }
@@ -263,6 +278,7 @@ impl Prune for BatchJob {
 
 impl Prune for Pod {
     fn prune(&mut self) {
+        self.metadata.managed_fields = None;
         self.metadata.annotations = None;
         if let Some(spec) = self.spec.as_mut() {
             let containers = spec.containers.drain(..).map(|container| k8s_openapi::api::core::v1::Container {
@@ -287,6 +303,11 @@ pub fn in_namespace(namespace: &str) -> String {
 /// The index word of everything that names a template.
 pub fn of_template(namespace: &str, name: &str) -> String {
     format!("template:{namespace}/{name}")
+}
+
+/// The index word of the Jobs of a schedule of that name.
+pub fn of_schedule(namespace: &str, name: &str) -> String {
+    format!("schedule:{namespace}/{name}")
 }
 
 /// The index word of Jobs with a dedupKey.
@@ -333,7 +354,7 @@ impl Stored for Job {
         let namespace = self.metadata.namespace.as_ref();
         let mut words = vec![in_namespace(namespace.map(String::as_str).unwrap_or_default())];
         words.extend(self.metadata.uid.as_deref().map(of_uid));
-        words.extend(self.spec.schedule_ref.as_ref().map(|it| of_uid(&it.uid)));
+        words.extend(self.spec.schedule_ref.as_ref().map(|it| namespaced("schedule", namespace, &it.name)));
         words.extend(self.spec.group_ref.as_ref().map(|it| of_uid(&it.uid)));
         words.extend(self.spec.template_ref.as_ref().map(|it| namespaced("template", namespace, &it.name)));
         words.extend(self.spec.dedup_key.as_ref().map(|it| namespaced("dedup", namespace, it)));

@@ -64,6 +64,8 @@ fn schedules() -> Vec<Value> {
         "endTime": "2028-01-01T06:00:00Z",
         "concurrencyPolicy": "Forbid",
         "catchUp": { "policy": "All", "windowSeconds": 7200, "maxRuns": 3 },
+        "startWithinSeconds": 300,
+        "pauseAfterFailures": 5,
     } });
     let interval = json!({ "spec": { "templateRef": { "name": "report" }, "interval": "1h30m", "anchor": "2027-01-01T06:00:00Z" } });
     let once = json!({ "spec": { "templateRef": { "name": "report" }, "at": "2027-01-01T06:00:00Z" } });
@@ -85,10 +87,11 @@ pub fn job() -> Value {
         "position": 7,
         "scheduleRef": { "name": "nightly", "uid": "6f8c8c2e-0f4a-4f0e-9a58-5a7d0c6a2f11" },
         "scheduledTime": "2027-01-01T06:00:00.000000Z",
+        "startBy": "2027-01-01T06:05:00.000000Z",
         "groupRef": { "name": "batch", "uid": "0b1c5a36-7a5b-47a7-8a8b-2e5a2b1d9c22", "member": "first" },
         "dedupKey": "report-eu-1",
         "hold": true,
-        "cancel": { "reason": "no longer needed", "force": true },
+        "cancel": { "reason": "no longer needed", "force": true, "replacedBy": "nightly-2" },
         "retry": { "maxAttempts": 2, "backoffSeconds": 10 },
         "timeoutSeconds": 60,
         "pendingTimeoutSeconds": 60,
@@ -113,7 +116,7 @@ pub fn job_group() -> Value {
         "failurePolicy": "Stop",
         "maxRunning": 2,
         "priority": 3,
-        "cancel": { "reason": "no longer needed", "force": false },
+        "cancel": { "reason": "no longer needed", "force": false, "replacedBy": "batch-2" },
     } })
 }
 
@@ -145,6 +148,8 @@ pub fn job_run() -> Value {
             "artifacts": [{ "path": "/out/report.pdf", "uri": "s3://reports/1.pdf", "sha256": "00ff", "bytes": 4096 }],
             "result": { "rows": 12, "nested": { "list": [1, "two", null] } },
             "logPath": "/var/log/pods/reports_report-1-1-abcde",
+            "startDelayMs": 1000,
+            "late": true,
             "count": 2,
             "lastScheduledTime": "2026-01-01T07:00:00.000000Z",
         },

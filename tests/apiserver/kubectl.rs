@@ -79,7 +79,7 @@ async fn jobs_can_be_selected_by_phase_and_runs_by_outcome() {
 async fn kubectl_explains_fields_at_any_depth() {
     crate::cluster::client().await;
     for (field, words) in [
-        ("schedules.rota.dev.spec.cron", "five fields"),
+        ("schedules.rota.dev.spec.cron", "day of week"),
         ("jobtemplates.rota.dev.spec.params.pattern", "regular expression"),
         ("jobgroups.rota.dev.spec.jobs.templateRef.name", "Name of the object"),
         ("jobs.rota.dev.status.waitingFor", "waits for"),

@@ -52,6 +52,7 @@ fn other_value(value: &Value, keywords: &serde_json::Map<String, Value>) -> Opti
         Value::String(text) if choices.is_some() => choices?.iter().find(|choice| *choice != text).cloned(),
         Value::String(_) if time => Some(json!("2028-08-08T08:08:08.000001Z")),
         Value::String(text) => Some(json!(format!("{text}x"))),
+        Value::Bool(holds) => Some(json!(!holds)),
         Value::Number(number) => Some(json!(number.as_i64()? + 1)),
         Value::Object(object) if !keywords.contains_key("properties") => {
             let mut larger = object.clone();

@@ -12,4 +12,5 @@ mod groups;
 mod outcomes;
 mod queues;
 mod recorded;
+mod schedules;
 mod support;

@@ -314,7 +314,7 @@ fn a_cancelled_group_tells_its_members_and_ends_with_the_last_of_them() {
     case.step(6);
     case.group.spec.cancel = Some(yaml("{reason: no, force: true}"));
     for gate in case.gates() {
-        assert_eq!(gate.cancel, Some(Cancel { reason: "no".into(), force: true }));
+        assert_eq!(gate.cancel, Some(Cancel { reason: "no".into(), force: true, ..Cancel::default() }));
     }
     case.ends("check", Outcome::Skipped, 7);
     case.ends("ship", Outcome::Skipped, 7);

@@ -164,7 +164,7 @@ pub(super) fn ended_status(
     now: Timestamp,
 ) -> JobStatus {
     let mut status = base_status(facts, known, now);
-    let cancelled = matches!(ending.reason, Reason::Cancelled | Reason::JobDeleted);
+    let cancelled = matches!(ending.reason, Reason::Cancelled | Reason::Replaced | Reason::JobDeleted);
     status.phase = Some(if cancelled { JobPhase::Cancelled } else { JobPhase::Finished });
     status.outcome = Some(ending.outcome);
     status.reason = Some(ending.reason);

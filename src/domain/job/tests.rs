@@ -51,6 +51,7 @@ struct Case {
     pods: Vec<Arc<Pod>>,
     duplicate_of: Option<&'static str>,
     busy: bool,
+    schedule_max_running: Option<u32>,
 }
 
 fn case() -> Case {
@@ -82,6 +83,7 @@ spec:
         pods: Vec::new(),
         duplicate_of: None,
         busy: false,
+        schedule_max_running: None,
     }
 }
 
@@ -115,6 +117,7 @@ impl Case {
             pods: &self.pods,
             duplicate_of: self.duplicate_of,
             busy: self.busy,
+            schedule_max_running: self.schedule_max_running,
             memory: &self.memory,
         };
         super::decide(&facts, now)

@@ -65,7 +65,11 @@ impl Operator {
         let before = self.unwritten.as_ref().map_or(&written, |(status, _)| status).clone();
         let own = cluster.jobs.values().filter(|job| job.spec.schedule_ref.is_some()).map(|job| OwnJob {
             job: ObjectReference { name: job.metadata.name.clone().unwrap(), uid: uid(job).to_owned() },
+            created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
             scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
+            start_by: job.spec.start_by.as_ref().map(|time| time.0),
+            started_at: job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0),
+            cancelled: job.spec.cancel.is_some(),
             held: job::is_held(job),
             ending: self.ending(job),
         });
@@ -74,6 +78,7 @@ impl Operator {
         let facts = schedule::Facts {
             schedule: &object,
             status: &before,
+            edited_at: None,
             template: Ok(()),
             jobs: &jobs,
             leading_since: self.leading_since,
@@ -155,6 +160,7 @@ impl Operator {
             batch: cluster.batches.get(&attempt_name(&object, current_attempt(&object))),
             pods: &[],
             duplicate_of: None,
+            schedule_max_running: None,
             busy: false,
             memory: &memory,
         };
@@ -288,8 +294,7 @@ fn occupant(job: &Job) -> Occupant {
     Occupant {
         name: job.metadata.name.clone().unwrap_or_default(),
         queue: "default".into(),
-        template: Some("template".into()),
-        group: job.spec.group_ref.as_ref().map(|reference| reference.uid.clone()),
+        limits: job::limits(&job.spec),
     }
 }
 

@@ -19,17 +19,21 @@ fn candidate(name: &str, priority: i32, position: i64, queued: i64) -> Candidate
         uid: format!("uid-{name}"),
         attempt: 1,
         queue: "default".into(),
-        template: None,
-        group: None,
+        limits: Vec::new(),
     }
 }
 
 fn occupant(name: &str) -> Occupant {
-    Occupant { name: name.into(), queue: "default".into(), template: None, group: None }
+    Occupant { name: name.into(), queue: "default".into(), limits: Vec::new() }
 }
 
 fn queue(max_running: Option<u32>) -> HashMap<String, QueueState> {
     HashMap::from([("default".to_owned(), QueueState { max_running, paused: None })])
+}
+
+/// The limit of a template.
+fn report(max: u32) -> (Limit, Option<u32>) {
+    (Limit::Template("report".into()), Some(max))
 }
 
 fn admitted(round: &Round) -> Vec<&str> {
@@ -68,9 +72,9 @@ fn a_full_queue_names_who_runs() {
 #[test]
 fn a_job_held_back_by_its_template_lets_others_of_the_queue_pass() {
     let mut held = candidate("held", 9, 0, 1);
-    held.template = Some(("report".into(), Some(1)));
+    held.limits = vec![report(1)];
     let mut running = occupant("x");
-    running.template = Some("report".into());
+    running.limits = vec![report(1).0];
     let snapshot =
         Snapshot { queues: queue(None), occupants: vec![running], candidates: vec![held, candidate("free", 0, 0, 2)] };
     let round = decide(snapshot, 100, now());
@@ -83,12 +87,33 @@ fn a_template_limit_spans_queues() {
     let mut queues = queue(None);
     queues.insert("other".into(), QueueState::default());
     let mut first = candidate("first", 1, 0, 1);
-    first.template = Some(("report".into(), Some(1)));
+    first.limits = vec![report(1)];
     let mut second = candidate("second", 0, 0, 1);
-    second.template = Some(("report".into(), Some(1)));
+    second.limits = vec![report(1)];
     second.queue = "other".into();
     let round = decide(Snapshot { queues, occupants: vec![], candidates: vec![second, first] }, 100, now());
     assert_eq!(admitted(&round), ["first"]);
+}
+
+#[test]
+fn each_limit_is_told_in_its_own_words() {
+    let told = |limit: Limit| {
+        let mut one = candidate("a", 0, 0, 1);
+        one.limits = vec![(limit.clone(), Some(1))];
+        let running = Occupant { limits: vec![limit], ..occupant("x") };
+        let snapshot = Snapshot { queues: queue(None), occupants: vec![running], candidates: vec![one] };
+        let blocker = decide(snapshot, 100, now()).blocked.remove("uid-a").unwrap();
+        (blocker.waiting_for, blocker.message)
+    };
+    assert_eq!(
+        told(Limit::Template("report".into())),
+        (WaitingFor::TemplateLimit, "template report: 1 of 1 running".into())
+    );
+    assert_eq!(told(Limit::Group("uid".into())), (WaitingFor::GroupLimit, "its group: 1 of 1 running".into()));
+    assert_eq!(
+        told(Limit::Schedule("nightly".into())),
+        (WaitingFor::ScheduleLimit, "schedule nightly: 1 of 1 running".into())
+    );
 }
 
 #[test]
@@ -120,18 +145,24 @@ proptest! {
     /// The reference model is a sorted list from which the first admissible one is taken, one at a time.
     #[test]
     fn a_round_equals_taking_the_first_admissible_job_again_and_again(
-        jobs in prop::collection::vec((-2i32..3, -1i64..2, 0i64..5, 0usize..2, prop::option::of(0usize..3), prop::option::of(0usize..2)), 0..40),
+        jobs in prop::collection::vec((-2i32..3, -1i64..2, 0i64..5, 0usize..2, prop::collection::btree_set(0usize..7, 0..4)), 0..40),
         queue_limits in prop::collection::vec(prop::option::of(0u32..6), 2),
-        template_limits in prop::collection::vec(prop::option::of(1u32..4), 3),
-        group_limits in prop::collection::vec(prop::option::of(1u32..4), 2),
+        limits in prop::collection::vec(prop::option::of(1u32..4), 7),
     ) {
         let queues: HashMap<String, QueueState> = queue_limits.iter().enumerate()
             .map(|(index, max)| (format!("q{index}"), QueueState { max_running: *max, paused: None })).collect();
         let candidates: Vec<Candidate> = jobs.iter().enumerate().map(|(index, job)| {
             let mut one = candidate(&format!("j{index}"), job.0, job.1, job.2);
             one.queue = format!("q{}", job.3);
-            one.template = job.4.map(|template| (format!("t{template}"), template_limits[template]));
-            one.group = job.5.map(|group| (format!("g{group}"), group_limits[group]));
+            one.limits = job.4.iter().map(|limit| {
+                let name = format!("limit-{limit}");
+                let kind = match limit % 3 {
+                    0 => Limit::Template(name),
+                    1 => Limit::Group(name),
+                    _ => Limit::Schedule(name),
+                };
+                (kind, limits[*limit])
+            }).collect();
             one
         }).collect();
         let mut model: Vec<Candidate> = candidates.clone();
@@ -141,8 +172,9 @@ proptest! {
             let fits = |one: &Candidate| {
                 let count = |same: &dyn Fn(&Candidate) -> bool| taken.iter().filter(|other| same(other)).count() as u32;
                 queues[&one.queue].max_running.is_none_or(|max| count(&|other| other.queue == one.queue) < max)
-                    && one.template.as_ref().is_none_or(|(name, max)| max.is_none_or(|max| count(&|other| other.template.as_ref().is_some_and(|(other, _)| other == name)) < max))
-                    && one.group.as_ref().is_none_or(|(name, max)| max.is_none_or(|max| count(&|other| other.group.as_ref().is_some_and(|(other, _)| other == name)) < max))
+                    && one.limits.iter().all(|(limit, max)| {
+                        max.is_none_or(|max| count(&|other| other.limits.iter().any(|(other, _)| other == limit)) < max)
+                    })
             };
             let Some(index) = model.iter().position(fits) else { break };
             taken.push(model.remove(index));

@@ -107,7 +107,7 @@ impl Case {
     }
 
     fn cancelled(pods: &[Arc<Pod>], reason: Reason, why: &str, force: bool) -> Self {
-        Self { cancel: Some((reason, Cancel { reason: why.into(), force })), ..Self::new(pods) }
+        Self { cancel: Some((reason, Cancel { reason: why.into(), force, ..Cancel::default() })), ..Self::new(pods) }
     }
 
     fn with<T>(&self, act: impl FnOnce(&RunInput<'_>) -> T) -> T {
@@ -199,6 +199,7 @@ fn the_whole_record_of_an_attempt_that_succeeded() {
             "startedAt": "2026-01-01T00:00:10.000000Z",
             "finishedAt": "2026-01-01T00:00:25.000000Z",
             "durationMs": 15_000,
+            "startDelayMs": 10_000,
             "workerId": "node-1/nightly-abcde",
             "exitCode": 0,
             "artifacts": [{ "path": "out.csv", "bytes": 7 }],

@@ -1,16 +1,21 @@
 //! What is decided about a schedule: every effect in order, the status, and when to look again.
 
 mod account;
+mod edits;
 mod firing;
+mod overlap;
 mod settling;
 
 use super::*;
+use crate::api::{JobSpec, Outcome};
+use crate::domain::names;
 
 /// A schedule with what it depends on. It was created at midnight, and the time is told as hours of that day.
 #[derive(Clone)]
 struct Case {
     schedule: Schedule,
     status: ScheduleStatus,
+    edited_at: Option<Timestamp>,
     template: Result<(), (Reason, String)>,
     jobs: Vec<OwnJob>,
     leading_since: Timestamp,
@@ -39,7 +44,14 @@ metadata: {{name: daily, namespace: team, uid: uid-daily, generation: 1, creatio
 spec: {{templateRef: {{name: nightly}}, {spec}}}
 "
     ));
-    Case { schedule, status: ScheduleStatus::default(), template: Ok(()), jobs: Vec::new(), leading_since: at("00:00") }
+    Case {
+        schedule,
+        status: ScheduleStatus::default(),
+        edited_at: None,
+        template: Ok(()),
+        jobs: Vec::new(),
+        leading_since: at("00:00"),
+    }
 }
 
 /// A schedule that was decided about when it was created.
@@ -58,6 +70,7 @@ impl Case {
         let facts = Facts {
             schedule: &self.schedule,
             status: &self.status,
+            edited_at: self.edited_at,
             template: self.template.clone(),
             jobs: &self.jobs,
             leading_since: self.leading_since,
@@ -67,7 +80,11 @@ impl Case {
 
     /// Decides, does what was decided as the shell does, and tells the effects.
     fn step(&mut self, time: &str) -> Vec<String> {
-        let decision = self.decide(at(time));
+        self.step_at(at(time))
+    }
+
+    fn step_at(&mut self, time: Timestamp) -> Vec<String> {
+        let decision = self.decide(time);
         for effect in &decision.plan.effects {
             if let Effect::CreateJob { job, .. } = effect {
                 self.jobs.push(own(job));
@@ -106,6 +123,12 @@ impl Case {
         self.schedule.metadata.generation = Some(generation + 1);
     }
 
+    /// An edit of which the API server says when it was made, in whole seconds.
+    fn edit_at(&mut self, time: &str, change: impl FnOnce(&mut Schedule)) {
+        self.edit(change);
+        self.edited_at = Some(at(time));
+    }
+
     fn end(&mut self, time: &str, outcome: Outcome, finished: &str) {
         let job = self.jobs.iter_mut().find(|job| job.scheduled_time == Some(at(time))).unwrap();
         job.ending = Some(ending(outcome, finished));
@@ -135,7 +158,11 @@ fn own(job: &Job) -> OwnJob {
     let name = job.metadata.name.clone().unwrap();
     OwnJob {
         job: ObjectReference { uid: format!("uid-of-{name}"), name },
+        created: None,
         scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
+        start_by: job.spec.start_by.as_ref().map(|time| time.0),
+        started_at: None,
+        cancelled: false,
         held: true,
         ending: None,
     }
@@ -163,6 +190,10 @@ fn told(decision: &Decision) -> Vec<String> {
                 (Some(count), Some(last)) => format!("skip {count} {}-{} {reason}", clock(first), clock(last.0)),
                 _ => format!("skip {} {reason}", clock(first)),
             }
+        }
+        Effect::CancelJob { job, cancel } => {
+            assert!(cancel.replaced_by.is_some());
+            format!("cancel {}", job.name)
         }
         other => panic!("a schedule never does this: {other:?}"),
     };

@@ -68,15 +68,13 @@ fn occurrence() -> Rule {
     Rule {
         kind: "Job",
         path: "spec",
-        message: "scheduleRef and scheduledTime go together",
+        message: "scheduledTime needs a scheduleRef",
         accepted: vec![
             Case::created(with(json!({ "scheduleRef": schedule, "scheduledTime": "2027-01-01T06:00:00Z" }))),
+            Case::created(with(json!({ "scheduleRef": schedule }))),
             Case::created(with(json!({}))),
         ],
-        rejected: vec![
-            Case::created(with(json!({ "scheduleRef": schedule }))),
-            Case::created(with(json!({ "scheduledTime": "2027-01-01T06:00:00Z" }))),
-        ],
+        rejected: vec![Case::created(with(json!({ "scheduledTime": "2027-01-01T06:00:00Z" })))],
     }
 }
 

@@ -12,8 +12,7 @@ fn the_candidate(queued_at: Timestamp) -> Candidate {
         uid: "uid-report".into(),
         attempt: 1,
         queue: "default".into(),
-        template: Some(("nightly".into(), None)),
-        group: None,
+        limits: vec![(Limit::Template("nightly".into()), None)],
     }
 }
 
@@ -133,8 +132,8 @@ fn position_priority_queue_and_limits_reach_the_queue() {
     let rank = Rank { priority: Reverse(3), position: -1, queued_at: after(0), name: "report".into() };
     assert_eq!(candidate.rank, rank);
     assert_eq!(candidate.queue, "heavy");
-    assert_eq!(candidate.template, Some(("nightly".into(), Some(2))));
-    assert_eq!(candidate.group, Some(("uid-batch".into(), Some(4))));
+    let limits = vec![(Limit::Template("nightly".into()), Some(2)), (Limit::Group("uid-batch".into()), Some(4))];
+    assert_eq!(candidate.limits, limits);
 }
 
 #[test]
@@ -233,7 +232,7 @@ fn a_job_without_a_template_runs_what_it_carries() {
     let mut case = case();
     case.job.spec = yaml("{jobType: adhoc, jobTemplate: {spec: {}}, queue: fast, priority: 2}");
     let candidate = case.decide(after(0)).candidate.unwrap();
-    assert_eq!((candidate.queue.as_str(), candidate.template), ("fast", None));
+    assert_eq!((candidate.queue.as_str(), candidate.limits), ("fast", vec![]));
     case.write(after(1));
     assert_eq!((case.status().job_type.as_deref(), &case.status().template), (Some("adhoc"), &None));
 }

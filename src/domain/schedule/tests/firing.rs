@@ -1,6 +1,7 @@
 //! What becomes of each time: it runs, on time or made up for, or is skipped for a reason.
 
 use super::*;
+use crate::domain::run::{SkippedOccurrences, skipped_occurrences};
 
 #[test]
 fn a_time_that_has_come_makes_a_job_and_nothing_else() {
