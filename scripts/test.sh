@@ -23,9 +23,18 @@ no_drift() { # what is generated is what is committed
   diff -r crds charts/rota/files/crds
 }
 
+python_with_venv() { # what the calendar is compared with is partly in Python
+  python3 -c 'import ensurepip, venv' 2>/dev/null && return
+  local sudo=
+  [[ $EUID == 0 ]] || sudo=sudo
+  $sudo apt-get update -qq && $sudo apt-get install -y -qq python3-venv
+}
+
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
 step "unit tests and conventions" cargo test --workspace --lib --bins --test tidy
+step "Python" python_with_venv
+step "calendar against other readers" cargo test --test calendar -- --nocapture
 step "generated files" no_drift
 step "cluster tool" cargo build --package rota-cluster
 step "cluster programs" "$cluster" build
