@@ -1,7 +1,12 @@
-//! The verbs of `rota`, one file each.
+//! The verbs of `rota` and of `kubectl rota`, one file each.
 
+pub mod cluster;
 pub mod crds;
+pub mod next;
 pub mod operator;
+pub mod plugin;
+pub mod preview;
+pub mod table;
 
 use clap::{Parser, Subcommand};
 

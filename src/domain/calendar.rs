@@ -26,7 +26,7 @@ use crate::api::schedule::{DstGap, DstOverlap, TimingSpec};
 use expression::Expression;
 use intervals::{Interval, Numbers};
 use zones::Clock;
-pub use zones::{DaylightSaving, zone_database_version};
+pub use zones::{DaylightSaving, find_zone, zone_database_version};
 
 /// How many hexadecimal digits a digest of a timing has.
 const DIGEST_LENGTH: usize = 16;

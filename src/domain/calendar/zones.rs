@@ -229,7 +229,9 @@ impl Clock {
     }
 }
 
-fn find_zone(name: Option<&str>) -> Result<TimeZone, TimingError> {
+/// The zone of that name in the database that Rota carries; UTC if there is none. The error suggests the name that may be
+/// meant.
+pub fn find_zone(name: Option<&str>) -> Result<TimeZone, TimingError> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
     match ZONES.get(name) {
         Ok(zone) if zone.iana_name().is_some() => Ok(zone),
