@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Context, outcome};
-use crate::api::{Job, Reason, Schedule};
+use crate::api::{Job, Reason, Schedule, ScheduleStatus};
 use crate::apply::WriteError;
 use crate::domain::conditions::micro;
 use crate::domain::params;
@@ -48,7 +48,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let now_is = now();
     let decision = schedule::decide(&facts, now_is);
     // Apply.
-    let mut status = decision.plan.status;
+    let status = decision.plan.status;
     for effect in decision.plan.effects {
         if let Effect::CreateJob { job, .. } = &effect
             && let Some(time) = &job.spec.scheduled_time
@@ -57,12 +57,11 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
             context.metrics.fired(Duration::try_from(late).unwrap_or_default());
         }
         let found = context.writer.apply(effect.clone()).await?.run;
-        if let (Some(until), Some(status)) =
-            (found.and_then(|run| schedule::recorded_until(&effect, &run)), status.as_mut())
-        {
-            // An earlier process accounted for more than its status says: go on from there.
-            status.accounted_until = Some(micro(until));
-            context.writer.status(object.as_ref(), status, None).await?;
+        if let Some(until) = found.and_then(|run| schedule::recorded_until(&effect, &run)) {
+            // An earlier process accounted for more than its status says: go on from there, and from nothing else of this
+            // decision, which did not know.
+            let known = ScheduleStatus { accounted_until: Some(micro(until)), ..before.clone() };
+            context.writer.status(object.as_ref(), &known, None).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
             return Ok(Some(now()));
         }

@@ -34,6 +34,9 @@ const AHEAD_HOURS_MAX: i64 = 24;
 /// How often the times of a paused schedule are recorded, in milliseconds: several share one record.
 const PAUSED_RECORD_MS: i64 = 3_600_000;
 
+/// Why a time has the reason ScheduleEdited.
+const EDITED: &str = "the schedule was edited before this time could be made up for";
+
 /// One Job of the schedule as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnJob {
@@ -95,8 +98,9 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let timing = Timing::parse(&schedule.spec.timing(created), seed(schedule));
     settle(facts, &mut status);
     let resumed = hold(facts, &mut status, &mut plan, now);
-    if let Some(ended) = account_that_ends(facts, created, edited, resumed, now)
-        && !close_account(facts, &ended, &mut status, &mut plan, now)
+    let ended = account_that_ends(facts, created, edited, resumed, now);
+    if let Some(ended) = &ended
+        && !close_account(facts, ended, &mut status, &mut plan, now)
     {
         // There is more to record than one decision may. The rest is taken in when all of that is accounted for.
         plan.status = Some(ScheduleStatus {
@@ -125,7 +129,13 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         Ok(timing) => {
             open_account(facts, created, edited, resumed, &mut status, now);
             status.when = timing.describe();
-            keep_account(facts, &timing, edited, &mut status, &mut plan, now);
+            if ended.is_some() {
+                // Where the old account ended is written down before the new one makes anything: after a crash in between
+                // nobody could tell.
+                plan.wake(now);
+            } else {
+                keep_account(facts, &timing, edited, &mut status, &mut plan, now);
+            }
             foresee(&timing, is_enabled(schedule), &mut status, &mut plan, now);
             let ready = facts.template.clone().map_err(|(reason, message)| (reason.as_str(), message));
             set_ready(facts, &mut status, ready, &mut plan, now);
@@ -181,6 +191,12 @@ fn edited_at(facts: &Facts<'_>, created: Timestamp, now: Timestamp) -> Option<Ti
     Some(not_accounted(facts, facts.edited_at.unwrap_or(unknown).min(now), now))
 }
 
+/// How many edits the status does not know of; all but the last of them can only be guessed.
+fn edits_unseen(facts: &Facts<'_>) -> i64 {
+    let generation = facts.schedule.metadata.generation.unwrap_or_default();
+    generation - facts.status.observed_generation.unwrap_or(generation)
+}
+
 /// That instant, or the end of the account if it is later: no time is accounted for twice.
 fn not_accounted(facts: &Facts<'_>, instant: Timestamp, now: Timestamp) -> Timestamp {
     let plausible = now.saturating_add(SignedDuration::from_hours(AHEAD_HOURS_MAX)).unwrap_or(now);
@@ -214,8 +230,7 @@ fn account_that_ends(
         return None;
     }
     let timing = Timing::parse(before.timing.as_ref()?, seed(facts.schedule)).ok()?;
-    let why = "the schedule was edited before this time could be made up for";
-    Some(Ended { timing, until: edited.unwrap_or(now), reason: Reason::ScheduleEdited, why })
+    Some(Ended { timing, until: edited.unwrap_or(now), reason: Reason::ScheduleEdited, why: EDITED })
 }
 
 /// Whether it was enabled with this very timing, and still is.
@@ -246,7 +261,7 @@ fn open_account(
     status: &mut ScheduleStatus,
     now: Timestamp,
 ) {
-    if facts.status.phase.is_none() {
+    if facts.status.phase.is_none() && facts.status.accounted_until.is_none() {
         status.accounted_until = Some(micro(created));
     } else if is_enabled(facts.schedule) && (!continues(facts, created) || resumed) {
         let from = edited.unwrap_or_else(|| not_accounted(facts, now, now));

@@ -84,12 +84,12 @@ impl Operator {
             leading_since: self.leading_since,
         };
         let decision = schedule::decide(&facts, cluster.now);
-        let Some(mut status) = decision.plan.status else { return Ok(true) };
+        let Some(status) = decision.plan.status else { return Ok(true) };
         for effect in &decision.plan.effects {
             let found = cluster.apply(effect)?;
             if let Some(until) = found.and_then(|run| schedule::recorded_until(effect, &run)) {
-                status.accounted_until = Some(crate::domain::conditions::micro(until));
-                cluster.schedule.status = Some(status);
+                let accounted_until = Some(crate::domain::conditions::micro(until));
+                cluster.schedule.status = Some(ScheduleStatus { accounted_until, ..before });
                 self.unwritten = None;
                 cluster.request()?;
                 return Ok(false);

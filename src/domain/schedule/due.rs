@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::skips::Skips;
-use super::{Facts, OwnJob};
+use super::{EDITED, Facts, OwnJob, edits_unseen};
 use crate::api::labels::{
     ARGO_IGNORE_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION,
 };
@@ -144,10 +144,6 @@ fn missed(
     let on_time = due.times.len() - missed;
     let why = |index: usize, time: Timestamp| {
         let later_missed = missed - index - 1;
-        if edited.is_some_and(|edited| timing.fires_at(time) <= edited) {
-            let why = "the schedule was edited before this time could be made up for";
-            return Some((Reason::ScheduleEdited, why.to_owned()));
-        }
         match policy {
             _ if lateness(time) > SignedDuration::from_secs(window) => Some((
                 Reason::MissedWindow,
@@ -165,8 +161,17 @@ fn missed(
             CatchUpPolicy::Latest | CatchUpPolicy::All => None,
         }
     };
+    // After one edit a time that has just come still runs; after several it may have been turned off in between.
+    let several = edits_unseen(facts) > 1;
     let times = due.times.iter().enumerate();
-    times.map(|(index, time)| late(*time).then(|| why(index, *time)).flatten()).collect()
+    let verdicts = times.map(|(index, time)| {
+        let before = edited.is_some_and(|edited| timing.fires_at(*time) <= edited);
+        if before && (several || late(*time)) {
+            return Some((Reason::ScheduleEdited, EDITED.to_owned()));
+        }
+        late(*time).then(|| why(index, *time)).flatten()
+    });
+    verdicts.collect()
 }
 
 /// Why an occurrence that could run is skipped, if it is.

@@ -4,6 +4,7 @@ mod account;
 mod edits;
 mod firing;
 mod overlap;
+mod reference;
 mod settling;
 
 use super::*;
@@ -84,14 +85,20 @@ impl Case {
     }
 
     fn step_at(&mut self, time: Timestamp) -> Vec<String> {
-        let decision = self.decide(time);
-        for effect in &decision.plan.effects {
-            if let Effect::CreateJob { job, .. } = effect {
-                self.jobs.push(own(job));
+        let mut all = Vec::new();
+        loop {
+            let decision = self.decide(time);
+            for effect in &decision.plan.effects {
+                if let Effect::CreateJob { job, .. } = effect {
+                    self.jobs.push(own(job));
+                }
+            }
+            self.status = decision.plan.status.clone().unwrap_or_default();
+            all.extend(told(&decision));
+            if decision.plan.wake_at != Some(time) {
+                return all;
             }
         }
-        self.status = decision.plan.status.clone().unwrap_or_default();
-        told(&decision)
     }
 
     /// Does what is decided up to and including that effect, and then loses everything that is not in the cluster.

@@ -126,8 +126,8 @@ fn an_edit_around_a_time_leaves_exactly_the_old_or_the_new_outcome() {
 #[test]
 fn an_edit_of_anything_but_the_timing_loses_no_time() {
     let mut case = hourly("");
-    case.edit(|schedule| schedule.spec.priority = Some(3));
-    case.edit(|schedule| schedule.spec.cron = Some("0  *  * * *".into()));
+    case.edit_at("00:30", |schedule| schedule.spec.priority = Some(3));
+    case.edit_at("00:31", |schedule| schedule.spec.cron = Some("0  *  * * *".into()));
     assert_eq!(case.step("01:00:05"), ["run 01:00"]);
     assert_eq!(case.status.observed_generation, Some(3));
 }
