@@ -7,7 +7,7 @@ CLUSTER := target/debug/rota-cluster
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC_BINARY := target/$(STATIC_TARGET)/release/rota
 
-.PHONY: help demo test bench generate lint unit tools image-binary clean
+.PHONY: help demo test bench bench-calendar generate lint unit tools image-binary clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -20,6 +20,9 @@ test: ## Run every test: unit, conventions, a real API server, real pods, the ch
 
 bench: ## Compare with the in-tree CronJob controller on one control plane
 	@scripts/bench.sh
+
+bench-calendar: ## Check how long the next time of an expression takes, usual and hostile
+	@cargo bench --bench calendar
 
 generate: ## Print the CRDs into crds/ and into the chart
 	@cargo run --quiet --bin rota -- crds --directory crds

@@ -7,6 +7,8 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 /// other readers go along in those), to 2036.
 const STARTS: (i64, i64) = (94_694_400, 2_082_758_400);
 
+use crate::TIMES;
+
 /// How many changes of the clock are looked at for an awkward one.
 const AWKWARD_SEARCHED_MAX: usize = 300;
 /// The zones that left out a whole day since 1971, and when they had done so, in seconds.
@@ -26,6 +28,14 @@ pub struct Case {
     pub expression: String,
     pub zone: String,
     pub start: i64,
+}
+
+impl Case {
+    /// The question for a worker.
+    pub fn line(&self) -> String {
+        let Self { expression, zone, start } = self;
+        format!("{expression}\t{zone}\t{start}\t{TIMES}")
+    }
 }
 
 /// Numbers that a seed determines (splitmix64).

@@ -9,6 +9,7 @@
 
 mod cases;
 mod cronsim;
+mod documented;
 mod replaced;
 mod robfig;
 mod worker;
@@ -82,8 +83,7 @@ fn compare(name: &str, mut worker: Worker, mut case: impl FnMut() -> Case, judge
     let mut bugs = Vec::new();
     while began.elapsed() < budget() && bugs.len() < 20 {
         let batch: Vec<Case> = (0..BATCH).map(|_| case()).collect();
-        let lines = batch.iter().map(|case| format!("{}\t{}\t{}\t{TIMES}", case.expression, case.zone, case.start));
-        for (case, answer) in batch.iter().zip(worker.ask(lines.collect())) {
+        for (case, answer) in batch.iter().zip(worker.ask(batch.iter().map(Case::line).collect())) {
             let answer = Answer::read(&answer);
             compared += answer.as_ref().map_or(1, Vec::len);
             match judge(case, &answer) {
