@@ -73,7 +73,8 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         lease_duration: Duration::from_secs(arguments.lease_duration_seconds),
         http_address: arguments.http_address,
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
+    let zone_database = crate::domain::calendar::zone_database_version();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), zone_database, ?settings, "starting");
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

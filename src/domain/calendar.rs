@@ -20,16 +20,13 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 
-use crate::api::schedule::{DstGap, DstOverlap, TimingSpec};
+use crate::api::schedule::TimingSpec;
 use expression::Expression;
 use intervals::{Interval, Numbers};
 use zones::Clock;
 pub use zones::{DaylightSaving, find_zone, zone_database_version};
 
-/// How many hexadecimal digits a digest of a timing has.
-const DIGEST_LENGTH: usize = 16;
 /// The smallest distance of two instants.
 const TICK: SignedDuration = SignedDuration::from_nanos(1);
 
@@ -153,28 +150,6 @@ impl Timing {
             Times::Interval(interval) => format!("every {}", interval.text()),
             Times::At(instant) => format!("once at {instant}"),
         }
-    }
-
-    /// A short text that differs if and only if the timing differs.
-    pub fn digest(&self) -> String {
-        let mut text = match &self.times {
-            Times::Cron { expression, clock } => {
-                format!("cron {} {}", expression.text.to_ascii_uppercase(), clock.name())
-            }
-            Times::Interval(interval) => format!("interval {:?}", interval.identity()),
-            Times::At(instant) => format!("at {instant}"),
-        };
-        if let Times::Cron { expression, clock } = &self.times
-            && expression.is_fixed
-            && clock.policy() != (DstGap::default(), DstOverlap::default())
-        {
-            text += &format!(" dst {:?}", clock.policy());
-        }
-        if (self.start, self.end, self.jitter_ms) != (None, None, 0) {
-            text += &format!(" within {:?} {:?} jitter {}", self.start, self.end, self.jitter_ms);
-        }
-        let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        digest.chars().take(DIGEST_LENGTH).collect()
     }
 
     /// An instant as RFC 3339 with the offset of the schedule's zone.

@@ -73,11 +73,6 @@ impl Interval {
         parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect()
     }
 
-    /// What tells it from another one.
-    pub fn identity(&self) -> (i64, Timestamp) {
-        (self.every.as_secs(), self.anchor)
-    }
-
     /// The number of the last time up to and including `t`; -1 before the anchor.
     fn number_until(&self, t: Timestamp) -> i128 {
         let elapsed = t.as_nanosecond() - self.anchor.as_nanosecond();

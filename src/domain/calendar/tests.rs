@@ -13,6 +13,7 @@ use super::zones::ZONES;
 use super::*;
 use crate::api::ScheduleSpec;
 use crate::api::schedule::DstPolicy;
+use crate::api::schedule::{DstGap, DstOverlap};
 
 /// The uid of the schedule in these tests.
 const SEED: &str = "5e0d7e2c-0000-4000-8000-000000000001";
@@ -121,37 +122,6 @@ fn times_are_shown_on_the_clock_of_the_schedule() {
     for (timing, expected) in table {
         assert_eq!(timing.local(at("2026-07-01T09:00:00Z")), expected);
     }
-}
-
-#[test]
-fn the_digest_tells_an_edit_of_the_timing_from_other_edits() {
-    let timing = cron("0 9 * * mon", "Europe/London");
-    assert_eq!(timing.digest(), cron("0  9 * * MON", "Europe/London").digest(), "the same in other letters");
-    let others = [
-        cron("0 9 * * tue", "Europe/London"),
-        cron("0 9 * * mon", "Europe/Berlin"),
-        every("1h", "2026-01-01T00:00:00Z"),
-        every("2h", "2026-01-01T00:00:00Z"),
-        once("2027-01-01T06:00:00Z"),
-        once("2027-01-01T06:00:01Z"),
-    ];
-    let mut digests: Vec<String> = others.iter().map(Timing::digest).chain([timing.digest()]).collect();
-    assert_eq!(timing.digest(), "e629d5d71f08ccf6", "a new digest would make every schedule start its account anew");
-    digests.sort();
-    digests.dedup();
-    assert_eq!(digests.len(), others.len() + 1);
-    assert_eq!(every("60m", "2026-01-01T00:00:00Z").digest(), every("1h", "2026-01-01T00:00:00Z").digest());
-    let more = [
-        every("1h", "2026-01-02T00:00:00Z").digest(),
-        cron_with("0 9 * * mon", "Europe/London", DstGap::Skip, DstOverlap::First).digest(),
-        cron_with("0 9 * * mon", "Europe/London", DstGap::Skip, DstOverlap::Both).digest(),
-        timing_of(&ScheduleSpec { jitter_seconds: Some(1), ..spec("0 9 * * mon", "Europe/London") }).digest(),
-        timing_of(&ScheduleSpec { end_time: micro("2027-01-01T00:00:00Z"), ..spec("0 9 * * mon", "Europe/London") })
-            .digest(),
-    ];
-    assert!(more.iter().all(|digest| !digests.contains(digest)), "{more:?}");
-    let followed = cron_with("0 * * * *", "Europe/London", DstGap::Skip, DstOverlap::Last).digest();
-    assert_eq!(followed, cron("0 * * * *", "Europe/London").digest(), "a time with a wildcard follows the clock");
 }
 
 #[test]

@@ -161,11 +161,6 @@ impl Clock {
         changes.filter_map(|change| self.affected_by(expression, &change, after)).find(|(time, _)| *time > after)
     }
 
-    /// What is done about times that are jumped over, and about times that come twice.
-    pub fn policy(&self) -> (DstGap, DstOverlap) {
-        (self.gap, self.overlap)
-    }
-
     /// The zone's name.
     pub fn name(&self) -> &str {
         self.zone.iana_name().unwrap_or("UTC")
