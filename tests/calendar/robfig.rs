@@ -31,6 +31,12 @@ fn judge(case: &Case, answer: &Answer) -> Verdict {
         (Ok(ours), Ok(theirs)) if meets_awkward_change(case, ours.last().max(theirs.last()).copied()) => {
             Verdict::Rule("an awkward change confuses it")
         }
+        (Err(_), Ok(theirs))
+            if without_star(&case.expression) != case.expression
+                && meets_awkward_change(case, theirs.last().copied()) =>
+        {
+            Verdict::Rule("a star with a step restricts, and an awkward change confuses it")
+        }
         _ => Verdict::Bug(format!("ours {ours:?}, theirs {answer:?}")),
     }
 }
