@@ -25,7 +25,7 @@ no_drift() { # what is generated is what is committed
 
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
-step "unit tests and conventions" cargo test --workspace --lib --bins --test tidy
+step "unit tests and conventions" cargo test --workspace --lib --bins --test tidy --test plugin
 step "generated files" no_drift
 step "cluster tool" cargo build --package rota-cluster
 step "cluster programs" "$cluster" build

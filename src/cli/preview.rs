@@ -67,6 +67,11 @@ impl Preview {
         self.timing.describe()
     }
 
+    /// A text that differs if and only if the times differ.
+    pub fn digest(&self) -> String {
+        self.timing.digest()
+    }
+
     /// The first times that start at `from` or later, at most so many, and what is jumped over before the last of them.
     pub fn upcoming(&self, from: Timestamp, count: usize) -> Vec<Upcoming> {
         let first = earlier(from, self.jitter);
