@@ -7,7 +7,7 @@ CLUSTER := target/debug/rota-cluster
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC_BINARY := target/$(STATIC_TARGET)/release/rota
 
-.PHONY: help demo test bench bench-calendar generate lint unit tools image-binary clean
+.PHONY: help demo test bench bench-calendar generate lint unit tools plugin image-binary clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -33,11 +33,14 @@ lint: ## Formatting and lints
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 unit: ## Run the tests that need no cluster
-	@cargo test --workspace --lib --bins --test tidy
+	@cargo test --workspace --lib --bins --test tidy --test plugin
 
 tools: ## Build the programs of the throw-away cluster into the cache
 	@cargo build --quiet --package rota-cluster
 	@$(CLUSTER) build
+
+plugin: ## Install the kubectl plugin into cargo's directory of programs, so that `kubectl rota` works
+	@cargo install --quiet --locked --path . --bin kubectl-rota
 
 image-binary: ## Build the static binary of the operator
 	@RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --bin rota --target $(STATIC_TARGET)

@@ -32,7 +32,7 @@ python_with_venv() { # what the calendar is compared with is partly in Python
 
 step "formatting" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
-step "unit tests and conventions" cargo test --workspace --lib --bins --test tidy
+step "unit tests and conventions" cargo test --workspace --lib --bins --test tidy --test plugin
 step "Python" python_with_venv
 step "calendar against other readers" cargo test --test calendar -- --nocapture
 step "generated files" no_drift

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod crds;
+pub mod lint;
 pub mod next;
 pub mod operator;
 pub mod plugin;

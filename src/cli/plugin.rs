@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
-use super::next;
+use super::{lint, next};
 use crate::domain::calendar::TimingError;
 use crate::runtime::lease::chain;
 
@@ -28,6 +28,8 @@ pub struct Arguments {
 pub enum Verb {
     /// Show the next times of a Schedule, or of an expression without a cluster.
     Next(Box<next::Arguments>),
+    /// Check files as the API server and the operator would, without a cluster; say what applying them would change.
+    Lint(Box<lint::Arguments>),
 }
 
 /// What a verb has to say.
@@ -77,5 +79,6 @@ impl From<TimingError> for PluginError {
 pub async fn run(arguments: Arguments, now: Timestamp) -> Result<Answer, PluginError> {
     match arguments.verb {
         Verb::Next(arguments) => next::run(&arguments, now).await,
+        Verb::Lint(arguments) => lint::run(&arguments, now).await,
     }
 }

@@ -119,7 +119,7 @@ pub fn json(declared: &[Param], values: &ParamValues) -> Value {
 }
 
 /// How many characters must be added, removed or replaced to make one text of the other.
-pub(super) fn edit_distance(one: &str, other: &str) -> usize {
+pub fn edit_distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (line, character) in one.chars().enumerate() {

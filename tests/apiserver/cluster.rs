@@ -203,13 +203,24 @@ impl Printed {
 pub fn kubectl(arguments: &[&str], input: &str) -> Printed {
     let mut command = Command::new("kubectl");
     command.arg("--kubeconfig").arg(kubeconfig()).args(arguments);
+    run(command, input)
+}
+
+/// Runs a verb of the plugin against the API server, with this text on its standard input.
+pub fn plugin(verb: &str, arguments: &[&str], input: &str) -> Printed {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-rota"));
+    command.arg(verb).arg("--kubeconfig").arg(kubeconfig()).args(arguments);
+    run(command, input)
+}
+
+fn run(mut command: Command, input: &str) -> Printed {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().expect("kubectl is in the PATH that rota-cluster gives");
+    let mut child = piped.spawn().expect("the program is there: kubectl is in the PATH that rota-cluster gives");
     let mut pipe = child.stdin.take().expect("its standard input is a pipe");
-    // A kubectl that refuses its arguments ends before it has read everything, and is judged by its status.
+    // A program that refuses its arguments ends before it has read everything, and is judged by its status.
     let _ = pipe.write_all(input.as_bytes());
     drop(pipe);
-    let output = child.wait_with_output().expect("kubectl ends");
+    let output = child.wait_with_output().expect("the program ends");
     Printed {
         succeeded: output.status.success(),
         output: String::from_utf8_lossy(&output.stdout).into_owned(),

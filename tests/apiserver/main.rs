@@ -16,6 +16,8 @@ mod immutability;
 mod installation;
 mod kubectl;
 mod limits;
+mod lint;
+mod plugin;
 mod records;
 mod rules;
 mod schema;

@@ -47,7 +47,8 @@ impl Case {
     }
 }
 
-fn all() -> Vec<Rule> {
+/// Every rule of every kind.
+pub fn all() -> Vec<Rule> {
     [job_template::rules(), schedule::rules(), job::rules(), job_group::rules(), job_run::rules()]
         .into_iter()
         .flatten()

@@ -19,7 +19,7 @@ fn parse(line: &str) -> Result<Arguments, clap::Error> {
         if index % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() }
     });
     let line = ["kubectl-rota".to_owned(), "next".to_owned()].into_iter().chain(words);
-    let Verb::Next(arguments) = plugin::Arguments::try_parse_from(line)?.verb;
+    let Verb::Next(arguments) = plugin::Arguments::try_parse_from(line)?.verb else { panic!("another verb") };
     Ok(*arguments)
 }
 
