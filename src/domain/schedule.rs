@@ -100,7 +100,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let resumed = hold(facts, &mut status, &mut plan, now);
     let ended = account_that_ends(facts, created, edited, resumed, now);
     if let Some(ended) = &ended
-        && !close_account(facts, ended, &mut status, &mut plan, now)
+        && !skip_due(facts, &ended.timing, ended.until, ended.reason, &mut status, &mut plan, now)
     {
         // There is more to record than one decision may. The rest is taken in when all of that is accounted for.
         plan.status = Some(ScheduleStatus {
@@ -208,8 +208,7 @@ fn not_accounted(facts: &Facts<'_>, instant: Timestamp, now: Timestamp) -> Times
 struct Ended {
     timing: Timing,
     until: Timestamp,
-    reason: Reason,
-    why: &'static str,
+    reason: (Reason, &'static str),
 }
 
 /// The account that an edit or the end of a pause ends, if one does and it can still be told what it owed.
@@ -221,16 +220,15 @@ fn account_that_ends(
     now: Timestamp,
 ) -> Option<Ended> {
     let before = facts.status;
-    if resumed || (facts.status.paused.is_some() && !continues(facts, created)) {
-        let timing = Timing::parse(before.timing.as_ref()?, seed(facts.schedule)).ok()?;
-        let why = "the schedule was paused after too many failures in a row";
-        return Some(Ended { timing, until: edited.unwrap_or(now), reason: Reason::SchedulePaused, why });
-    }
-    if before.phase != Some(SchedulePhase::Enabled) || continues(facts, created) {
+    if before.phase != Some(SchedulePhase::Enabled) || (continues(facts, created) && !resumed) {
         return None;
     }
     let timing = Timing::parse(before.timing.as_ref()?, seed(facts.schedule)).ok()?;
-    Some(Ended { timing, until: edited.unwrap_or(now), reason: Reason::ScheduleEdited, why: EDITED })
+    let reason = match &before.paused {
+        Some(_) => (Reason::SchedulePaused, "the schedule was paused after too many failures in a row"),
+        None => (Reason::ScheduleEdited, EDITED),
+    };
+    Some(Ended { timing, until: edited.unwrap_or(now), reason })
 }
 
 /// Whether it was enabled with this very timing, and still is.
@@ -238,17 +236,6 @@ fn continues(facts: &Facts<'_>, created: Timestamp) -> bool {
     is_enabled(facts.schedule)
         && facts.status.phase == Some(SchedulePhase::Enabled)
         && facts.status.timing.as_ref() == Some(&facts.schedule.spec.timing(created))
-}
-
-/// Records what an account that ends still owed. Says whether that is all.
-fn close_account(
-    facts: &Facts<'_>,
-    ended: &Ended,
-    status: &mut ScheduleStatus,
-    plan: &mut Plan<ScheduleStatus>,
-    now: Timestamp,
-) -> bool {
-    skip_due(facts, &ended.timing, ended.until, (ended.reason, ended.why), status, plan, now)
 }
 
 /// Starts the account anew when the timing was edited or the schedule enabled or resumed; a new schedule owes from its

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
+use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::{Api, ResourceExt};
 use rota::api::job::WaitingFor;
 use rota::api::{Job, JobGroup, JobRun, JobTemplate, Outcome, Schedule};
 use serde_json::json;
@@ -21,6 +22,38 @@ const TIMES_MIN: usize = 5;
 fn refusal(conditions: &[Condition]) -> Option<String> {
     let ready = conditions.iter().find(|it| it.type_ == "Ready" && it.status == "False")?;
     Some(format!("{}: {}", ready.reason, ready.message))
+}
+
+/// I9: the API server takes a list where a time belongs, and no reader of times does. Such an object is left alone, and the
+/// others of its kind are seen from the start and later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_cannot_be_decoded_is_left_alone_and_disturbs_nothing() {
+    in_world("undecodable", async |world| {
+        let kind = ApiResource::erase::<Schedule>(&());
+        let schedules: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &kind);
+        let spec = with(of("good"), json!({ "interval": "1s", "anchor": ["soon"] }));
+        let unreadable = DynamicObject::new("unreadable", &kind).data(json!({ "spec": spec }));
+        schedules.create(&PostParams::default(), &unreadable).await.unwrap();
+        assert!(
+            serde_json::from_value::<Schedule>(json!({ "metadata": {}, "spec": unreadable.data["spec"] })).is_err()
+        );
+        world.create::<JobTemplate>("good", template("true")).await;
+        let timing = json!({ "interval": "2s", "concurrencyPolicy": "Forbid" });
+        for restarts in 0..2 {
+            let name = format!("good-{restarts}");
+            world.create::<Schedule>(&name, with(of("good"), timing.clone())).await;
+            world
+                .until_object::<Schedule>(&name, "it has run", |it| {
+                    it.status.as_ref().is_some_and(|status| status.last_success_time.is_some())
+                })
+                .await;
+            world.operator().restart();
+        }
+        let left = schedules.get("unreadable").await.unwrap();
+        assert!(left.data.get("status").is_none(), "it was written to: {left:?}");
+        assert!(world.operator().log_text().contains("cannot be decoded"), "nobody is told");
+    })
+    .await;
 }
 
 /// I9: each mistake is answered in the object that has it, naming the field, while another schedule fires on time.
