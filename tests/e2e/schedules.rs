@@ -91,6 +91,9 @@ async fn a_run_that_starts_late_is_told_and_recorded() {
         world.create::<Schedule>("once", with(of("quick"), timing)).await;
         let late = world.until_object::<Schedule>("once", "late", |it| holds(it, "Late")).await;
         assert_eq!(late.status.as_ref().unwrap().late_count, 1);
+        // Pods tell their times in whole seconds: only a second later does the record surely say the same.
+        let passed = at + jiff::SignedDuration::from_secs(3);
+        world.until("a second passes", async || (rota::runtime::clock::now() > passed).then_some(())).await;
         world.patch::<Queue>("shut", json!({ "spec": { "paused": null } })).await;
         let run = recorded(world, Reason::Succeeded).await.status.unwrap();
         assert!(run.late && run.start_delay_ms.is_some_and(|delay| delay > 1_000), "{run:#?}");
