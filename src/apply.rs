@@ -383,7 +383,10 @@ impl Writer {
                 match answer.left() {
                     Some(object) => drop(self.take_in(object)),
                     // It is gone; without this it would be deleted again until the watch says so.
-                    None => self.forget::<K>(identity),
+                    None => {
+                        let key = Key::new(&identity.namespace, &identity.name);
+                        K::store(&self.stores).remove_named(&key, Some(&identity.uid));
+                    }
                 }
                 Ok(())
             }
@@ -419,15 +422,6 @@ impl Writer {
         };
         self.metrics.request(verb, &K::kind(&()), outcome);
         answer
-    }
-
-    /// Takes an object out of its store that the API server said is deleted.
-    fn forget<K: Stored + StoreOf>(&self, identity: &ObjectIdentity) {
-        let store = K::store(&self.stores);
-        let known = store.get(&Key::new(&identity.namespace, &identity.name));
-        if let Some(known) = known.filter(|known| known.meta().uid.as_deref() == Some(&identity.uid)) {
-            store.remove(&known);
-        }
     }
 
     fn take_in<K: Stored + StoreOf + Prune>(&self, object: K) -> K {

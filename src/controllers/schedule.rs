@@ -68,7 +68,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     // Status: at once when later decisions depend on it, otherwise a little later, together with what comes next.
     let Some(status) = status else { return Ok(decision.plan.wake_at) };
-    context.metrics.late(status.late_count.saturating_sub(before.late_count));
+    let late = status.late_count.saturating_sub(before.late_count);
     let mut wake_at = decision.plan.wake_at;
     if status == written {
         context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
@@ -83,6 +83,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
             wake_at = Some(wake_at.map_or(due, |at| at.min(due)));
         }
     }
+    // Told when it is taken in, so that a write that failed is not told again.
+    context.metrics.late(late);
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(wake_at)
 }

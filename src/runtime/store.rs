@@ -175,10 +175,9 @@ impl<K: Stored> Store<K> {
         }
     }
 
-    /// Takes in that an object was deleted that could not be decoded.
-    pub fn remove_named(&self, metadata: &kube::core::ObjectMeta) {
-        let key = Key::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-        if let Some(known) = self.get(&key).filter(|known| known.meta().uid == metadata.uid) {
+    /// Takes in that an object was deleted of which nothing but its name and uid is told.
+    pub fn remove_named(&self, key: &Key, uid: Option<&str>) {
+        if let Some(known) = self.get(key).filter(|known| known.meta().uid.as_deref() == uid) {
             self.remove(&known);
         }
     }

@@ -17,7 +17,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::clock::now;
-use super::store::{Store, Stored};
+use super::store::{Key, Store, Stored};
 use crate::api::labels::{JOB_UID, MANAGED_BY, MANAGER};
 use crate::api::{Job, JobGroup, JobTemplate, Queue, Schedule};
 
@@ -236,7 +236,11 @@ fn take_in<K: Stored + Prune>(store: &Store<K>, plural: &str, event: Event<Deser
             object.prune();
             store.remove(&object);
         }
-        Event::Delete(DeserializeGuard(Err(invalid))) => store.remove_named(&invalid.metadata),
+        Event::Delete(DeserializeGuard(Err(invalid))) => {
+            let metadata = invalid.metadata;
+            let key = Key::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
+            store.remove_named(&key, metadata.uid.as_deref());
+        }
     }
 }
 
