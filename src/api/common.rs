@@ -40,6 +40,11 @@ pub struct Cancel {
     /// Kill running pods at once instead of giving them their grace period. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
+    /// Who asks. The admission policy of the chart accepts no name but the asker's own, so a name that is there is true where
+    /// that policy is installed; `kubectl rota cancel` fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub requested_by: Option<String>,
     /// The Job that runs in its place, if a schedule replaced it (concurrencyPolicy Replace). Written by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::common::{Cancel, LocalReference, ObjectReference, Outcome, is_false};
 use super::job_run::Reason;
 use super::job_template::{ParamValues, Retry};
+use super::position::Position;
 
 /// A term that is true while none of these fields of the specification changes. It is spelled out with `has`, because the
 /// API server cannot bound the cost of comparing optional values (`?.`) and refuses a definition that does.
@@ -35,6 +36,9 @@ const QUEUED_RULE: &str = concat!(
         "startBy",
         "groupRef",
         "dedupKey",
+        "dedupWindowSeconds",
+        "rerunPolicy",
+        "deadlineSeconds",
         "retry",
         "timeoutSeconds",
         "pendingTimeoutSeconds",
@@ -46,13 +50,13 @@ const QUEUED_RULE: &str = concat!(
 /// From the launch on, nothing can be said about its place in line. An absent hold is the same as false.
 const DISPATCHED_RULE: &str = concat!(
     "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase in ['Pending', 'Queued'] || (",
-    unchanged!("priority", "position"),
+    unchanged!("priority", "position", "notBefore"),
     " && (has(self.spec.hold) && self.spec.hold) == (has(oldSelf.spec.hold) && oldSelf.spec.hold))",
 );
 
 /// One unit of work that waits for its turn, runs, and leaves a JobRun for each attempt.
 ///
-/// Once queued only priority, position, hold and cancel may change; once dispatched only cancel.
+/// Once queued only priority, position, notBefore, hold and cancel may change; once dispatched only cancel.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[kube(
     group = "rota.dev",
@@ -75,11 +79,11 @@ const DISPATCHED_RULE: &str = concat!(
     printcolumn(name = "Priority", type_ = "integer", json_path = ".status.priority"),
     printcolumn(name = "Attempts", type_ = "integer", json_path = ".status.attempts"),
     printcolumn(name = "Template", type_ = "string", json_path = ".spec.templateRef.name", priority = 1),
-    printcolumn(name = "Position", type_ = "integer", json_path = ".spec.position", priority = 1),
+    printcolumn(name = "Position", type_ = "string", json_path = ".spec.position", priority = 1),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new(QUEUED_RULE).message("a queued Job is immutable except for priority, position, hold and cancel; create a new Job instead"),
-    validation = Rule::new(DISPATCHED_RULE).message("priority, position and hold cannot change once the Job is dispatched; only cancel can"),
+    validation = Rule::new(QUEUED_RULE).message("a queued Job is immutable except for priority, position, notBefore, hold and cancel; create a new Job instead"),
+    validation = Rule::new(DISPATCHED_RULE).message("priority, position, notBefore and hold cannot change once the Job is dispatched; only cancel can"),
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new Job instead"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -113,10 +117,11 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000000, max = 1000000))]
     pub priority: Option<i32>,
-    /// Place among Jobs of the same priority; lower goes first. Default: 0, so that -1 goes before all that were not moved.
+    /// Place among Jobs of the same priority, a number; lower goes first. Default: the time at which it was queued, in seconds
+    /// since 1970, so that 1 goes before all that were not moved, and there is room between any two. Numbers with digits
+    /// after the point are written in quotes. `kubectl rota move` finds the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = -1000000000000i64, max = 1000000000000i64))]
-    pub position: Option<i64>,
+    pub position: Option<Position>,
     /// The Schedule that asked for it. Written by the operator; a Job that you write may name one (without uid), and then
     /// counts as a run of it by hand: its concurrencyPolicy and its failures include it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,13 +133,27 @@ pub struct JobSpec {
     /// operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_by: Option<MicroTime>,
-    /// The JobGroup it is a member of. Written by the operator.
+    /// The JobGroup it is a member of. Written by the operator; a Job that you write joins the group that it names (without
+    /// uid) if the group has not started yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_ref: Option<GroupReference>,
     /// While an unfinished Job of the namespace has the same key, this one is recorded as Skipped/DuplicateKey instead of run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub dedup_key: Option<String>,
+    /// For how long after a Job with the same dedupKey was queued this one counts as its duplicate, in seconds, also when that
+    /// one has finished and is gone. Default: as long as that one is unfinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31536000))]
+    pub dedup_window_seconds: Option<i64>,
+    /// What happens if a Job of the same name and content succeeded before and was deleted: Always runs it again,
+    /// IfNotSucceeded records it as Skipped/AlreadySucceeded. Default: IfNotSucceeded for a Job that Argo CD, Flux or Helm
+    /// tracks, which may create it again after it was cleaned up; else Always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_policy: Option<RerunPolicy>,
+    /// Keeps it waiting until then, RFC 3339. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<MicroTime>,
     /// Keeps it waiting while true. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub hold: bool,
@@ -152,6 +171,11 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 315360000))]
     pub pending_timeout_seconds: Option<i64>,
+    /// How long it may take from being queued to its end, in seconds, over all attempts and the waiting before and between
+    /// them. Default: the template's, else no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 315360000))]
+    pub deadline_seconds: Option<i64>,
     /// How long it is kept after it finished, with its batch Job, pods and logs, in seconds. Default: the template's, else
     /// 600; a Job that Argo CD, Flux or Helm tracks is kept until they remove it unless this is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,12 +190,23 @@ pub struct GroupReference {
     /// Name of the JobGroup, in the same namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-    /// Uid of the JobGroup.
+    /// Uid of the JobGroup. Written by the operator; a Job that you write may leave it out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// Name of the member within the group.
-    #[schemars(length(min = 1, max = 63))]
+    /// Name of the member within the group. Default: the name of the Job.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
     pub member: String,
+}
+
+/// What happens if the same Job succeeded before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RerunPolicy {
+    /// It runs again.
+    Always,
+    /// It is recorded as Skipped/AlreadySucceeded.
+    IfNotSucceeded,
 }
 
 /// What the operator knows of a Job.
@@ -287,12 +322,20 @@ pub enum WaitingFor {
     Template,
     /// Its specification does not fit its template; somebody has to change one of them.
     Correction,
+    /// Its group to exist and to be started.
+    Group,
     /// Its queue does not exist.
     Queue,
     /// Its turn: the queue runs as many as it may.
     QueueLimit,
     /// The queue is paused.
     QueuePaused,
+    /// The namespace is paused.
+    NamespacePaused,
+    /// Everything is paused.
+    ClusterPaused,
+    /// The operator's own limit: as many Jobs run in the cluster as may.
+    ClusterLimit,
     /// The template runs as many as it may.
     TemplateLimit,
     /// The group runs as many as it may.
@@ -303,10 +346,14 @@ pub enum WaitingFor {
     GroupOrder,
     /// Somebody to take the hold off.
     Hold,
+    /// The time in its notBefore.
+    NotBefore,
     /// The delay after a failed attempt or a refused launch.
     Retry,
     /// The Kubernetes API to accept its batch Job: a quota or an admission policy refuses it.
     Admission,
+    /// Whoever suspended its batch Job, such as Kueue, to resume it.
+    Suspended,
 }
 
 impl WaitingFor {
@@ -315,16 +362,22 @@ impl WaitingFor {
         match self {
             Self::Template => "Template",
             Self::Correction => "Correction",
+            Self::Group => "Group",
             Self::Queue => "Queue",
             Self::QueueLimit => "QueueLimit",
             Self::QueuePaused => "QueuePaused",
+            Self::NamespacePaused => "NamespacePaused",
+            Self::ClusterPaused => "ClusterPaused",
+            Self::ClusterLimit => "ClusterLimit",
             Self::TemplateLimit => "TemplateLimit",
             Self::GroupLimit => "GroupLimit",
             Self::ScheduleLimit => "ScheduleLimit",
             Self::GroupOrder => "GroupOrder",
             Self::Hold => "Hold",
+            Self::NotBefore => "NotBefore",
             Self::Retry => "Retry",
             Self::Admission => "Admission",
+            Self::Suspended => "Suspended",
         }
     }
 }

@@ -9,6 +9,7 @@ use super::common::{Cancel, LocalReference, ObjectReference, Outcome, named_list
 use super::job::JobPhase;
 use super::job_run::Reason;
 use super::job_template::ParamValues;
+use super::position::Position;
 
 /// How many members a group may have.
 pub const MEMBERS_MAX: usize = 1000;
@@ -39,7 +40,7 @@ pub const MEMBERS_MAX: usize = 1000;
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
     printcolumn(name = "Finished", type_ = "date", json_path = ".status.finishedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || (self.spec.jobs == oldSelf.spec.jobs && self.spec.jobs.map(j, j.name) == oldSelf.spec.jobs.map(j, j.name) && self.spec.mode == oldSelf.spec.mode)").message("mode and jobs of a group cannot change once it has started; create a new group instead"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || (has(self.spec.jobs) == has(oldSelf.spec.jobs) && (!has(self.spec.jobs) || self.spec.jobs == oldSelf.spec.jobs) && self.spec.mode == oldSelf.spec.mode)").message("mode and jobs of a group cannot change once it has started, only the order of jobs; create a new group instead"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || !has(self.spec.started) || self.spec.started").message("a group that has started cannot be unstarted; cancel it instead"),
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new group instead"),
 )]
@@ -47,7 +48,9 @@ pub const MEMBERS_MAX: usize = 1000;
 pub struct JobGroupSpec {
     /// Parallel runs all members as far as limits allow; Sequential runs one after the other, in the order of the list.
     pub mode: GroupMode,
-    /// The members, at least one and at most 1000, in order.
+    /// The members, at most 1000, in order. While the group runs nothing of them can change but their order. Jobs that name
+    /// the group in their groupRef before it is started are members as well, after these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "members_schema")]
     pub jobs: Vec<GroupMember>,
     /// Whether it may run. Create it with false to look at it or add members first. Default: true.
@@ -65,6 +68,13 @@ pub struct JobGroupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000000, max = 1000000))]
     pub priority: Option<i32>,
+    /// Place in their queue of members that have none of their own, among Jobs of the same priority, as a Job's position.
+    /// Default: the time at which the group was queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// The group that this one resumes: members that it says succeeded there are not run again. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_of: Option<ObjectReference>,
     /// Set to cancel all members, waiting and running. It cannot be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
@@ -110,7 +120,7 @@ pub enum FailurePolicy {
 }
 
 fn members_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    named_list_schema::<GroupMember>(generator, 1, MEMBERS_MAX)
+    named_list_schema::<GroupMember>(generator, 0, MEMBERS_MAX)
 }
 
 /// What the operator knows of a group.
@@ -129,6 +139,9 @@ pub struct JobGroupStatus {
     /// How many members are in which state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<MemberCounts>,
+    /// When the group was added to its queue: when it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_at: Option<MicroTime>,
     /// When the first member started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<MicroTime>,

@@ -69,6 +69,10 @@ pub struct JobRunSpec {
     #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
     #[schemars(schema_with = "super::common::param_values_schema")]
     pub params: ParamValues,
+    /// The dedupKey of the Job, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub dedup_key: Option<String>,
     /// The priority it had.
     #[serde(default)]
     pub priority: i32,
@@ -109,6 +113,10 @@ pub struct JobRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub error: Option<String>,
+    /// Who cancelled it, if somebody did and the request says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub cancelled_by: Option<String>,
     /// What the run produced, as its containers reported in their termination message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
@@ -164,6 +172,10 @@ pub enum Reason {
     ExitCode,
     /// Failed: it ran longer than timeoutSeconds.
     DeadlineExceeded,
+    /// Failed if it ran, Skipped if it waited: it had not ended within deadlineSeconds of being queued.
+    TotalDeadlineExceeded,
+    /// Skipped: it ended in a way of which a rule of its retry says so.
+    SkippedByRule,
     /// Failed: no container started within pendingTimeoutSeconds.
     PendingTimeout,
     /// Failed: its pod vanished, was evicted or was lost with its node.
@@ -190,10 +202,16 @@ pub enum Reason {
     ScheduleEdited,
     /// Skipped: the schedule was paused after too many failures in a row.
     SchedulePaused,
-    /// Skipped: as many Jobs of the schedule wait already as may, and concurrencyPolicy is Queue.
+    /// Skipped: as many wait already as may: Jobs of its schedule, whose concurrencyPolicy is Queue, or Jobs in its queue.
     QueueFull,
-    /// Skipped: an unfinished Job has the same dedupKey.
+    /// Skipped: its queue was full, a later Job came, and overflowPolicy is DropOldest.
+    QueueOverflow,
+    /// Skipped: its queue was full, overflowPolicy is CoalesceSame, and a Job that asks for the same waits already.
+    Coalesced,
+    /// Skipped: an unfinished Job has the same dedupKey, or one had it within the window.
     DuplicateKey,
+    /// Skipped: the same Job, or the same member of the group that this one resumes, succeeded before.
+    AlreadySucceeded,
     /// Skipped: the template is archived.
     TemplateArchived,
     /// Skipped: the template does not exist.
@@ -204,6 +222,8 @@ pub enum Reason {
     InvalidParams,
     /// Skipped: another member of its group failed, and failurePolicy is Stop.
     GroupStopped,
+    /// Skipped: it came when its group had been started already, or its group is gone.
+    GroupClosed,
 }
 
 impl Reason {
@@ -213,6 +233,8 @@ impl Reason {
             Self::Succeeded => "Succeeded",
             Self::ExitCode => "ExitCode",
             Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::TotalDeadlineExceeded => "TotalDeadlineExceeded",
+            Self::SkippedByRule => "SkippedByRule",
             Self::PendingTimeout => "PendingTimeout",
             Self::PodLost => "PodLost",
             Self::LaunchRefused => "LaunchRefused",
@@ -227,12 +249,16 @@ impl Reason {
             Self::ScheduleEdited => "ScheduleEdited",
             Self::SchedulePaused => "SchedulePaused",
             Self::QueueFull => "QueueFull",
+            Self::QueueOverflow => "QueueOverflow",
+            Self::Coalesced => "Coalesced",
             Self::DuplicateKey => "DuplicateKey",
+            Self::AlreadySucceeded => "AlreadySucceeded",
             Self::TemplateArchived => "TemplateArchived",
             Self::TemplateNotFound => "TemplateNotFound",
             Self::TemplateInvalid => "TemplateInvalid",
             Self::InvalidParams => "InvalidParams",
             Self::GroupStopped => "GroupStopped",
+            Self::GroupClosed => "GroupClosed",
         }
     }
 }

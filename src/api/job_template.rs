@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Reason;
 use super::common::{PARAMS_MAX, is_false, named_list_schema};
 
 /// A reusable specification of work: what runs and with which parameters, not when or how often.
@@ -76,6 +77,12 @@ pub struct JobTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 315360000))]
     pub pending_timeout_seconds: Option<i64>,
+    /// How long a Job may take from being queued to its end, in seconds, over all attempts and the waiting before and between
+    /// them. What waits then is recorded as Skipped/TotalDeadlineExceeded, what runs is stopped and recorded as Failed.
+    /// Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 315360000))]
+    pub deadline_seconds: Option<i64>,
     /// How long a finished Job is kept with its batch Job, pods and logs, in seconds. Its JobRun stays. Default: 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315360000))]
@@ -92,10 +99,67 @@ pub struct Retry {
     /// How many attempts there may be in all, the first included. Each leaves a JobRun of its own.
     #[schemars(range(min = 1, max = 100))]
     pub max_attempts: u32,
-    /// How long to wait before the second attempt, in seconds; it doubles with each further one, up to one hour. Default: 10.
+    /// How long to wait before another attempt. Default: 10 seconds before the second one, twice as long before each
+    /// further one, at most an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 3600))]
-    pub backoff_seconds: Option<u32>,
+    pub backoff: Option<Backoff>,
+    /// What to do about particular failures; the first rule that fits decides. Where none fits, the attempt is retried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub rules: Vec<RetryRule>,
+}
+
+/// How long to wait before another attempt: initialSeconds × factor^(attempts so far − 1), at most maximumSeconds, counted
+/// from the end of the failed one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// How long to wait before the second attempt, in seconds. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub initial_seconds: Option<u32>,
+    /// By how much each further wait is longer than the one before; 1 keeps them equal. Default: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub factor: Option<u32>,
+    /// The longest wait, in seconds. Default: 3600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub maximum_seconds: Option<u32>,
+    /// By up to how many percent a wait is made longer, so that what failed together is not retried together. How much it
+    /// is depends on the Job and the attempt only. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub jitter_percent: Option<u32>,
+}
+
+/// What to do about an attempt that failed in a particular way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryRule {
+    /// Exit codes that the rule is about. Default: any, and none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub exit_codes: Vec<i32>,
+    /// Reasons of records that the rule is about, such as PodLost or DeadlineExceeded. Default: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30))]
+    pub reasons: Vec<Reason>,
+    /// Retry: try again, if there may be more attempts. Fail: no further attempt. Skip: no further attempt, and the record
+    /// says Skipped/SkippedByRule, as for a program that found nothing to do.
+    pub action: RetryAction,
+}
+
+/// What to do about a failed attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RetryAction {
+    /// Try again, if there may be more attempts.
+    #[default]
+    Retry,
+    /// No further attempt.
+    Fail,
+    /// No further attempt, and the record says Skipped.
+    Skip,
 }
 
 /// The type of a parameter. Values are written as strings, as environment variables are; the type says what the string must hold.

@@ -12,6 +12,7 @@ pub mod job_run;
 pub mod job_template;
 pub mod labels;
 pub mod pod_template;
+pub mod position;
 pub mod queue;
 pub mod schedule;
 
@@ -20,6 +21,7 @@ pub use job::{Job, JobPhase, JobSpec, JobStatus};
 pub use job_group::{JobGroup, JobGroupSpec, JobGroupStatus};
 pub use job_run::{JobRun, JobRunSpec, JobRunStatus, Reason};
 pub use job_template::{JobTemplate, JobTemplateSpec, JobTemplateStatus};
+pub use position::Position;
 pub use queue::{Queue, QueueSpec, QueueStatus};
 pub use schedule::{Schedule, ScheduleSpec, ScheduleStatus, TimingSpec};
 

@@ -38,6 +38,55 @@ pub struct QueueSpec {
     /// Starts nothing while set; what runs goes on. Remove it to resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// Raises the priority of Jobs while they wait, so that none waits for ever behind more important ones. Default: no aging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aging: Option<Aging>,
+    /// How many Jobs of this queue may wait. Jobs that are held, wait for a time or for another attempt do not count.
+    /// Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub max_depth: Option<u32>,
+    /// What happens to a Job that comes when maxDepth wait: Reject records it as Skipped/QueueFull; DropOldest records the one
+    /// that has waited longest as Skipped/QueueOverflow instead; CoalesceSame records it as Skipped/Coalesced if one of the
+    /// same template and parameters waits, else as QueueFull. Default: Reject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow_policy: Option<OverflowPolicy>,
+}
+
+/// How waiting raises a priority.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Aging {
+    /// The priority of a Job counts as one higher for each time that it has waited so many seconds.
+    #[schemars(range(min = 1, max = 31536000))]
+    pub interval_seconds: i64,
+    /// By how much at the most.
+    #[schemars(range(min = 1, max = 2000000))]
+    pub maximum_increase: u32,
+}
+
+/// What happens to a Job that comes to a full queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum OverflowPolicy {
+    /// It is recorded as Skipped/QueueFull.
+    #[default]
+    Reject,
+    /// It waits, and the one that has waited longest is recorded as Skipped/QueueOverflow.
+    DropOldest,
+    /// It is recorded as Skipped/Coalesced if one that asks for the same waits, else as Skipped/QueueFull.
+    CoalesceSame,
+}
+
+/// How much a pause stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum PauseScope {
+    /// This queue.
+    #[default]
+    Queue,
+    /// All queues of the namespace.
+    Namespace,
+    /// All queues of all namespaces.
+    Cluster,
 }
 
 /// Why and until when a queue starts nothing.
@@ -50,6 +99,10 @@ pub struct Pause {
     /// When the pause ends by itself, RFC 3339. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<MicroTime>,
+    /// How much it stops: this Queue, its whole Namespace, or the Cluster, that is, everything. Cluster has that effect on a
+    /// queue in the operator's own namespace only; elsewhere it stops the queue alone. Default: Queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<PauseScope>,
 }
 
 /// What the operator knows of a queue.

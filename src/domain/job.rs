@@ -20,7 +20,7 @@ use super::run::{self, BatchState, RunInput};
 use super::{group, names};
 use crate::api::job::WaitingFor;
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
-use crate::api::{Cancel, Job, JobPhase, JobSpec, JobStatus, LocalReference, Outcome, Reason};
+use crate::api::{Cancel, Job, JobPhase, JobSpec, JobStatus, LocalReference, Outcome, Position, Reason};
 
 mod end;
 mod status;
@@ -480,7 +480,7 @@ fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at
     Candidate {
         rank: Rank {
             priority: Reverse(resolved.priority),
-            position: facts.job.spec.position.unwrap_or_default(),
+            position: facts.job.spec.position.unwrap_or(Position::at(queued_at)),
             queued_at,
             name: facts.job.metadata.name.clone().unwrap_or_default(),
         },

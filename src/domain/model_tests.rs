@@ -127,8 +127,9 @@ spec:
 ",
             setting.group
         ));
-        let mut template: JobTemplateSpec =
-            yaml(&format!("{{jobType: x, retry: {{maxAttempts: {ATTEMPTS}, backoffSeconds: 1}}, jobTemplate: {{}}}}"));
+        let mut template: JobTemplateSpec = yaml(&format!(
+            "{{jobType: x, retry: {{maxAttempts: {ATTEMPTS}, backoff: {{initialSeconds: 1}}}}, jobTemplate: {{}}}}"
+        ));
         template.max_running = setting.template_max;
         template.ttl_seconds_after_finished = Some(KEPT_SECONDS);
         let mut cluster = Cluster::new(now, schedule, group, setting.queue_max);

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use crate::api::Position;
 use crate::api::job::WaitingFor;
 
 /// The place of a Job in line: priority descending, then position, then the time it was queued, then name (I4).
@@ -16,7 +17,7 @@ pub struct Rank {
     /// Higher goes first.
     pub priority: Reverse<i32>,
     /// Lower goes first.
-    pub position: i64,
+    pub position: Position,
     /// Earlier goes first.
     pub queued_at: Timestamp,
     /// The last word among equals.

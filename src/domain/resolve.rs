@@ -122,7 +122,7 @@ fn inline<'a>(job: &Job, template: &'a Value) -> Result<Resolved<'a>, Unresolved
         job_type: job.spec.job_type.clone().unwrap_or_default(),
         queue: job.spec.queue.clone().unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
         priority: job.spec.priority.unwrap_or_default(),
-        retry: job.spec.retry.clone().unwrap_or(Retry { max_attempts: 1, backoff_seconds: None }),
+        retry: job.spec.retry.clone().unwrap_or(Retry { max_attempts: 1, ..Retry::default() }),
         timeout_seconds: job.spec.timeout_seconds,
         pending_timeout_seconds: job.spec.pending_timeout_seconds.unwrap_or(PENDING_TIMEOUT_SECONDS_DEFAULT),
         ttl_seconds: job.spec.ttl_seconds_after_finished,
@@ -153,7 +153,7 @@ fn from_template<'a>(
             .retry
             .clone()
             .or_else(|| spec.retry.clone())
-            .unwrap_or(Retry { max_attempts: 1, backoff_seconds: None }),
+            .unwrap_or(Retry { max_attempts: 1, ..Retry::default() }),
         timeout_seconds: own.timeout_seconds.or(spec.timeout_seconds),
         pending_timeout_seconds: own
             .pending_timeout_seconds

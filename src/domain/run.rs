@@ -251,6 +251,7 @@ fn run_spec(input: &RunInput<'_>, name: &str, uid: &str) -> JobRunSpec {
             .or(job.job_type.clone())
             .unwrap_or_default(),
         attempt: input.attempt,
+        dedup_key: job.dedup_key.clone(),
         params: known.map_or_else(|| given(said.params, &job.params), |known| known.params.clone()),
         priority: known.map(|known| known.priority).or(said.priority).or(job.priority).unwrap_or_default(),
         queue: known.map(|known| known.queue.clone()).or(said.queue).or(job.queue.clone()).unwrap_or_default(),
@@ -278,6 +279,7 @@ fn empty_status(phase: Outcome, reason: Reason) -> JobRunStatus {
         worker_id: None,
         exit_code: None,
         error: None,
+        cancelled_by: None,
         artifacts: Vec::new(),
         result: None,
         log_path: None,

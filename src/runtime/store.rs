@@ -274,7 +274,7 @@ mod tests {
     use crate::api::{Queue, QueueSpec};
 
     fn queue(name: &str, uid: &str, version: u64, max_running: u32) -> Queue {
-        let mut queue = Queue::new(name, QueueSpec { max_running: Some(max_running), paused: None });
+        let mut queue = Queue::new(name, QueueSpec { max_running: Some(max_running), ..QueueSpec::default() });
         queue.metadata.namespace = Some("ns".into());
         queue.metadata.uid = Some(uid.into());
         queue.metadata.resource_version = Some(version.to_string());

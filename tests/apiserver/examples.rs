@@ -42,7 +42,12 @@ pub fn job_template() -> Value {
         "queue": "reports",
         "priority": 10,
         "maxRunning": 4,
-        "retry": { "maxAttempts": 3, "backoffSeconds": 30 },
+        "retry": {
+            "maxAttempts": 3,
+            "backoff": { "initialSeconds": 30, "factor": 3, "maximumSeconds": 600, "jitterPercent": 20 },
+            "rules": [{ "exitCodes": [77], "reasons": ["ExitCode"], "action": "Skip" }],
+        },
+        "deadlineSeconds": 3600,
         "timeoutSeconds": 3600,
         "pendingTimeoutSeconds": 300,
         "ttlSecondsAfterFinished": 600,
@@ -73,7 +78,13 @@ fn schedules() -> Vec<Value> {
 }
 
 fn queue() -> Value {
-    json!({ "spec": { "maxRunning": 10, "paused": { "reason": "maintenance", "until": "2027-01-01T06:00:00Z" } } })
+    json!({ "spec": {
+        "maxRunning": 10,
+        "paused": { "reason": "maintenance", "until": "2027-01-01T06:00:00Z", "scope": "Namespace" },
+        "aging": { "intervalSeconds": 60, "maximumIncrease": 100 },
+        "maxDepth": 1000,
+        "overflowPolicy": "DropOldest",
+    } })
 }
 
 /// A Job of a template, with every field that such a Job can have.
@@ -91,8 +102,16 @@ pub fn job() -> Value {
         "groupRef": { "name": "batch", "uid": "0b1c5a36-7a5b-47a7-8a8b-2e5a2b1d9c22", "member": "first" },
         "dedupKey": "report-eu-1",
         "hold": true,
-        "cancel": { "reason": "no longer needed", "force": true, "replacedBy": "nightly-2" },
-        "retry": { "maxAttempts": 2, "backoffSeconds": 10 },
+        "cancel": { "reason": "no longer needed", "force": true, "replacedBy": "nightly-2", "requestedBy": "system:admin" },
+        "retry": {
+            "maxAttempts": 2,
+            "backoff": { "initialSeconds": 10, "factor": 1, "maximumSeconds": 60, "jitterPercent": 10 },
+            "rules": [{ "exitCodes": [2], "reasons": ["ExitCode"], "action": "Fail" }],
+        },
+        "deadlineSeconds": 3600,
+        "dedupWindowSeconds": 600,
+        "rerunPolicy": "IfNotSucceeded",
+        "notBefore": "2027-01-01T07:00:00Z",
         "timeoutSeconds": 60,
         "pendingTimeoutSeconds": 60,
         "ttlSecondsAfterFinished": 0,
@@ -116,7 +135,9 @@ pub fn job_group() -> Value {
         "failurePolicy": "Stop",
         "maxRunning": 2,
         "priority": 3,
-        "cancel": { "reason": "no longer needed", "force": false, "replacedBy": "batch-2" },
+        "position": "1795512345.5",
+        "resumeOf": { "name": "batch-1", "uid": "0b1c5a36-7a5b-47a7-8a8b-2e5a2b1d9c22" },
+        "cancel": { "reason": "no longer needed", "force": false, "replacedBy": "batch-2", "requestedBy": "system:admin" },
     } })
 }
 
@@ -132,6 +153,7 @@ pub fn job_run() -> Value {
             "jobType": "report",
             "attempt": 1,
             "params": { "region": "eu-1" },
+            "dedupKey": "report-eu-1",
             "priority": 5,
             "queue": "reports",
         },
@@ -144,6 +166,7 @@ pub fn job_run() -> Value {
             "durationMs": 1500,
             "workerId": "node-1/report-1-1-abcde",
             "exitCode": 3,
+            "cancelledBy": "system:admin",
             "error": "container main ended with exit code 3",
             "artifacts": [{ "path": "/out/report.pdf", "uri": "s3://reports/1.pdf", "sha256": "00ff", "bytes": 4096 }],
             "result": { "rows": 12, "nested": { "list": [1, "two", null] } },

@@ -8,8 +8,9 @@ use crate::examples;
 use crate::schema;
 
 const QUEUED: &str =
-    "a queued Job is immutable except for priority, position, hold and cancel; create a new Job instead";
-const DISPATCHED: &str = "priority, position and hold cannot change once the Job is dispatched; only cancel can";
+    "a queued Job is immutable except for priority, position, notBefore, hold and cancel; create a new Job instead";
+const DISPATCHED: &str =
+    "priority, position, notBefore and hold cannot change once the Job is dispatched; only cancel can";
 
 const PHASES: [&str; 6] = ["Pending", "Queued", "Dispatched", "Running", "Finished", "Cancelled"];
 
@@ -17,8 +18,8 @@ const PHASES: [&str; 6] = ["Pending", "Queued", "Dispatched", "Running", "Finish
 fn expected(phase: &str, field: &str) -> Option<&'static str> {
     match (phase, field) {
         ("Pending", _) | (_, "cancel") => None,
-        ("Queued", "priority" | "position" | "hold") => None,
-        (_, "priority" | "position" | "hold") => Some(DISPATCHED),
+        ("Queued", "priority" | "position" | "notBefore" | "hold") => None,
+        (_, "priority" | "position" | "notBefore" | "hold") => Some(DISPATCHED),
         _ => Some(QUEUED),
     }
 }
@@ -32,12 +33,17 @@ fn other_value(field: &str) -> Value {
         "params" => json!({ "region": "us-9" }),
         "priority" | "position" => json!(-1),
         "scheduleRef" => json!({ "name": "another" }),
-        "scheduledTime" | "startBy" => json!("2027-02-02T06:00:00Z"),
+        "scheduledTime" | "startBy" | "notBefore" => json!("2027-02-02T06:00:00Z"),
         "groupRef" => json!({ "member": "another" }),
         "hold" => json!(false),
         "cancel" => json!({ "reason": "another" }),
         "retry" => json!({ "maxAttempts": 9 }),
-        "timeoutSeconds" | "pendingTimeoutSeconds" | "ttlSecondsAfterFinished" => json!(77),
+        "rerunPolicy" => json!("Always"),
+        "timeoutSeconds"
+        | "pendingTimeoutSeconds"
+        | "ttlSecondsAfterFinished"
+        | "deadlineSeconds"
+        | "dedupWindowSeconds" => json!(77),
         other => panic!("{other} is a new field of Job: say here what may become of it"),
     }
 }

@@ -128,7 +128,7 @@ async fn a_group_of_one_waits_until_it_is_started() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retried_job_leaves_a_batch_job_and_a_record_for_each_attempt() {
     in_world("retry", async |world| {
-        let retry = json!({ "retry": { "maxAttempts": 2, "backoffSeconds": 1 } });
+        let retry = json!({ "retry": { "maxAttempts": 2, "backoff": { "initialSeconds": 1 } } });
         let job = world.create::<Job>("fails-twice", with(ad_hoc("exit 5"), retry.clone())).await;
         let flaky = with(ad_hoc("exit $((2 - ROTA_ATTEMPT))"), retry);
         let recovering = world.create::<Job>("recovers", flaky).await;

@@ -101,7 +101,7 @@ fn an_edit_that_the_api_server_would_refuse_is_a_finding() {
     assert_eq!(
         messages,
         [
-            "a queued Job is immutable except for priority, position, hold and cancel; create a new Job instead",
+            "a queued Job is immutable except for priority, position, notBefore, hold and cancel; create a new Job instead",
             "there is no JobTemplate \"report\" in the namespace \"team-a\"",
         ]
     );

@@ -51,7 +51,7 @@ pub(super) fn requeue(
     attempt: u32,
     now: Timestamp,
 ) -> Plan<JobStatus> {
-    let base = known.and_then(|known| known.retry.backoff_seconds).unwrap_or(BACKOFF_SECONDS_DEFAULT);
+    let base = known.and_then(|known| known.retry.backoff.as_ref()?.initial_seconds).unwrap_or(BACKOFF_SECONDS_DEFAULT);
     let factor = 1i64.checked_shl(attempt.saturating_sub(1)).filter(|factor| *factor > 0).unwrap_or(i64::MAX);
     let delay = i64::from(base).saturating_mul(factor).min(BACKOFF_SECONDS_MAX);
     let retry_at = ending.finished_at.saturating_add_ms(delay.saturating_mul(1_000));

@@ -73,7 +73,7 @@ spec:
     Case {
         job,
         stands: Stands::Usable,
-        template: template("retry: {maxAttempts: 3, backoffSeconds: 10}"),
+        template: template("retry: {maxAttempts: 3, backoff: {initialSeconds: 10}}"),
         snapshot: yaml("{name: nightly, uid: uid-nightly, revision: nightly-r1, digest: d1}"),
         memory,
         gate: None,

@@ -12,7 +12,7 @@ fn candidate(name: &str, priority: i32, position: i64, queued: i64) -> Candidate
     Candidate {
         rank: Rank {
             priority: Reverse(priority),
-            position,
+            position: position.into(),
             queued_at: Timestamp::from_second(queued).unwrap(),
             name: name.into(),
         },

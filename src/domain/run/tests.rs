@@ -44,7 +44,7 @@ fn resolved(job_template: &Value) -> Resolved<'_> {
         job_type: "report".into(),
         queue: "default".into(),
         priority: 5,
-        retry: Retry { max_attempts: 1, backoff_seconds: None },
+        retry: Retry { max_attempts: 1, ..Retry::default() },
         timeout_seconds: Some(30),
         pending_timeout_seconds: 600,
         ttl_seconds: None,

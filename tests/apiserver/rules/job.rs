@@ -82,7 +82,7 @@ fn queued() -> Rule {
     Rule {
         kind: "Job",
         path: "",
-        message: "a queued Job is immutable except for priority, position, hold and cancel; create a new Job instead",
+        message: "a queued Job is immutable except for priority, position, notBefore, hold and cancel; create a new Job instead",
         accepted: vec![
             change(&job(), "Pending", json!({ "queue": "other", "params": { "region": "us-1" } })),
             Case::changed(job(), changed(&job(), json!({ "queue": "other" }))),
@@ -101,7 +101,7 @@ fn dispatched() -> Rule {
     Rule {
         kind: "Job",
         path: "",
-        message: "priority, position and hold cannot change once the Job is dispatched; only cancel can",
+        message: "priority, position, notBefore and hold cannot change once the Job is dispatched; only cancel can",
         accepted: vec![
             change(&with(json!({})), "Dispatched", json!({ "cancel": { "reason": "wrong input" } })),
             change(&with(json!({})), "Dispatched", json!({ "hold": false })),

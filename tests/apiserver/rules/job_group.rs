@@ -44,16 +44,16 @@ fn frozen() -> Rule {
     Rule {
         kind: "JobGroup",
         path: "",
-        message: "mode and jobs of a group cannot change once it has started; create a new group instead",
+        message: "mode and jobs of a group cannot change once it has started, only the order of jobs; create a new group instead",
         accepted: vec![
             change(&group(), "Created", json!({ "mode": "Sequential", "jobs": fewer })),
+            change(&group(), "Running", json!({ "jobs": other_order })),
             change(&group(), "Running", json!({ "maxRunning": 1, "priority": 2, "failurePolicy": "Stop" })),
         ],
         rejected: vec![
             change(&group(), "Queued", json!({ "mode": "Sequential" })),
             change(&group(), "Running", json!({ "jobs": fewer })),
             change(&group(), "Running", json!({ "jobs": other_params })),
-            change(&group(), "Running", json!({ "jobs": other_order })),
             change(&group(), "Completed", json!({ "mode": "Sequential" })),
         ],
     }

@@ -44,7 +44,7 @@ fn the_delay_between_attempts_doubles_up_to_an_hour() {
     ];
     for (base, attempt, seconds) in table {
         let mut case = case().queued();
-        case.job.spec.retry = Some(yaml(&format!("{{maxAttempts: 100, backoffSeconds: {base}}}")));
+        case.job.spec.retry = Some(yaml(&format!("{{maxAttempts: 100, backoff: {{initialSeconds: {base}}}}}")));
         let names = (1..attempt).map(|number| LocalReference { name: format!("run-{number}") });
         case.job.status.as_mut().unwrap().run_refs = names.collect();
         case = case.recorded(Outcome::Failed, Reason::ExitCode);
