@@ -75,9 +75,10 @@ pub async fn round(context: Arc<Context>, key: Key) -> Next {
 
 async fn run(context: &Context, namespace: &str) -> Result<Option<Timestamp>, WriteError> {
     take_over(context, namespace);
-    // Decide, for all namespaces: those of others are written down by rounds of their own.
+    // Decide, for all namespaces: those of others are written down by rounds of their own. What an earlier round of another
+    // one decided about this one is decided again, so that nothing that came since is passed over.
     let now_is = now();
-    let wake_at = decide(context, now_is);
+    let wake_at = decide(context, namespace, now_is);
     // Apply: what is admitted is written down first, and only then launched.
     let mine = lock(&context.dispatcher.admitted).remove(namespace).unwrap_or_default();
     let mut by_queue: HashMap<&str, Vec<&Candidate>> = HashMap::new();
@@ -106,14 +107,18 @@ async fn run(context: &Context, namespace: &str) -> Result<Option<Timestamp>, Wr
 }
 
 /// Asks the line who is next, and hands out what it says. Returns when to ask again.
-fn decide(context: &Context, now_is: Timestamp) -> Option<Timestamp> {
+fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> {
     let mut line = context.dispatcher.line();
+    let before = lock(&context.dispatcher.admitted).remove(own).unwrap_or_default();
+    before.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
     let round = line.admit(ADMISSIONS_MAX, now_is);
     let mut namespaces = HashSet::new();
     {
         let mut admitted = lock(&context.dispatcher.admitted);
         for (namespace, candidate) in round.admitted {
-            namespaces.insert(namespace.clone());
+            if namespace != own {
+                namespaces.insert(namespace.clone());
+            }
             admitted.entry(namespace).or_default().push(candidate);
         }
     }

@@ -17,8 +17,11 @@ const FILE_LINES_MAX: usize = 600;
 const NOT_OURS: [&str; 2] = ["target", ".git"];
 
 /// Where tests against a cluster may sleep: the file, the function, and why.
-const SLEEPERS: [(&str, &str, &str); 3] = [
+const SLEEPERS: [(&str, &str, &str); 6] = [
     ("tests/e2e/support/mod.rs", "within", "looks again and again until a deadline"),
+    ("tests/load/cluster.rs", "until", "looks again and again until a deadline"),
+    ("tests/load/cluster.rs", "start", "the time that work takes"),
+    ("tests/load/faults.rs", "fault", "a pause past the lease is the fault that is injected"),
     ("tests/e2e/crash.rs", "kill_often", "a random life is the fault that is injected"),
     ("tests/e2e/crash.rs", "nothing_more_is_written", "that nothing happens for a while is what is observed"),
 ];
@@ -169,6 +172,7 @@ fn nothing_is_left_unfinished_or_switched_off() {
 fn tests_against_a_cluster_wait_for_conditions_and_do_not_sleep() {
     let mut all = rust("tests/e2e");
     all.extend(rust("tests/apiserver"));
+    all.extend(rust("tests/load"));
     let mut offenders = Vec::new();
     for (name, text) in &all {
         let functions = functions(text);

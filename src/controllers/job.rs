@@ -77,6 +77,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         context.memories.update(&uid, |memory| memory.queueable_since = Some(since));
     }
     memory.blocker = context.dispatcher.line().blocker(&uid, now_is);
+    if memory.candidate.is_none() {
+        memory.offered_at = Some(now_is);
+    }
     // Decide.
     let facts = facts(&object, &observed, &memory, context.writer.is_busy());
     let decision = job::decide(&facts, now_is);
@@ -85,13 +88,19 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         queue = make_default_queue(context, &key.namespace).await;
     }
     let template_unread = observed.is_unread(&object);
+    let offered_at = memory.offered_at;
     let told = (memory.looked_at, memory.template_unread, &memory.candidate);
     dispatcher::offer(context, &object, decision.candidate.as_ref());
-    context.dispatcher.line().looked_at(&key.namespace, &uid, memory.first_seen);
+    // One that is to be held first has not come to its queue yet: what came later waits for it.
+    let holds = decision.plan.effects.iter().any(|effect| matches!(effect, Effect::HoldJob(_)));
+    if !holds {
+        context.dispatcher.line().looked_at(&key.namespace, &uid, memory.first_seen);
+    }
     if told != (true, template_unread, &decision.candidate) {
         context.memories.update(&uid, |memory| {
             memory.looked_at = true;
             memory.template_unread = template_unread;
+            memory.offered_at = offered_at;
             memory.candidate = decision.candidate.clone();
         });
         context.triggers.dispatch(&key.namespace);
@@ -103,7 +112,12 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     for mut effect in decision.plan.effects {
         explain(context, &observed, &mut effect).await;
         again |= matches!(effect, Effect::HoldJob(_));
-        if let Some(run) = context.writer.apply(effect).await?.run {
+        let applied = context.writer.apply(effect).await;
+        if holds && applied.is_err() {
+            // It holds up nobody.
+            context.dispatcher.line().looked_at(&key.namespace, &uid, memory.first_seen);
+        }
+        if let Some(run) = applied?.run {
             let ending = ending_of(&run);
             context.memories.update(&uid, |memory| memory.recorded = Some((run.spec.attempt, ending)));
             poke_owners(context, &object);

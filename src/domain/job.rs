@@ -68,6 +68,8 @@ pub struct Memory {
     pub refusal: Option<Refusal>,
     /// The attempt whose JobRun is known to exist, and how it ended.
     pub recorded: Option<(u32, Ending)>,
+    /// When it was first offered to its queue.
+    pub offered_at: Option<Timestamp>,
     /// What it waits for in its queue.
     pub blocker: Option<Blocker>,
     /// Why its queue, which was full, did not keep it.
@@ -90,6 +92,7 @@ impl Memory {
             launched: None,
             refusal: None,
             recorded: None,
+            offered_at: None,
             blocker: None,
             dropped: None,
             candidate: None,
@@ -422,9 +425,11 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
     let refused = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt).map(refusal_blocker);
     let told = blocker.as_ref().or(facts.memory.blocker.as_ref()).or(refused.as_ref());
     let wake = decision.plan.wake_at;
-    // A Job that is new may be launched, and one that is new to this process was told by the last one what it waits for.
+    // A Job that is new may be launched, and one that is new to this process was told by the last one what it waits for. So
+    // nobody sees that it waits before the launches are written down that were decided before it came.
+    let offered = facts.memory.offered_at.unwrap_or(facts.memory.first_seen);
     let may_rest = status.and_then(|status| status.phase).is_none_or(|phase| phase == JobPhase::Queued);
-    if let (None, true, Some(later)) = (told, may_rest, status_rests(facts, facts.memory.first_seen, now)) {
+    if let (None, true, Some(later)) = (told, may_rest, status_rests(facts, offered, now)) {
         decision.plan.wake(later);
         return decision;
     }
