@@ -14,7 +14,7 @@ use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, JobTemplateSpec, Outco
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{self, Facts, Memory, attempt_name, current_attempt};
+use crate::domain::job::{self, Decision, Facts, Memory, attempt_name, current_attempt};
 use crate::domain::plan::{Effect, Ending};
 use crate::domain::resolve::{self, Source};
 use crate::domain::{schedule, template};
@@ -87,24 +87,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
         queue = make_default_queue(context, &key.namespace).await;
     }
-    let template_unread = observed.is_unread(&object);
-    let offered_at = memory.offered_at;
-    let told = (memory.looked_at, memory.template_unread, &memory.candidate);
-    dispatcher::offer(context, &object, decision.candidate.as_ref());
-    // One that is to be held first has not come to its queue yet: what came later waits for it.
-    let holds = decision.plan.effects.iter().any(|effect| matches!(effect, Effect::HoldJob(_)));
-    if !holds {
-        context.dispatcher.line().looked_at(&key.namespace, &uid, memory.first_seen);
-    }
-    if told != (true, template_unread, &decision.candidate) {
-        context.memories.update(&uid, |memory| {
-            memory.looked_at = true;
-            memory.template_unread = template_unread;
-            memory.offered_at = offered_at;
-            memory.candidate = decision.candidate.clone();
-        });
-        context.triggers.dispatch(&key.namespace);
-    }
+    let holds = tell_queue(context, &object, &memory, &decision, observed.is_unread(&object));
     // A queue that cannot be made holds up nobody in another queue: this Job was looked at.
     queue?;
     // Apply.
@@ -130,6 +113,29 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(if again { Some(now()) } else { decision.plan.wake_at })
+}
+
+/// Tells the queue what was decided. Returns whether the Job is to be held first: it has not come to its queue yet then, and
+/// what came later waits for it.
+fn tell_queue(context: &Context, job: &Job, memory: &Memory, decision: &Decision, template_unread: bool) -> bool {
+    let namespace = job.namespace().unwrap_or_default();
+    let uid = job.uid().unwrap_or_default();
+    dispatcher::offer(context, job, decision.candidate.as_ref());
+    let holds = decision.plan.effects.iter().any(|effect| matches!(effect, Effect::HoldJob(_)));
+    if !holds {
+        context.dispatcher.line().looked_at(&namespace, &uid, memory.first_seen);
+    }
+    let told = (memory.looked_at, memory.template_unread, &memory.candidate);
+    if told != (true, template_unread, &decision.candidate) {
+        context.memories.update(&uid, |known| {
+            known.looked_at = true;
+            known.template_unread = template_unread;
+            known.offered_at = memory.offered_at;
+            known.candidate = decision.candidate.clone();
+        });
+        context.triggers.dispatch(&namespace);
+    }
+    holds
 }
 
 /// Adds to the record of an attempt that never had a pod why Kubernetes created none.
