@@ -10,9 +10,9 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::api::JobGroup;
 use crate::api::job_group::{FailurePolicy, GroupMode};
 use crate::api::labels::JOB_NAME_ANNOTATION;
+use crate::api::{JobGroup, Schedule};
 use crate::apply::Writer;
 use crate::controllers::{self, Context, Memories, Triggers};
 use crate::dispatcher::{self, Dispatcher};
@@ -155,6 +155,7 @@ fn lead(
         memories: Memories::default(),
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
+        gone_schedules: std::sync::Mutex::default(),
         doubts: std::sync::Mutex::default(),
         queues_being_made: std::sync::Mutex::default(),
         revisions: std::sync::Mutex::default(),
@@ -246,7 +247,6 @@ fn listen(context: &Arc<Context>) {
     });
     let shared = context.clone();
     context.stores.schedules.listen(move |change| {
-        shared.triggers.schedules.trigger(change.key.clone());
         let before =
             change.before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
         for settled in change.after.iter().filter_map(|it| it.status.as_ref()).flat_map(|it| &it.settled) {
@@ -254,10 +254,13 @@ fn listen(context: &Arc<Context>) {
                 shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &settled.name));
             }
         }
-        if let (Some(gone), None) = (change.before, change.after) {
-            let uid = gone.uid().unwrap_or_default();
-            shared.doubts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(change.key);
-            shared.unwritten.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&uid);
+        // One that was made anew while the watch was away has replaced the old one.
+        let is_gone =
+            |before: &&Arc<Schedule>| change.after.is_none_or(|after| after.metadata.uid != before.metadata.uid);
+        if let Some(gone) = change.before.filter(is_gone) {
+            let mut schedules = shared.gone_schedules.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            schedules.entry(change.key.clone()).or_default().push(gone.clone());
+            drop(schedules);
             let word = of_schedule(&change.key.namespace, &change.key.name);
             poke(&shared.stores.jobs, &word, &shared.triggers.jobs);
         }
@@ -268,6 +271,7 @@ fn listen(context: &Arc<Context>) {
         if change.before.map(spec) != change.after.map(spec) {
             shared.triggers.dispatch(&change.key.namespace);
         }
+        shared.triggers.schedules.trigger(change.key.clone());
     });
     listen_to_jobs(context);
     let shared = context.clone();

@@ -188,6 +188,8 @@ pub enum Reason {
     CatchUpLimit,
     /// Skipped: the time was missed, and the schedule was edited or turned off before it could be made up for.
     ScheduleEdited,
+    /// Skipped: the schedule was deleted when the time had come and had no Job yet.
+    ScheduleDeleted,
     /// Skipped: the schedule was paused after too many failures in a row.
     SchedulePaused,
     /// Skipped: as many Jobs of the schedule wait already as may, and concurrencyPolicy is Queue.
@@ -225,6 +227,7 @@ impl Reason {
             Self::MissedWindow => "MissedWindow",
             Self::CatchUpLimit => "CatchUpLimit",
             Self::ScheduleEdited => "ScheduleEdited",
+            Self::ScheduleDeleted => "ScheduleDeleted",
             Self::SchedulePaused => "SchedulePaused",
             Self::QueueFull => "QueueFull",
             Self::DuplicateKey => "DuplicateKey",

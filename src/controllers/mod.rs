@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
 use kube::Resource;
 use tokio::sync::mpsc;
 
-use crate::api::{Job, JobTemplateSpec, ScheduleStatus};
+use crate::api::{Job, JobTemplateSpec, Schedule, ScheduleStatus};
 use crate::apply::{WriteError, Writer};
 use crate::domain::job::Memory;
 use crate::domain::plan::{Effect, Ending, Note};
@@ -75,6 +75,8 @@ pub struct Context {
     pub probes: Mutex<HashMap<(String, String), Result<(), String>>>,
     /// Statuses of schedules that are decided and not written yet, by uid, and since when.
     pub unwritten: Mutex<HashMap<String, (ScheduleStatus, Timestamp)>>,
+    /// Schedules that are gone and of which it is not recorded yet what they owed, as they were last seen.
+    pub gone_schedules: Mutex<HashMap<Key, Vec<Arc<Schedule>>>>,
     /// When the last run of a schedule failed, so that what it wrote is not known.
     pub doubts: Mutex<HashMap<Key, Timestamp>>,
     /// The namespaces whose queue `default` is being created.

@@ -247,5 +247,5 @@ fn create(facts: &Facts<'_>, timing: &Timing, time: Timestamp) -> Effect {
     );
     job.metadata.owner_references = Some(vec![owner("Schedule", &name, &uid)]);
     let unless_run = (time <= facts.leading_since).then(|| names::skipped_run(&name, &uid, time));
-    Effect::CreateJob { job: Box::new(job), unless_run }
+    Effect::CreateJob { job: Box::new(job), due: Some(timing.fires_at(time)), unless_run }
 }

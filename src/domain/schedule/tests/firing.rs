@@ -30,7 +30,7 @@ spec:
         .as_str(),
     );
     let Plan { effects, status: Some(status), notes, wake_at } = decision.plan else { panic!("no status") };
-    assert_eq!(effects, [Effect::CreateJob { job: Box::new(job), unless_run: None }]);
+    assert_eq!(effects, [Effect::CreateJob { job: Box::new(job), due: Some(at("01:00")), unless_run: None }]);
     assert_eq!((notes, wake_at), (vec![], Some(at("02:00"))));
     assert_eq!(
         (status.accounted_until, status.last_trigger_time),

@@ -166,7 +166,7 @@ impl World {
     /// Makes one change as the writer does. Answers until when an earlier process accounted, if it did otherwise.
     fn apply(&mut self, effect: &Effect) -> Option<Timestamp> {
         match effect {
-            Effect::CreateJob { job, unless_run } => {
+            Effect::CreateJob { job, unless_run, .. } => {
                 if let Some(found) = unless_run.as_ref().and_then(|name| self.runs.get(name)) {
                     return recorded_until(effect, found);
                 }
