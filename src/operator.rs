@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -100,14 +101,14 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
-    tokio::select! {
-        () = elector.acquire() => {}
+    let leading_since = tokio::select! {
+        since = elector.acquire() => since,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
-    }
+    };
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leader.set(1);
     let (halt, halted) = watch::channel(false);
-    let mut parts = lead(&client, &stores, &leadership, &metrics, &settings, &halted);
+    let mut parts = lead(&client, &stores, &leadership, leading_since, &metrics, &settings, &halted);
     let result = tokio::select! {
         error = elector.keep() => Err(OperatorError::Lease(error)),
         Some(_) = parts.join_next() => Err(OperatorError::Ended("a controller")),
@@ -133,6 +134,7 @@ fn lead(
     client: &Client,
     stores: &Arc<Stores>,
     leadership: &Leadership,
+    leading_since: Timestamp,
     metrics: &Arc<Metrics>,
     settings: &Settings,
     halted: &watch::Receiver<bool>,
@@ -150,7 +152,7 @@ fn lead(
         writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
         triggers: triggers.clone(),
         leadership: leadership.clone(),
-        leading_since: now(),
+        leading_since,
         metrics: metrics.clone(),
         memories: Memories::default(),
         probes: std::sync::Mutex::default(),
@@ -203,23 +205,30 @@ async fn until_halted(one: impl Future<Output = ()>, other: impl Future<Output =
     }
 }
 
-/// Looks at every object once.
+/// Looks at every object once, for the first time.
 fn start_all(context: &Context) {
+    for key in context.stores.jobs.keys() {
+        if let Some(job) = context.stores.jobs.get(&key) {
+            context.memories.update(&job.uid().unwrap_or_default(), |memory| memory.from_start = true);
+        }
+    }
+    look_at_all(context);
+    for revision in context.stores.revisions.keys() {
+        poke_template_of(context, &revision);
+    }
+}
+
+/// Looks at every object once.
+fn look_at_all(context: &Context) {
     let triggers = &context.triggers;
     context.stores.templates.keys().into_iter().for_each(|key| triggers.templates.trigger(key));
     context.stores.schedules.keys().into_iter().for_each(|key| triggers.schedules.trigger(key));
     context.stores.groups.keys().into_iter().for_each(|key| triggers.groups.trigger(key));
     let mut jobs: Vec<_> = context.stores.jobs.keys().iter().filter_map(|key| context.stores.jobs.get(key)).collect();
     jobs.sort_by_key(|job| (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any()));
-    for job in jobs {
-        context.memories.update(&job.uid().unwrap_or_default(), |memory| memory.from_start = true);
-        triggers.jobs.trigger(Key::of(job.as_ref()));
-    }
+    jobs.iter().for_each(|job| triggers.jobs.trigger(Key::of(job.as_ref())));
     for key in context.stores.queues.keys() {
         triggers.dispatch(&key.namespace);
-    }
-    for revision in context.stores.revisions.keys() {
-        poke_template_of(context, &revision);
     }
 }
 
@@ -264,6 +273,7 @@ fn listen(context: &Arc<Context>) {
             let word = of_schedule(&change.key.namespace, &change.key.name);
             poke(&shared.stores.jobs, &word, &shared.triggers.jobs);
         }
+        shared.triggers.schedules.trigger(change.key.clone());
     });
     let shared = context.clone();
     context.stores.queues.listen(move |change| {
@@ -271,7 +281,6 @@ fn listen(context: &Arc<Context>) {
         if change.before.map(spec) != change.after.map(spec) {
             shared.triggers.dispatch(&change.key.namespace);
         }
-        shared.triggers.schedules.trigger(change.key.clone());
     });
     listen_to_jobs(context);
     let shared = context.clone();
@@ -401,18 +410,18 @@ async fn send_events(
     }
 }
 
-/// Timers run on the monotonic clock: when the wall clock is set, schedules have to look again.
+/// Timers run on the monotonic clock: when the wall clock is set, everything that waits for a time has to look again.
 async fn watch_clock(context: Arc<Context>) {
     let mut last = (now(), tokio::time::Instant::now());
     loop {
         tokio::time::sleep(CLOCK_LOOK).await;
         let look = (now(), tokio::time::Instant::now());
         let wall = look.0.duration_since(last.0);
-        let monotonic = jiff::SignedDuration::try_from(look.1 - last.1).unwrap_or_default();
+        let monotonic = SignedDuration::try_from(look.1 - last.1).unwrap_or_default();
         let step = (wall - monotonic).unsigned_abs();
         if step > CLOCK_STEP {
             tracing::warn!(step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX), "the clock was set");
-            context.stores.schedules.keys().into_iter().for_each(|key| context.triggers.schedules.trigger(key));
+            look_at_all(&context);
         }
         last = look;
     }

@@ -65,7 +65,7 @@ pub struct Context {
     pub triggers: Triggers,
     /// Whether this process leads.
     pub leadership: Leadership,
-    /// Since when.
+    /// Since when: up to here another process may have written something.
     pub leading_since: Timestamp,
     /// Counters.
     pub metrics: Arc<Metrics>,

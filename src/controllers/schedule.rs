@@ -66,7 +66,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     if status == written {
         context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
     } else {
-        let since = unwritten.map_or(now_is, |(_, since)| since);
+        // A clock that was set back must not put it off.
+        let since = unwritten.map_or(now_is, |(_, since)| since.min(now_is));
         let due = schedule::status_due(since, context.writer.is_busy());
         if decision.urgent || now_is >= due {
             context.writer.status(object.as_ref(), &status, None).await?;

@@ -74,7 +74,8 @@ pub struct Facts<'a> {
     pub template: Result<(), (Reason, String)>,
     /// Its Jobs.
     pub jobs: &'a [OwnJob],
-    /// Since when this process leads: earlier occurrences may have been recorded by another one.
+    /// Since when this process leads, by its clock or by that of its predecessor, if that was ahead: earlier occurrences
+    /// may have been recorded by another process.
     pub leading_since: Timestamp,
 }
 
