@@ -237,6 +237,9 @@ async fn a_leader_that_wakes_from_suspend_writes_nothing_under_a_lease_that_anot
         }
         fires_twice(world, names.last().unwrap()).await;
         world.operator().pause();
+        // All of them want to write when it wakes, before it has asked for its lease.
+        let due = now() + SignedDuration::from_secs(EVERY_SECONDS);
+        world.until("all are due", async || (now() > due).then_some(())).await;
         let other = json!({ "spec": { "holderIdentity": "other", "leaseDurationSeconds": 1 } });
         world.patch::<Lease>("rota", other).await;
         world.operator().set_clock(EIGHT_HOURS);
