@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use crate::api::labels::{MANAGED_BY, MANAGER, RECORD_FINALIZER};
 use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec};
 use crate::domain::plan::{Effect, ObjectIdentity};
+use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
@@ -89,6 +91,15 @@ impl WriteError {
         }
     }
 
+    /// Whether trying again will not help.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Foreign { .. } => true,
+            Self::NotLeading | Self::Timeout => false,
+            Self::Api(_) => !self.is_outage() && matches!(self.code(), Some(400 | 403 | 422)),
+        }
+    }
+
     fn is(&self, code: u16) -> bool {
         self.code() == Some(code)
     }
@@ -129,7 +140,7 @@ impl Writer {
     pub async fn apply(&self, effect: Effect) -> Result<Applied, WriteError> {
         let mut applied = Applied::default();
         match effect {
-            Effect::CreateJob { job, unless_run } => applied.run = self.create_job(*job, unless_run).await?,
+            Effect::CreateJob { job, due, unless_run } => applied.run = self.create_job(*job, due, unless_run).await?,
             Effect::CreateRun(run) => applied.run = Some(self.create_run(*run).await?),
             Effect::CreateRevision(revision) => self.create_revision(*revision).await?,
             Effect::ProbeTemplate(job) => applied.probe = Some(self.probe(*job).await?),
@@ -212,7 +223,12 @@ impl Writer {
     }
 
     /// Creates a Job, unless a record says that it was accounted for: then that record.
-    async fn create_job(&self, job: Job, unless_run: Option<String>) -> Result<Option<JobRun>, WriteError> {
+    async fn create_job(
+        &self,
+        job: Job,
+        due: Option<Timestamp>,
+        unless_run: Option<String>,
+    ) -> Result<Option<JobRun>, WriteError> {
         let key = Key::of(&job);
         if let Some(run) = unless_run {
             let runs: Api<JobRun> = self.api(&key.namespace);
@@ -224,6 +240,9 @@ impl Writer {
         let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
         match self.send::<Job, _>("create", api.create(&params, &job)).await {
             Ok(job) => {
+                if let Some(due) = due {
+                    self.metrics.fired(Duration::try_from(now().duration_since(due)).unwrap_or_default());
+                }
                 self.take_in(job);
                 Ok(None)
             }

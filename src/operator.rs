@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::api::job_group::{FailurePolicy, GroupMode};
 use crate::api::labels::JOB_NAME_ANNOTATION;
-use crate::api::{Job, JobGroup, JobPhase};
+use crate::api::{Job, JobGroup, JobPhase, Schedule};
 use crate::apply::Writer;
 use crate::controllers::{self, Context, Memories, Triggers};
 use crate::dispatcher::Dispatcher;
@@ -105,14 +106,14 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
-    tokio::select! {
-        () = elector.acquire() => {}
+    let leading_since = tokio::select! {
+        since = elector.acquire() => since,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
-    }
+    };
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leader.set(1);
     let (halt, halted) = watch::channel(false);
-    let mut parts = lead(&client, &stores, &leadership, &metrics, &settings, &halted);
+    let mut parts = lead(&client, &stores, &leadership, leading_since, &metrics, &settings, &halted);
     let result = tokio::select! {
         error = elector.keep() => Err(OperatorError::Lease(error)),
         Some(_) = parts.join_next() => Err(OperatorError::Ended("a controller")),
@@ -138,6 +139,7 @@ fn lead(
     client: &Client,
     stores: &Arc<Stores>,
     leadership: &Leadership,
+    leading_since: Timestamp,
     metrics: &Arc<Metrics>,
     settings: &Settings,
     halted: &watch::Receiver<bool>,
@@ -155,13 +157,14 @@ fn lead(
         writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
         triggers: triggers.clone(),
         leadership: leadership.clone(),
-        leading_since: now(),
+        leading_since,
         metrics: metrics.clone(),
         dispatcher: Dispatcher::new(settings.max_running),
         own_namespace: settings.lease_namespace.clone(),
         memories: Memories::default(),
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
+        gone_schedules: std::sync::Mutex::default(),
         doubts: std::sync::Mutex::default(),
         queues_being_made: std::sync::Mutex::default(),
         revisions: std::sync::Mutex::default(),
@@ -241,8 +244,16 @@ fn tell_line(context: &Context) {
     }
 }
 
-/// Looks at every object once.
+/// Looks at every object once, for the first time.
 fn start_all(context: &Context) {
+    look_at_all(context);
+    for revision in context.stores.revisions.keys() {
+        poke_template_of(context, &revision);
+    }
+}
+
+/// Looks at every object once.
+fn look_at_all(context: &Context) {
     let triggers = &context.triggers;
     context.stores.templates.keys().into_iter().for_each(|key| triggers.templates.trigger(key));
     context.stores.schedules.keys().into_iter().for_each(|key| triggers.schedules.trigger(key));
@@ -251,9 +262,6 @@ fn start_all(context: &Context) {
         triggers.jobs.trigger(Key::of(job.as_ref()));
     }
     namespaces(context).iter().for_each(|namespace| triggers.dispatch(namespace));
-    for revision in context.stores.revisions.keys() {
-        poke_template_of(context, &revision);
-    }
 }
 
 fn poke_template_of(context: &Context, revision: &Key) {
@@ -285,7 +293,6 @@ fn listen(context: &Arc<Context>) {
     });
     let shared = context.clone();
     context.stores.schedules.listen(move |change| {
-        shared.triggers.schedules.trigger(change.key.clone());
         if change.before.map(|it| &it.spec) != change.after.map(|it| &it.spec) {
             dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Schedule(change.key.name.clone()));
         }
@@ -296,13 +303,17 @@ fn listen(context: &Arc<Context>) {
                 shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &settled.name));
             }
         }
-        if let (Some(gone), None) = (change.before, change.after) {
-            let uid = gone.uid().unwrap_or_default();
-            shared.doubts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(change.key);
-            shared.unwritten.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&uid);
+        // One that was made anew while the watch was away has replaced the old one.
+        let is_gone =
+            |before: &&Arc<Schedule>| change.after.is_none_or(|after| after.metadata.uid != before.metadata.uid);
+        if let Some(gone) = change.before.filter(is_gone) {
+            let mut schedules = shared.gone_schedules.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            schedules.entry(change.key.clone()).or_default().push(gone.clone());
+            drop(schedules);
             let word = of_schedule(&change.key.namespace, &change.key.name);
             poke(&shared.stores.jobs, &word, &shared.triggers.jobs);
         }
+        shared.triggers.schedules.trigger(change.key.clone());
     });
     let shared = context.clone();
     context.stores.queues.listen(move |change| {
@@ -454,18 +465,18 @@ async fn send_events(
     }
 }
 
-/// Timers run on the monotonic clock: when the wall clock is set, schedules have to look again.
+/// Timers run on the monotonic clock: when the wall clock is set, everything that waits for a time has to look again.
 async fn watch_clock(context: Arc<Context>) {
     let mut last = (now(), tokio::time::Instant::now());
     loop {
         tokio::time::sleep(CLOCK_LOOK).await;
         let look = (now(), tokio::time::Instant::now());
         let wall = look.0.duration_since(last.0);
-        let monotonic = jiff::SignedDuration::try_from(look.1 - last.1).unwrap_or_default();
+        let monotonic = SignedDuration::try_from(look.1 - last.1).unwrap_or_default();
         let step = (wall - monotonic).unsigned_abs();
         if step > CLOCK_STEP {
             tracing::warn!(step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX), "the clock was set");
-            context.stores.schedules.keys().into_iter().for_each(|key| context.triggers.schedules.trigger(key));
+            look_at_all(&context);
         }
         last = look;
     }

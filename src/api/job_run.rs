@@ -200,6 +200,8 @@ pub enum Reason {
     CatchUpLimit,
     /// Skipped: the time was missed, and the schedule was edited or turned off before it could be made up for.
     ScheduleEdited,
+    /// Skipped: the schedule was deleted when the time had come and had no Job yet.
+    ScheduleDeleted,
     /// Skipped: the schedule was paused after too many failures in a row.
     SchedulePaused,
     /// Skipped: as many wait already as may: Jobs of its schedule, whose concurrencyPolicy is Queue, or Jobs in its queue.
@@ -247,6 +249,7 @@ impl Reason {
             Self::MissedWindow => "MissedWindow",
             Self::CatchUpLimit => "CatchUpLimit",
             Self::ScheduleEdited => "ScheduleEdited",
+            Self::ScheduleDeleted => "ScheduleDeleted",
             Self::SchedulePaused => "SchedulePaused",
             Self::QueueFull => "QueueFull",
             Self::QueueOverflow => "QueueOverflow",

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
 use kube::Resource;
 use tokio::sync::mpsc;
 
-use crate::api::{Job, JobTemplateSpec, ScheduleStatus};
+use crate::api::{Job, JobTemplateSpec, Schedule, ScheduleStatus};
 use crate::apply::{WriteError, Writer};
 use crate::dispatcher::Dispatcher;
 use crate::domain::job::Memory;
@@ -66,7 +66,7 @@ pub struct Context {
     pub triggers: Triggers,
     /// Whether this process leads.
     pub leadership: Leadership,
-    /// Since when.
+    /// Since when: up to here another process may have written something.
     pub leading_since: Timestamp,
     /// Counters.
     pub metrics: Arc<Metrics>,
@@ -80,6 +80,8 @@ pub struct Context {
     pub probes: Mutex<HashMap<(String, String), Result<(), String>>>,
     /// Statuses of schedules that are decided and not written yet, by uid, and since when.
     pub unwritten: Mutex<HashMap<String, (ScheduleStatus, Timestamp)>>,
+    /// Schedules that are gone and of which it is not recorded yet what they owed, as they were last seen.
+    pub gone_schedules: Mutex<HashMap<Key, Vec<Arc<Schedule>>>>,
     /// When the last run of a schedule failed, so that what it wrote is not known.
     pub doubts: Mutex<HashMap<Key, Timestamp>>,
     /// The namespaces whose queue `default` is being created.

@@ -1,7 +1,6 @@
 //! Schedule: make the Jobs and records of what is due, and say so.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -10,7 +9,6 @@ use crate::api::{Job, Reason, Schedule, ScheduleStatus};
 use crate::apply::WriteError;
 use crate::domain::conditions::micro;
 use crate::domain::params;
-use crate::domain::plan::Effect;
 use crate::domain::schedule::{self, Facts, OwnJob};
 use crate::domain::{job, template};
 use crate::runtime::clock::now;
@@ -20,7 +18,8 @@ use crate::runtime::work::Next;
 
 /// One run for a schedule.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
-    let result = run(&context, &key).await;
+    let gone = record_gone(&context, &key).await;
+    let result = gone.and(run(&context, &key).await);
     if result.is_err() {
         // What of it was written is not known: the next run asks for records before it fires a time up to now.
         context.doubts.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), now());
@@ -50,12 +49,6 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Apply.
     let status = decision.plan.status;
     for effect in decision.plan.effects {
-        if let Effect::CreateJob { job, .. } = &effect
-            && let Some(time) = &job.spec.scheduled_time
-        {
-            let late = now().duration_since(time.0);
-            context.metrics.fired(Duration::try_from(late).unwrap_or_default());
-        }
         let found = context.writer.apply(effect.clone()).await?.run;
         if let Some(until) = found.and_then(|run| schedule::recorded_until(&effect, &run)) {
             // An earlier process accounted for more than its status says: go on from there, and from nothing else of this
@@ -73,7 +66,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     if status == written {
         context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
     } else {
-        let since = unwritten.map_or(now_is, |(_, since)| since);
+        // A clock that was set back must not put it off.
+        let since = unwritten.map_or(now_is, |(_, since)| since.min(now_is));
         let due = schedule::status_due(since, context.writer.is_busy());
         if decision.urgent || now_is >= due {
             context.writer.status(object.as_ref(), &status, None).await?;
@@ -87,6 +81,56 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     context.metrics.late(late);
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(wake_at)
+}
+
+/// Records what schedules of that name owed when they were deleted.
+async fn record_gone(context: &Context, key: &Key) -> Result<(), WriteError> {
+    let waiting = || context.gone_schedules.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut gone = waiting().remove(key).unwrap_or_default();
+    while let Some(schedule) = gone.first() {
+        match record_owed(context, key, schedule).await {
+            Ok(()) => {}
+            // What the API server will never take must not hold up a new schedule of that name.
+            Err(error) if error.is_refusal() => {
+                tracing::error!(%key, error = %error.text(), "what a deleted schedule owed cannot be recorded");
+            }
+            Err(error) => {
+                waiting().entry(key.clone()).or_default().splice(0..0, gone);
+                return Err(error);
+            }
+        }
+        let uid = schedule.metadata.uid.clone().unwrap_or_default();
+        context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        context.doubts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        gone.remove(0);
+    }
+    Ok(())
+}
+
+async fn record_owed(context: &Context, key: &Key, gone: &Schedule) -> Result<(), WriteError> {
+    let uid = gone.metadata.uid.as_deref().unwrap_or_default();
+    let unwritten = context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned();
+    let mut status = unwritten.map_or_else(|| gone.status.clone().unwrap_or_default(), |(status, _)| status);
+    let jobs = jobs(context, gone);
+    'decide: loop {
+        let facts = Facts {
+            schedule: gone,
+            status: &status,
+            edited_at: edited_at(gone),
+            template: Ok(()),
+            jobs: &jobs,
+            leading_since: unsure_until(context, key),
+        };
+        for effect in schedule::owed_when_deleted(&facts, now()) {
+            let found = context.writer.apply(effect.clone()).await?.run;
+            if let Some(until) = found.and_then(|run| schedule::recorded_until(&effect, &run)) {
+                // More had been recorded than its status said.
+                status.accounted_until = Some(micro(until));
+                continue 'decide;
+            }
+        }
+        return Ok(());
+    }
 }
 
 /// Up to when a time may have been recorded without this process knowing.

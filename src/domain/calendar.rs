@@ -128,8 +128,13 @@ impl Timing {
     /// there are more than `scan_max`, only the first half of that many is counted, and none is kept; those of an
     /// interval are counted at once, however many there are.
     pub fn due(&self, after: Timestamp, now: Timestamp, keep: usize, scan_max: u64) -> Due {
+        self.due_until(after, now, now, keep, scan_max)
+    }
+
+    /// The same of the nominal times up to `until`.
+    pub fn due_until(&self, after: Timestamp, until: Timestamp, now: Timestamp, keep: usize, scan_max: u64) -> Due {
         let after = self.start.map_or(after, |start| after.max(just_before(start)));
-        let until = self.end.map_or(now, |end| now.min(just_before(end)));
+        let until = self.end.map_or(until, |end| until.min(just_before(end)));
         match &self.times {
             Times::Interval(interval) => {
                 let mut numbers = interval.numbers(after, until);

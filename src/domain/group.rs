@@ -86,9 +86,11 @@ pub fn decide(group: &JobGroup, jobs: &[MemberJob], now: Timestamp) -> Plan<JobG
     let members = members(group, &before, jobs);
     if started && group.spec.cancel.is_none() {
         let missing = group.spec.jobs.iter().zip(&members).filter(|(_, status)| status.job_ref.is_none());
-        plan.effects.extend(
-            missing.map(|(member, _)| Effect::CreateJob { job: Box::new(member_job(group, member)), unless_run: None }),
-        );
+        plan.effects.extend(missing.map(|(member, _)| Effect::CreateJob {
+            job: Box::new(member_job(group, member)),
+            due: None,
+            unless_run: None,
+        }));
     }
     let status = status(group, before, members, jobs, now);
     let ended = status.phase.filter(|phase| phase.is_ended());

@@ -281,7 +281,9 @@ fn active(
     // A batch Job that was suspended, by Kueue for one, starts anew when it is resumed.
     let created = batch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let resumed = batch.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-    let since = resumed.map_or(created, |resumed| resumed.max(created));
+    // A clock that is ahead of the API server's has not made it wait.
+    let launched = launch_time(facts, now).map_or(created, |launched| launched.max(created));
+    let since = resumed.map_or(launched, |resumed| resumed.max(launched));
     let suspended = batch.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
     let expired = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds) == Some(1);
     if let Some((_, cancel)) = cancel {
@@ -322,6 +324,11 @@ fn kill(pod: &Pod) -> Option<Effect> {
     let asked = pod.metadata.deletion_timestamp.is_some() && pod.metadata.deletion_grace_period_seconds == Some(0);
     let ended = matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
     (!asked && !ended).then(|| Effect::KillPod(identity(&pod.metadata)))
+}
+
+/// The same, or now if it is just doing so.
+fn launch_time(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
+    launched_at(facts).or((facts.memory.launching == Some(current_attempt(facts.job))).then_some(now))
 }
 
 /// When this process launched the current attempt, if it did.
@@ -442,6 +449,10 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
 
 /// When to look again at a status that may wait a little since then; absent: it is to be written now.
 fn status_rests(facts: &Facts<'_>, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    if now < since {
+        // The clock was set back.
+        return None;
+    }
     let due = since.saturating_add_ms(STATUS_DELAY_MS);
     if now < due {
         return Some(due);
@@ -465,7 +476,8 @@ fn refused(
         return Some(record(run::refused_run(input, &refusal.message)));
     }
     let again = refusal.at.saturating_add_ms(REFUSED_RETRY_SECONDS * 1_000).min(give_up);
-    if now >= again {
+    // Also when the clock was set back meanwhile.
+    if now >= again || now < refusal.at {
         return None;
     }
     let blocker = refusal_blocker(refusal);

@@ -15,6 +15,8 @@ pub enum Effect {
     CreateJob {
         /// The Job.
         job: Box<Job>,
+        /// When it was to be created, for a Job that has a time: its lateness is measured from here.
+        due: Option<Timestamp>,
         /// A JobRun that, if it exists, says that another process already accounted for it.
         unless_run: Option<String>,
     },

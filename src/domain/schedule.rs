@@ -5,7 +5,8 @@
 //! that concerns when it fires ends the account of the old timing at that edit and opens one of the new: what the old one
 //! owed is recorded, and nothing of the past fires (I7).
 //!
-//! `due.rs` decides what becomes of each time, `standing.rs` what the status says of its runs.
+//! `due.rs` decides what becomes of each time, `standing.rs` what the status says of its runs, `gone.rs` what a deleted
+//! schedule owed.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -18,10 +19,12 @@ use crate::api::schedule::{ConcurrencyPolicy, SchedulePhase};
 use crate::api::{Job, JobRun, ObjectReference, Reason, Schedule, ScheduleSpec, ScheduleStatus};
 
 mod due;
+mod gone;
 mod skips;
 mod standing;
 
 use due::{fire, replace, skip_due};
+pub use gone::owed_when_deleted;
 use standing::{foresee, hold, lateness, set_ready, settle, show_active};
 
 /// How long a status that is not urgent may wait for what comes next, in milliseconds.
@@ -71,7 +74,8 @@ pub struct Facts<'a> {
     pub template: Result<(), (Reason, String)>,
     /// Its Jobs.
     pub jobs: &'a [OwnJob],
-    /// Since when this process leads: earlier occurrences may have been recorded by another one.
+    /// Since when this process leads, by its clock or by that of its predecessor, if that was ahead: earlier occurrences
+    /// may have been recorded by another process.
     pub leading_since: Timestamp,
 }
 

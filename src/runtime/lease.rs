@@ -4,12 +4,17 @@
 //! the local clock, may be replaced, with the resourceVersion as the only arbiter. A lease does not exclude an old holder
 //! that was paused: every write checks [`Leadership`] just before it is sent, and each Queue carries the epoch of the
 //! leader that admits, which this module hands out from the lease's number of transitions.
+//!
+//! All waiting is by the monotonic clock, so it does not matter which time it is. The wall clock only ever adds caution:
+//! it goes on while a machine is suspended and the monotonic one stands still, and how far ahead a predecessor's was says
+//! up to when it may have recorded something.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
@@ -50,21 +55,35 @@ struct Inner {
     started: Instant,
     /// Until when the lease holds, in milliseconds since `started`; 0: it does not.
     valid_until_ms: AtomicU64,
+    /// The same by the wall clock, in milliseconds since 1970.
+    wall_until_ms: AtomicI64,
     epoch: AtomicI64,
 }
 
 impl Default for Leadership {
     fn default() -> Self {
-        let inner = Inner { started: Instant::now(), valid_until_ms: AtomicU64::new(0), epoch: AtomicI64::new(0) };
+        let inner = Inner {
+            started: Instant::now(),
+            valid_until_ms: AtomicU64::new(0),
+            wall_until_ms: AtomicI64::new(0),
+            epoch: AtomicI64::new(0),
+        };
         Self { inner: Arc::new(inner) }
     }
 }
 
 impl Leadership {
-    /// Whether the lease holds at this moment, by the monotonic clock.
+    /// Whether the lease holds at this moment, by the monotonic clock and by the wall clock too: when a suspended machine
+    /// wakes, only that one knows. A wall clock that is set ahead pauses writes until the next renewal, one that is set
+    /// back changes nothing.
     pub fn is_leader(&self) -> bool {
-        let elapsed = u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        elapsed < self.inner.valid_until_ms.load(Ordering::Acquire)
+        self.holds_at(Instant::now(), now())
+    }
+
+    fn holds_at(&self, instant: Instant, wall: Timestamp) -> bool {
+        let elapsed = instant.saturating_duration_since(self.inner.started).as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX) < self.inner.valid_until_ms.load(Ordering::Acquire)
+            && wall.as_millisecond() < self.inner.wall_until_ms.load(Ordering::Acquire)
     }
 
     /// The number of this leader; each new one has a higher one.
@@ -72,8 +91,10 @@ impl Leadership {
         self.inner.epoch.load(Ordering::Acquire)
     }
 
-    fn hold(&self, from: Instant, duration: Duration, epoch: i64) {
+    fn hold(&self, (from, wall): Moment, duration: Duration, epoch: i64) {
         self.inner.epoch.store(epoch, Ordering::Release);
+        let lasts = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.inner.wall_until_ms.store(wall.as_millisecond().saturating_add(lasts), Ordering::Release);
         let until = from.saturating_duration_since(self.inner.started) + duration;
         self.inner.valid_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
     }
@@ -81,6 +102,13 @@ impl Leadership {
     fn drop_hold(&self) {
         self.inner.valid_until_ms.store(0, Ordering::Release);
     }
+}
+
+/// A moment by both clocks.
+type Moment = (Instant, Timestamp);
+
+fn moment() -> Moment {
+    (Instant::now(), now())
 }
 
 /// One replica's hand on the lease.
@@ -97,8 +125,9 @@ impl Elector {
         Self { api: Api::namespaced(client, namespace), identity, duration, leadership }
     }
 
-    /// Waits until this replica holds the lease.
-    pub async fn acquire(&self) {
+    /// Waits until this replica holds the lease. Returns up to when another one may have written before, by the clock of
+    /// whichever of the two is ahead.
+    pub async fn acquire(&self) -> Timestamp {
         let mut changes =
             watcher(self.api.clone(), watcher::Config::default().fields(&format!("metadata.name={LEASE_NAME}")))
                 .default_backoff()
@@ -106,8 +135,8 @@ impl Elector {
         let mut seen: Option<(Option<String>, Instant)> = None;
         loop {
             let wait = match self.try_acquire(&mut seen).await {
-                Ok(None) => return,
-                Ok(Some(wait)) => wait,
+                Ok(Attempt::Taken(until)) => return until.max(now()),
+                Ok(Attempt::Wait(wait)) => wait,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "cannot take the lease, trying again");
                     RETRY_DELAY
@@ -119,17 +148,18 @@ impl Elector {
         }
     }
 
-    /// Takes the lease if it is free; otherwise says how long to wait at the most.
-    async fn try_acquire(&self, seen: &mut Option<(Option<String>, Instant)>) -> Result<Option<Duration>, LeaseError> {
-        let before = Instant::now();
+    /// Takes the lease if it is free.
+    async fn try_acquire(&self, seen: &mut Option<(Option<String>, Instant)>) -> Result<Attempt, LeaseError> {
+        let moment = moment();
+        let before = moment.0;
         let current = answer(self.api.get_opt(LEASE_NAME)).await?;
         let Some(mut lease) = current else {
             let mut lease = Lease::default();
             lease.metadata.name = Some(LEASE_NAME.into());
             lease.spec = Some(self.spec(&LeaseSpec::default(), true));
             let made = answer(self.api.create(&PostParams::default(), &lease)).await?;
-            self.taken(&made, before);
-            return Ok(None);
+            self.taken(&made, moment);
+            return Ok(Attempt::Taken(moment.1));
         };
         let version = lease.metadata.resource_version.clone();
         let spec = lease.spec.clone().unwrap_or_default();
@@ -141,15 +171,15 @@ impl Elector {
             Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default());
         let expires = seen.as_ref().map_or(before, |(_, at)| *at + lasts);
         if !holder.is_empty() && holder != self.identity && before < expires {
-            return Ok(Some(expires - before));
+            return Ok(Attempt::Wait(expires - before));
         }
         lease.spec = Some(self.spec(&spec, true));
         let written = answer(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await?;
-        self.taken(&written, before);
-        Ok(None)
+        self.taken(&written, moment);
+        Ok(Attempt::Taken(may_have_written_until(&spec)))
     }
 
-    fn taken(&self, lease: &Lease, from: Instant) {
+    fn taken(&self, lease: &Lease, from: Moment) {
         let epoch = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or_default();
         self.leadership.hold(from, self.duration, i64::from(epoch));
     }
@@ -189,7 +219,7 @@ impl Elector {
     }
 
     async fn renew(&self) -> Result<(), LeaseError> {
-        let before = Instant::now();
+        let before = moment();
         let mut lease = answer(self.api.get(LEASE_NAME)).await?;
         let spec = lease.spec.clone().unwrap_or_default();
         let ours = spec.holder_identity.as_deref() == Some(self.identity.as_str())
@@ -220,6 +250,21 @@ impl Elector {
     }
 }
 
+/// What came of trying to take the lease.
+enum Attempt {
+    /// It is held now; until then the one who held it before may have written.
+    Taken(Timestamp),
+    /// Somebody else holds it: how long to wait at the most.
+    Wait(Duration),
+}
+
+/// Up to when the holder of that lease may have written, by its own clock.
+fn may_have_written_until(spec: &LeaseSpec) -> Timestamp {
+    let renewed = spec.renew_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
+    let lasts = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds.unwrap_or_default()));
+    renewed.saturating_add(lasts).unwrap_or(renewed)
+}
+
 async fn answer<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
     match timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => Ok(answer?),
@@ -239,4 +284,40 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LASTS: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn the_lease_holds_until_either_clock_says_that_it_has_expired() {
+        let leadership = Leadership::default();
+        let (from, wall) = moment();
+        assert!(!leadership.holds_at(from, wall), "nobody has taken it");
+        leadership.hold((from, wall), LASTS, 1);
+        let holds = |monotonic_seconds: u64, wall_seconds: i64| {
+            leadership
+                .holds_at(from + Duration::from_secs(monotonic_seconds), wall + SignedDuration::from_secs(wall_seconds))
+        };
+        assert!(holds(14, 14));
+        assert!(!holds(15, 14));
+        assert!(!holds(1, 8 * 3_600), "the machine was suspended");
+        assert!(holds(14, -3_600), "the clock was set back");
+        assert!(!holds(15, -3_600), "a clock that was set back does not make it last");
+    }
+
+    #[test]
+    fn what_a_predecessor_whose_clock_was_ahead_wrote_is_taken_for_possible() {
+        let renewed: Timestamp = "2026-03-01T12:05:00Z".parse().unwrap();
+        let spec = LeaseSpec {
+            renew_time: Some(MicroTime(renewed)),
+            lease_duration_seconds: Some(15),
+            ..LeaseSpec::default()
+        };
+        assert_eq!(may_have_written_until(&spec).to_string(), "2026-03-01T12:05:15Z");
+        assert_eq!(may_have_written_until(&LeaseSpec::default()), Timestamp::MIN);
+    }
 }

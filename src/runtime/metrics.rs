@@ -42,7 +42,7 @@ pub struct Metrics {
     reconciles: Family<ReconcileLabels, Counter>,
     runs: Family<RunLabels, Counter>,
     dispatched: Counter,
-    /// From the nominal time of an occurrence to the creation of its Job.
+    /// From the moment at which an occurrence was to run to the creation of its Job.
     schedule_delay: Histogram,
     /// From queuedAt to the creation of the batch Job.
     queue_wait: Histogram,
@@ -65,7 +65,7 @@ impl Default for Metrics {
         let dispatched = Counter::default();
         registry.register("dispatched", "Batch Jobs launched", dispatched.clone());
         let schedule_delay = Histogram::new(exponential_buckets(0.001, 2.0, 18));
-        let help = "From the nominal time of an occurrence to the creation of its Job";
+        let help = "From when an occurrence was to run, after its jitter, to the creation of its Job";
         registry.register_with_unit("schedule_delay", help, Unit::Seconds, schedule_delay.clone());
         let queue_wait = Histogram::new(exponential_buckets(0.001, 3.0, 16));
         let help = "From the time a Job was queued to the creation of its batch Job";

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod cancel;
+mod clocks;
 mod crash;
 mod groups;
 mod outcomes;

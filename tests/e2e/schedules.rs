@@ -127,3 +127,31 @@ async fn a_schedule_that_fails_again_and_again_is_held_until_somebody_acts() {
     })
     .await;
 }
+
+/// The times of a held schedule are recorded once an hour, so most of them are still owed when it is deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_held_schedule_owes_is_recorded_when_it_is_deleted() {
+    in_world("deleted", async |world| {
+        let every = jiff::SignedDuration::from_secs(2);
+        world.create::<JobTemplate>("broken", template("exit 4")).await;
+        let timing = json!({ "interval": "2s", "pauseAfterFailures": 1, "concurrencyPolicy": "Forbid" });
+        world.create::<Schedule>("held", with(of("broken"), timing)).await;
+        let is_held = |it: &Schedule| it.status.as_ref().is_some_and(|status| status.paused.is_some());
+        let held = world.until_object::<Schedule>("held", "held", is_held).await;
+        let since = held.status.as_ref().unwrap().paused.as_ref().unwrap().since.0;
+        world.until("a few times pass", async || (rota::runtime::clock::now() > since + 3 * every).then_some(())).await;
+        let held = world.api::<Schedule>().get("held").await.unwrap();
+        let accounted = held.status.unwrap().accounted_until.unwrap().0;
+        assert!(accounted <= since, "they are not recorded yet");
+        world.delete::<Schedule>("held").await;
+        let deleted = rota::runtime::clock::now();
+        let run = recorded(world, Reason::SchedulePaused).await;
+        let status = run.status.unwrap();
+        let (first, last) = (run.spec.scheduled_time.unwrap().0, status.last_scheduled_time.unwrap().0);
+        assert_eq!(first, accounted + every, "from where its account ended");
+        assert!(last + every > deleted - every && last <= deleted + every, "{last}, deleted at {deleted}");
+        let times = (last.as_second() - first.as_second()) / 2 + 1;
+        assert_eq!(status.count, Some(times.unsigned_abs()));
+    })
+    .await;
+}

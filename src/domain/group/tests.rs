@@ -117,7 +117,9 @@ impl Case {
 }
 
 fn made(effect: &Effect) -> MemberJob {
-    let Effect::CreateJob { job, unless_run: None } = effect else { panic!("a group never does this: {effect:?}") };
+    let Effect::CreateJob { job, due: None, unless_run: None } = effect else {
+        panic!("a group never does this: {effect:?}")
+    };
     let name = job.metadata.name.clone().unwrap();
     let member = job.spec.group_ref.as_ref().unwrap().member.clone();
     assert_eq!(name, names::member_job("release", "uid-release", &member));
@@ -150,7 +152,7 @@ spec:
         .replace("NAME", &names::member_job("release", "uid-release", "build"))
         .as_str(),
     );
-    assert_eq!(plan.effects[0], Effect::CreateJob { job: Box::new(expected), unless_run: None });
+    assert_eq!(plan.effects[0], Effect::CreateJob { job: Box::new(expected), due: None, unless_run: None });
     let priorities = plan.effects.iter().map(|effect| match effect {
         Effect::CreateJob { job, .. } => job.spec.priority,
         _ => None,

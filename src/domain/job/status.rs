@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Facts, current_attempt, launched_at, queued_at, status_rests};
+use super::{Facts, current_attempt, launch_time, launched_at, queued_at, status_rests};
 use crate::api::job::WaitingFor;
 use crate::api::{JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
@@ -22,8 +22,7 @@ pub(super) fn running_status(
     now: Timestamp,
 ) {
     // The batch Job may be seen before the answer to its creation was taken in.
-    let launching = (facts.memory.launching == Some(current_attempt(facts.job))).then_some(now);
-    let launched = launched_at(facts).or(launching);
+    let launched = launch_time(facts, now);
     let said = facts.job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
     let unsaid = said.is_none_or(|said| Some(&said.name) != batch.metadata.name.as_ref());
     if let (true, None, Some(at)) = (unsaid, started, launched)

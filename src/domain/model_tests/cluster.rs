@@ -80,7 +80,7 @@ impl Cluster {
     pub fn apply(&mut self, effect: &Effect) -> Result<Option<JobRun>, Crash> {
         let mut found = None;
         match effect {
-            Effect::CreateJob { job, unless_run } => {
+            Effect::CreateJob { job, unless_run, .. } => {
                 found = unless_run.as_ref().and_then(|run| self.runs.get(run).cloned());
                 if found.is_none() {
                     self.create_job(job.as_ref().clone());

@@ -55,7 +55,7 @@ pub(super) fn fire(
         }
     };
     let rest = (Reason::CatchUpLimit, "more times were missed than catchUp looks at");
-    account(facts, &due, rest, refused, (status, plan), now);
+    account(facts, timing, &due, rest, refused, (status, plan), now);
 }
 
 /// Records every occurrence that was due by `until` as skipped for one reason. Says whether that was all.
@@ -74,7 +74,7 @@ pub(super) fn skip_due(
         let has_job = facts.jobs.iter().any(|job| job.scheduled_time == Some(time));
         if has_job { Verdict::HasJob } else { Verdict::Skipped(reason.0, reason.1.to_owned()) }
     };
-    account(facts, &due, reason, skip, (status, plan), now);
+    account(facts, timing, &due, reason, skip, (status, plan), now);
     !due.more
 }
 
@@ -89,6 +89,7 @@ enum Verdict {
 /// Makes the Jobs and records of what is due, in the order of the times, and moves the account past them.
 fn account(
     facts: &Facts<'_>,
+    timing: &Timing,
     due: &Due,
     rest: (Reason, &str),
     mut verdict: impl FnMut(Timestamp, usize) -> Verdict,
@@ -97,12 +98,15 @@ fn account(
 ) {
     let Some(last) = due.times.last().copied().or(due.last_skipped) else { return };
     let mut skips = Skips::default();
-    if let (Some(first), Some(last_skipped)) = (due.first, due.last_skipped) {
-        skips.push_many((first, last_skipped), due.skipped, rest.0, rest.1);
+    for part in counted_without_jobs(facts, timing, due, now) {
+        // No record may reach over a time that has a Job.
+        plan.effects.extend(skips.take(facts, now));
+        if let (Some(first), Some(last_skipped)) = (part.first, part.last_skipped) {
+            skips.push_many((first, last_skipped), part.skipped, rest.0, rest.1);
+        }
     }
     for (index, time) in due.times.iter().copied().enumerate() {
         match verdict(time, index) {
-            // No record may reach over a time that has a Job.
             Verdict::HasJob => plan.effects.extend(skips.take(facts, now)),
             Verdict::Skipped(reason, why) => skips.push(time, reason, &why),
             Verdict::Runs(create) => {
@@ -124,6 +128,21 @@ fn account(
         // The rest is looked at in the next decision, from where this one ends.
         plan.wake(now);
     }
+}
+
+/// What was counted only, in parts between the times that have a Job of an earlier process already.
+fn counted_without_jobs(facts: &Facts<'_>, timing: &Timing, due: &Due, now: Timestamp) -> Vec<Due> {
+    let (Some(first), Some(last)) = (due.first, due.last_skipped) else { return Vec::new() };
+    let mut made: Vec<Timestamp> = facts.jobs.iter().filter_map(|job| job.scheduled_time).collect();
+    made.retain(|time| (first..=last).contains(time));
+    if made.is_empty() {
+        return vec![Due { times: Vec::new(), ..due.clone() }];
+    }
+    made.sort();
+    let before = |time: Timestamp| time.saturating_add_ms(-1);
+    let begins = std::iter::once(before(first)).chain(made.iter().copied());
+    let ends = made.iter().map(|time| before(*time)).chain(std::iter::once(last));
+    begins.zip(ends).map(|(after, until)| timing.due_until(after, until, now, 0, SCAN_MAX)).collect()
 }
 
 /// For each due time: why it is not made up for, if it was missed.
@@ -247,5 +266,5 @@ fn create(facts: &Facts<'_>, timing: &Timing, time: Timestamp) -> Effect {
     );
     job.metadata.owner_references = Some(vec![owner("Schedule", &name, &uid)]);
     let unless_run = (time <= facts.leading_since).then(|| names::skipped_run(&name, &uid, time));
-    Effect::CreateJob { job: Box::new(job), unless_run }
+    Effect::CreateJob { job: Box::new(job), due: Some(timing.fires_at(time)), unless_run }
 }

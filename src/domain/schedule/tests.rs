@@ -3,6 +3,7 @@
 mod account;
 mod edits;
 mod firing;
+mod gone;
 mod overlap;
 mod reference;
 mod settling;
@@ -179,8 +180,9 @@ fn own(job: &Job) -> OwnJob {
 /// `skip 01:00 Reason` or `skip 3 01:00-04:00 Reason`.
 fn told(decision: &Decision) -> Vec<String> {
     let tell = |effect: &Effect| match effect {
-        Effect::CreateJob { job, unless_run } => {
+        Effect::CreateJob { job, due, unless_run } => {
             let time = job.spec.scheduled_time.as_ref().unwrap().0;
+            assert!(due.is_some_and(|due| due >= time), "it is never made before its time");
             assert_eq!(job.metadata.name.as_deref(), Some(names::occurrence_job("daily", "uid-daily", time).as_str()));
             format!("run {}{}", clock(time), if unless_run.is_some() { "?" } else { "" })
         }

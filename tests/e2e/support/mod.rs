@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -25,9 +26,12 @@ use tokio::time::Instant;
 pub mod dump;
 pub mod history;
 pub mod make;
+pub mod occurrences;
 pub mod operator;
+pub mod wall_clock;
 
-use operator::Operator;
+use operator::{Operator, Start};
+use wall_clock::WallClock;
 
 /// How long a condition may take to come true unless the test says otherwise: pods of many tests share two cores.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -71,10 +75,19 @@ async fn install_kinds(client: Client) {
 /// Runs a test in a world of its own. When it fails, what is in the namespace and what the operator said is printed. The
 /// namespace has to go afterwards while the operator runs: nothing that Rota left may hold it.
 pub async fn in_world(name: &str, test: impl AsyncFnOnce(&World)) {
+    in_world_at(name, None, test).await;
+}
+
+/// The same with an operator whose wall clock can be set; at first it is so far ahead of the machine's, or behind it.
+pub async fn in_world_with_clock(name: &str, ahead: SignedDuration, test: impl AsyncFnOnce(&World)) {
+    in_world_at(name, Some(ahead), test).await;
+}
+
+async fn in_world_at(name: &str, ahead: Option<SignedDuration>, test: impl AsyncFnOnce(&World)) {
     static KINDS: OnceCell<()> = OnceCell::const_new();
     let client = client().await;
     KINDS.get_or_init(|| install_kinds(client.clone())).await;
-    let world = World::start(client, name).await;
+    let world = World::start(client, name, ahead).await;
     let outcome = AssertUnwindSafe(test(&world)).catch_unwind().await;
     if outcome.is_err() {
         dump::print(&world.client, &world.namespace).await;
@@ -82,6 +95,17 @@ pub async fn in_world(name: &str, test: impl AsyncFnOnce(&World)) {
     }
     let gone = AssertUnwindSafe(world.end()).catch_unwind().await;
     outcome.and(gone).unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+fn operator_in(namespace: &str, identity: &'static str, ahead: Option<SignedDuration>) -> Operator {
+    let file = |kind: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}-{identity}.{kind}"));
+    Operator::start(Start {
+        kubeconfig: kubeconfig(),
+        namespace: namespace.to_owned(),
+        identity,
+        log: file("log"),
+        clock: ahead.map(|ahead| WallClock::new(file("clock"), ahead)),
+    })
 }
 
 /// A namespace with an operator that sees only it.
@@ -94,15 +118,19 @@ pub struct World {
 }
 
 impl World {
-    async fn start(client: Client, name: &str) -> Self {
+    async fn start(client: Client, name: &str, ahead: Option<SignedDuration>) -> Self {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let wanted =
             json!({ "metadata": { "generateName": format!("e2e-{name}-"), "labels": { "rota.dev/test": "e2e" } } });
         let wanted = serde_json::from_value(wanted).unwrap();
         let namespace = namespaces.create(&PostParams::default(), &wanted).await.unwrap().name_any();
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}.log"));
-        let operator = Mutex::new(Operator::start(&kubeconfig(), &namespace, &log));
+        let operator = Mutex::new(operator_in(&namespace, "e2e", ahead));
         Self { client, namespace, operator }
+    }
+
+    /// Starts another replica, whose wall clock is so far ahead of the machine's, or behind it.
+    pub fn replica(&self, identity: &'static str, ahead: SignedDuration) -> Operator {
+        operator_in(&self.namespace, identity, Some(ahead))
     }
 
     /// Deletes the namespace and waits until it is gone, with the operator still at work.

@@ -1,28 +1,49 @@
 //! The operator as a process of its own, so that it can be killed like one.
 
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use jiff::SignedDuration;
+
+use super::wall_clock::WallClock;
 
 /// How much of the end of the log is printed when a test fails, in lines.
 const LINES_PRINTED: usize = 150;
 /// How long a crashed leader keeps the lease, in seconds. A restarted one has the same identity and need not wait.
 const LEASE_SECONDS: &str = "5";
 
+/// How an operator is started, each time.
+pub struct Start {
+    /// How it finds its cluster.
+    pub kubeconfig: PathBuf,
+    /// The only namespace that it sees, which also has its lease.
+    pub namespace: String,
+    /// Its name among replicas.
+    pub identity: &'static str,
+    /// Where its log goes.
+    pub log: PathBuf,
+    /// The wall clock that it reads; absent: the machine's.
+    pub clock: Option<WallClock>,
+}
+
 /// A running operator, restricted to one namespace.
 pub struct Operator {
-    kubeconfig: PathBuf,
-    namespace: String,
-    log: PathBuf,
+    start: Start,
     child: Child,
 }
 
 impl Operator {
-    /// Starts one that writes its log into that file.
-    pub fn start(kubeconfig: &Path, namespace: &str, log: &Path) -> Self {
-        drop(File::create(log).unwrap());
-        let child = spawn(kubeconfig, namespace, log);
-        Self { kubeconfig: kubeconfig.into(), namespace: namespace.into(), log: log.into(), child }
+    /// Starts one.
+    pub fn start(start: Start) -> Self {
+        drop(File::create(&start.log).unwrap());
+        let child = spawn(&start);
+        Self { start, child }
+    }
+
+    /// Sets the wall clock that it reads, also while it runs: so far ahead of the machine's, or behind it.
+    pub fn set_clock(&self, ahead: SignedDuration) {
+        self.start.clock.as_ref().expect("its clock can be set").set(ahead);
     }
 
     /// Whether it has not ended.
@@ -36,6 +57,7 @@ impl Operator {
             self.child.kill().unwrap();
         }
         self.child.wait().unwrap();
+        WallClock::clean_up_after(self.child.id());
     }
 
     /// Stops it in its tracks, as a suspended machine does.
@@ -63,7 +85,12 @@ impl Operator {
     /// Starts it again, under the same identity.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(&self.kubeconfig, &self.namespace, &self.log);
+        self.child = spawn(&self.start);
+    }
+
+    /// How often it has found that its wall clock was set.
+    pub fn clock_steps_seen(&self) -> usize {
+        self.log_text().lines().filter(|line| line.contains("the clock was set")).count()
     }
 
     /// How often it has begun to lead.
@@ -73,7 +100,7 @@ impl Operator {
 
     /// What it has said.
     pub fn log_text(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        std::fs::read_to_string(&self.start.log).unwrap_or_default()
     }
 
     /// Prints the end of what it has said.
@@ -86,7 +113,7 @@ impl Operator {
 
     /// Removes the log of a test that passed.
     pub fn remove_log(&self) {
-        let _ = std::fs::remove_file(&self.log);
+        let _ = std::fs::remove_file(&self.start.log);
     }
 }
 
@@ -94,18 +121,21 @@ impl Drop for Operator {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        WallClock::clean_up_after(self.child.id());
     }
 }
 
-fn spawn(kubeconfig: &Path, namespace: &str, log: &Path) -> Child {
+fn spawn(start: &Start) -> Child {
+    let Start { kubeconfig, namespace, identity, log, clock } = start;
     let log = OpenOptions::new().append(true).open(log).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_rota"))
-        .args(["operator", "--http-address", "127.0.0.1:0", "--log-format", "plain", "--identity", "e2e"])
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
+    command
+        .args(["operator", "--http-address", "127.0.0.1:0", "--log-format", "plain", "--identity", identity])
         .args(["--namespace", namespace, "--lease-namespace", namespace, "--lease-duration-seconds", LEASE_SECONDS])
         .env("KUBECONFIG", kubeconfig)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+        .stderr(log);
+    clock.iter().for_each(|clock| clock.wind(&mut command));
+    command.spawn().unwrap()
 }

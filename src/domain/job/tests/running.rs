@@ -96,6 +96,16 @@ fn a_running_job_stays_running_when_its_pod_vanishes_before_its_batch_job_ends()
 }
 
 #[test]
+fn a_clock_that_is_ahead_of_the_api_servers_gives_a_pod_its_time_to_start() {
+    let mut case = case().launched();
+    for (launching, launched) in [(Some(1), None), (None, Some((1, after(3_600))))] {
+        (case.memory.launching, case.memory.launched) = (launching, launched);
+        assert_eq!(case.decide(after(3_601)).plan.effects, [], "launched a second ago by its own clock");
+    }
+    assert_eq!(case.decide(after(4_200)).plan.effects.len(), 1, "ten minutes have passed");
+}
+
+#[test]
 fn an_attempt_that_does_not_start_in_time_is_ended_once() {
     let mut case = case().launched();
     case.template = template("pendingTimeoutSeconds: 60");

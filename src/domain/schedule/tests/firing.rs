@@ -4,6 +4,26 @@ use super::*;
 use crate::domain::run::{SkippedOccurrences, skipped_occurrences};
 
 #[test]
+fn a_record_of_thousands_of_times_leaves_out_those_that_have_a_job() {
+    for (made, first, last) in
+        [(1, "skip 8499 00:00:06-07:05 CatchUpLimit", 3), (4, "skip 8496 00:00:15-07:05 CatchUpLimit", 12)]
+    {
+        let mut case = known("interval: 3s, catchUp: {policy: None}");
+        case.crash_after(made, &format!("00:00:{last:02}"));
+        let told = case.step("08:00");
+        assert_eq!(told[..2], [first, "skip 1094 07:05:03-07:59:42 MissedWindow"], "{made} Jobs were made");
+        assert_eq!(told[2..].len(), 6, "those of the last seconds run: {told:?}");
+    }
+    let mut case = known("interval: 3s");
+    case.crash_after(1, "00:00:03");
+    case.edit_at("07:00", |schedule| schedule.spec.interval = Some("1h".into()));
+    case.jobs.push(own(&job("uid-other", Some("02:00:00"))));
+    let told = case.step("07:00:01");
+    let expected = ["skip 2398 00:00:06-01:59:57 ScheduleEdited", "skip 6000 02:00:03-07:00 ScheduleEdited"];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_time_that_has_come_makes_a_job_and_nothing_else() {
     let mut case = hourly("params: {day: monday}, priority: 4");
     let decision = case.decide(at("01:00"));
@@ -30,7 +50,7 @@ spec:
         .as_str(),
     );
     let Plan { effects, status: Some(status), notes, wake_at } = decision.plan else { panic!("no status") };
-    assert_eq!(effects, [Effect::CreateJob { job: Box::new(job), unless_run: None }]);
+    assert_eq!(effects, [Effect::CreateJob { job: Box::new(job), due: Some(at("01:00")), unless_run: None }]);
     assert_eq!((notes, wake_at), (vec![], Some(at("02:00"))));
     assert_eq!(
         (status.accounted_until, status.last_trigger_time),

@@ -161,6 +161,9 @@ fn a_run_is_put_off_by_its_jitter_and_accounted_for_by_its_time() {
     assert_eq!(case.decide(at("01:00")).plan.wake_at, Some(fires));
     assert_eq!(case.step_at(fires.saturating_add_ms(-1)), [""; 0]);
     assert_eq!(case.status.next_trigger_time, Some(micro(at("01:00"))), "it is still to come");
+    let late = case.decide(fires.saturating_add_ms(5)).plan.effects;
+    let [Effect::CreateJob { due, .. }] = late.as_slice() else { panic!("{late:?}") };
+    assert_eq!(*due, Some(fires), "jitter is no lateness");
     assert_eq!(case.step_at(fires), ["run 01:00"]);
     assert_eq!(case.jobs[0].start_by, Some(fires.saturating_add_ms(30_000)));
     assert_eq!(case.status.accounted_until, Some(micro(at("01:00"))));
