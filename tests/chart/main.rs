@@ -70,7 +70,7 @@ fn rights_are_least(cluster: &Cluster) {
         ("list", "secrets"),
         ("delete", "jobruns.rota.dev"),
         ("update", "jobruns.rota.dev"),
-        ("list", "jobruns.rota.dev"),
+        ("watch", "jobruns.rota.dev"),
         ("create", "serviceaccounts/token"),
         ("create", "rolebindings.rbac.authorization.k8s.io"),
         ("patch", "namespaces"),

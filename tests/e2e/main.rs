@@ -6,11 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+mod batch;
 mod cancel;
 mod crash;
 mod groups;
 mod outcomes;
 mod queues;
 mod recorded;
+mod retries;
 mod schedules;
 mod support;

@@ -90,12 +90,19 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
         return decision;
     }
     let deadline = total_deadline(facts.job, facts.memory, Some(resolved), now);
-    if deadline.is_some_and(|deadline| now >= deadline) {
+    let said = facts.job.status.as_ref().and_then(|status| status.queued_at.as_ref());
+    if said.is_some() && deadline.is_some_and(|deadline| now >= deadline) {
         let seconds = resolved.deadline_seconds.unwrap_or_default();
         let text = format!("had not ended within {seconds} s of being queued (deadlineSeconds)");
         return record(run::skipped_run(input, Reason::TotalDeadlineExceeded, text)).into();
     }
-    in_line(facts, resolved, input, attempt, now, &mut decision);
+    if deadline.is_some() && said.is_none() {
+        // A deadline counts from what is written down: otherwise a restart would begin it anew, and launch what an earlier
+        // process has recorded as too late.
+        decision.plan = waiting_status(facts, resolved, JobPhase::Queued, None, now);
+    } else {
+        in_line(facts, resolved, input, attempt, now, &mut decision);
+    }
     deadline.iter().for_each(|deadline| decision.plan.wake(*deadline));
     decision
 }

@@ -101,6 +101,18 @@ fn what_waits_at_its_deadline_is_recorded_as_skipped_whatever_it_waits_for() {
     }
 }
 
+/// Found by the model: recorded as too late, and launched by the next process, for which its time began anew.
+#[test]
+fn a_deadline_counts_from_what_is_written_down() {
+    let mut case = in_a_minute();
+    let decision = case.step(after_ms(5));
+    assert_eq!((decision.candidate, decision.plan.wake_at), (None, Some(after(60))));
+    assert_eq!((case.phase(), case.status().queued_at.clone()), (Some(JobPhase::Queued), Some(micro(after(0)))));
+    assert!(case.decide(after_ms(10)).candidate.is_some(), "once that is written");
+    let late = in_a_minute().decide(after(70));
+    assert_eq!(late.plan.effects, [], "it is not recorded before that is written either");
+}
+
 #[test]
 fn the_deadline_of_a_member_counts_from_when_it_was_queued() {
     let mut case = in_a_minute().of_group(Gate { waits: Some("first goes first".into()), ..Gate::default() });
