@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::api::labels::{MANAGED_BY, MANAGER, RECORD_FINALIZER};
-use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec};
+use crate::api::labels::{ENDED_FOR_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER};
+use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec, Reason};
 use crate::domain::plan::{Effect, ObjectIdentity};
 use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
@@ -33,6 +33,9 @@ use crate::runtime::stores::{Prune, Stores};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From how many creates under way on the writer is busy: more than a handful of schedules due at once.
 const BUSY_CREATES: usize = 16;
+
+/// How many JobRuns one request lists.
+const RECORDS_A_PAGE: u32 = 500;
 
 /// The field manager of statuses; each kind's status is written from one place only.
 pub const STATUS_MANAGER: &str = "rota/status";
@@ -145,7 +148,7 @@ impl Writer {
             Effect::CreateRevision(revision) => self.create_revision(*revision).await?,
             Effect::ProbeTemplate(job) => applied.probe = Some(self.probe(*job).await?),
             Effect::DeleteRevision(identity) => self.delete_revision(&identity).await?,
-            Effect::ExpireBatchJob(identity) => self.expire(&identity).await?,
+            Effect::ExpireBatchJob { batch, reason } => self.expire(&batch, reason).await?,
             Effect::DeleteBatchJob(identity) => self.delete::<BatchJob>(&identity, &DeleteParams::background()).await?,
             Effect::KillPod(identity) => {
                 self.delete::<Pod>(&identity, &DeleteParams::default().grace_period(0)).await?;
@@ -280,6 +283,27 @@ impl Writer {
         }
     }
 
+    /// The JobRuns of a namespace with these labels, a page at a time.
+    pub async fn records(&self, namespace: &str, selector: &str) -> Result<Vec<JobRun>, WriteError> {
+        let api: Api<JobRun> = self.api(namespace);
+        let mut params = ListParams::default().labels(selector).limit(RECORDS_A_PAGE);
+        let mut found = Vec::new();
+        loop {
+            let page = self.send::<JobRun, _>("list", api.list(&params)).await?;
+            found.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// The JobRun of that name, if there is one.
+    pub async fn record(&self, namespace: &str, name: &str) -> Result<Option<JobRun>, WriteError> {
+        let api: Api<JobRun> = self.api(namespace);
+        self.send::<JobRun, _>("get", api.get_opt(name)).await
+    }
+
     async fn create_revision(&self, revision: ControllerRevision) -> Result<(), WriteError> {
         let key = Key::of(&revision);
         let api: Api<ControllerRevision> = self.api(&key.namespace);
@@ -327,8 +351,11 @@ impl Writer {
     }
 
     /// A deadline of one second: the Job controller ends the pods gracefully, and the batch Job stays.
-    async fn expire(&self, identity: &ObjectIdentity) -> Result<(), WriteError> {
-        let expired = json!({ "metadata": { "uid": identity.uid }, "spec": { "activeDeadlineSeconds": 1 } });
+    async fn expire(&self, identity: &ObjectIdentity, reason: Reason) -> Result<(), WriteError> {
+        let expired = json!({
+            "metadata": { "uid": identity.uid, "annotations": { ENDED_FOR_ANNOTATION: reason.as_str() } },
+            "spec": { "activeDeadlineSeconds": 1 },
+        });
         self.merge::<BatchJob>(identity, &expired).await
     }
 

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::Job;
 use crate::apply::WriteError;
-use crate::controllers::job::{observe, source};
+use crate::controllers::job::{begin_launch, observe, source};
 use crate::controllers::{Context, NOT_LEADING_DELAY};
 use crate::dispatcher;
 use crate::domain::job::{Memory, Refusal, current_attempt};
@@ -41,10 +41,15 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
     let observed = observe(context, &job);
     let resolved = resolve::resolve(&job, source(&job, &observed));
     let memory = context.memories.update(&uid, |_| ());
+    // A create that was not answered may have happened: it is sent again until it is, and what stops the Job ends it then.
+    let in_doubt = memory.claimed == Some(attempt);
     let stopped = job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some() || observed.is_stopped();
-    let (Ok(resolved), false) = (resolved, stopped) else {
-        return end_launch(context, &job, |memory| memory.launching = None);
+    let (Ok(resolved), false) = (resolved, stopped && !in_doubt) else {
+        return end_launch(context, &job, |memory| (memory.launching, memory.claimed) = (None, None));
     };
+    if !in_doubt && !begin_launch(context, &job, &resolved) {
+        return end_launch(context, &job, |memory| (memory.launching, memory.claimed) = (None, None));
+    }
     let input = LaunchInput {
         job: &job,
         attempt,
@@ -59,7 +64,7 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
     let refuse = |message: String, permanent: bool| {
         let refusal = Refusal { attempt, permanent, message, at: now() };
         end_launch(context, &job, |memory| {
-            memory.launching = None;
+            (memory.launching, memory.claimed) = (None, None);
             memory.refusal = Some(refusal);
         })
     };

@@ -236,7 +236,7 @@ fn tell_line(context: &Context) {
             continue;
         }
         let uid = job.uid().unwrap_or_default();
-        let memory = context.memories.update(&uid, |_| ());
+        let memory = context.memories.update(&uid, |memory| memory.from_start = true);
         context.dispatcher.line().expect(&job.namespace().unwrap_or_default(), &uid, memory.first_seen, true);
     }
     for batch in context.stores.batch_jobs.keys().iter().filter_map(|key| context.stores.batch_jobs.get(key)) {

@@ -17,11 +17,13 @@ const FILE_LINES_MAX: usize = 600;
 const NOT_OURS: [&str; 2] = ["target", ".git"];
 
 /// Where tests against a cluster may sleep: the file, the function, and why.
-const SLEEPERS: [(&str, &str, &str); 6] = [
+const SLEEPERS: [(&str, &str, &str); 8] = [
     ("tests/e2e/support/mod.rs", "within", "looks again and again until a deadline"),
+    ("tests/apiserver/policies.rs", "in_force", "looks again and again until a deadline"),
     ("tests/load/cluster.rs", "until", "looks again and again until a deadline"),
     ("tests/load/cluster.rs", "start", "the time that work takes"),
     ("tests/load/faults.rs", "fault", "a pause past the lease is the fault that is injected"),
+    ("tests/e2e/cancel.rs", "cancel_later", "a random moment is the fault that is injected"),
     ("tests/e2e/crash.rs", "kill_often", "a random life is the fault that is injected"),
     ("tests/e2e/crash.rs", "nothing_more_is_written", "that nothing happens for a while is what is observed"),
 ];

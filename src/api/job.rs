@@ -142,13 +142,13 @@ pub struct JobSpec {
     #[schemars(length(min = 1, max = 253))]
     pub dedup_key: Option<String>,
     /// For how long after a Job with the same dedupKey was queued this one counts as its duplicate, in seconds, also when that
-    /// one has finished and is gone. Default: as long as that one is unfinished.
+    /// one has finished and is gone; while that one is unfinished it does so in any case. Default: only then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31536000))]
     pub dedup_window_seconds: Option<i64>,
     /// What happens if a Job of the same name and content succeeded before and was deleted: Always runs it again,
     /// IfNotSucceeded records it as Skipped/AlreadySucceeded. Default: IfNotSucceeded for a Job that Argo CD, Flux or Helm
-    /// tracks, which may create it again after it was cleaned up; else Always.
+    /// tracks, which may create it again after it was cleaned up; else, and for their hooks, Always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_policy: Option<RerunPolicy>,
     /// Keeps it waiting until then, RFC 3339. Default: not at all.
@@ -171,8 +171,8 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 315360000))]
     pub pending_timeout_seconds: Option<i64>,
-    /// How long it may take from being queued to its end, in seconds, over all attempts and the waiting before and between
-    /// them. Default: the template's, else no limit.
+    /// How long it may take from status.queuedAt to its end, in seconds, over all attempts and the waiting before and between
+    /// them, also while it is held, suspended, or waits for notBefore. Default: the template's, else no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 315360000))]
     pub deadline_seconds: Option<i64>,

@@ -103,7 +103,8 @@ pub struct Retry {
     /// further one, at most an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
-    /// What to do about particular failures; the first rule that fits decides. Where none fits, the attempt is retried.
+    /// What to do about particular failures; the first rule that fits decides. Where none fits, the attempt is retried,
+    /// unless its launch was refused or somebody deleted its batch Job. No rule is asked about what was cancelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub rules: Vec<RetryRule>,
@@ -126,8 +127,8 @@ pub struct Backoff {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 86400))]
     pub maximum_seconds: Option<u32>,
-    /// By up to how many percent a wait is made longer, so that what failed together is not retried together. How much it
-    /// is depends on the Job and the attempt only. Default: 0.
+    /// By up to how many percent a wait is made longer, also beyond maximumSeconds, so that what failed together is not
+    /// retried together. How much it is depends on the Job and the attempt only. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub jitter_percent: Option<u32>,

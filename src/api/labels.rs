@@ -30,6 +30,12 @@ pub const QUEUE: &str = "rota.dev/queue";
 /// How a run ended, on JobRuns: Completed, Failed or Skipped.
 pub const OUTCOME: &str = "rota.dev/outcome";
 
+/// What stands for the dedupKey of the Job, on JobRuns; the key itself is in `spec.dedupKey`.
+pub const DEDUP: &str = "rota.dev/dedup";
+/// What stands for the content of a Job that a user wrote, on JobRuns: its specification without what may change while it
+/// waits.
+pub const CONTENT: &str = "rota.dev/content";
+
 /// The resolved parameters as JSON, on pods; what the parameter file shows.
 pub const PARAMS_ANNOTATION: &str = "rota.dev/params";
 /// The nominal time of the occurrence, RFC 3339, on Jobs and batch Jobs.
@@ -41,6 +47,10 @@ pub const CRONJOB_TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled
 pub const TEMPLATE_REVISION_ANNOTATION: &str = "rota.dev/template-revision";
 /// Full name of the rota Job, on batch Jobs (the label may be shortened).
 pub const JOB_NAME_ANNOTATION: &str = "rota.dev/job-name";
+/// Why Rota had Kubernetes end a batch Job, on batch Jobs: written together with the deadline that ends it.
+pub const ENDED_FOR_ANNOTATION: &str = "rota.dev/ended-for";
+/// The local queue of Kueue, on a rota Job and on the template of a batch Job; passed on to the batch Job.
+pub const KUEUE_QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// Asks Argo CD not to refresh an application for each change of a child.
 pub const ARGO_IGNORE_ANNOTATION: &str = "argocd.argoproj.io/ignore-resource-updates";
 

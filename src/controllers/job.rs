@@ -8,19 +8,25 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::{Context, outcome};
+
+mod earlier;
+
+pub use earlier::begin_launch;
+use earlier::{duplicate_of, look_up};
+
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
-use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, JobTemplateSpec, Outcome, Reason, Schedule};
+use crate::api::{DEFAULT_QUEUE, Job, JobTemplate, JobTemplateSpec, Outcome, Reason, Schedule};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{self, Decision, Facts, Memory, attempt_name, current_attempt};
-use crate::domain::plan::{Effect, Ending};
+use crate::domain::job::{self, Decision, Facts, Memory, Recorded, attempt_name, current_attempt};
+use crate::domain::plan::Effect;
 use crate::domain::resolve::{self, Source};
 use crate::domain::{schedule, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::{of_dedup_key, of_uid};
+use crate::runtime::stores::of_uid;
 use crate::runtime::work::Next;
 
 /// The longest text of an error in a record, in bytes.
@@ -64,6 +70,15 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
     let uid = object.uid().unwrap_or_default();
     let mut observed = observe(context, &object);
+    if let Err(error) = look_up(context, &object, &observed).await {
+        // Records that cannot be read hold up nobody else: this Job was looked at.
+        context.memories.update(&uid, |memory| {
+            memory.looked_at = true;
+            memory.candidate = None;
+        });
+        context.triggers.dispatch(&key.namespace);
+        return Err(error);
+    }
     let mut memory = context.memories.update(&uid, |_| ());
     // A launch may have ended meanwhile. What is remembered as launched is in the stores, if one looks after remembering;
     // before, it would look as if somebody had deleted it.
@@ -94,6 +109,12 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let mut again = false;
     for mut effect in decision.plan.effects {
         explain(context, &observed, &mut effect).await;
+        if let Effect::CreateRun(run) = &effect
+            && !context.memories.begin_record(&uid, run)
+        {
+            // It was admitted meanwhile; the launcher asks for another look.
+            return Ok(None);
+        }
         again |= matches!(effect, Effect::HoldJob(_));
         let applied = context.writer.apply(effect).await;
         if holds && applied.is_err() {
@@ -101,8 +122,11 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
             context.dispatcher.line().looked_at(&key.namespace, &uid, memory.first_seen);
         }
         if let Some(run) = applied?.run {
-            let ending = ending_of(&run);
-            context.memories.update(&uid, |memory| memory.recorded = Some((run.spec.attempt, ending)));
+            let recorded = Recorded::of(&run, now());
+            context.memories.update(&uid, |memory| {
+                memory.recorded = Some(recorded);
+                memory.recording = None;
+            });
             poke_owners(context, &object);
             again = true;
         }
@@ -173,17 +197,6 @@ fn poke_owners(context: &Context, job: &Job) {
     }
     if let Some(group) = &job.spec.group_ref {
         context.triggers.groups.trigger(Key::new(&namespace, &group.name));
-    }
-}
-
-/// What a record says of the end of its attempt.
-fn ending_of(run: &JobRun) -> Ending {
-    let status = run.status.as_ref();
-    Ending {
-        outcome: status.map_or(Outcome::Failed, |status| status.phase),
-        reason: status.map_or(Reason::BatchJobFailed, |status| status.reason),
-        finished_at: status.and_then(|status| status.finished_at.as_ref()).map_or_else(now, |time| time.0),
-        run: run.name_any(),
     }
 }
 
@@ -345,18 +358,4 @@ fn group_settled(context: &Context, object: &Job, namespace: &str) -> bool {
     let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else { return true };
     let members = found.status.iter().flat_map(|status| &status.members);
     members.into_iter().any(|member| member.name == reference.member && member.outcome.is_some())
-}
-
-/// The unfinished Job with the same dedupKey that was created first, if it is not this one.
-fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<String> {
-    let key = object.spec.dedup_key.as_deref()?;
-    let order = |job: &Job| {
-        let memory = job.uid().and_then(|uid| context.memories.get(&uid));
-        let launched = memory.is_some_and(|memory| memory.launching.is_some() || memory.launched.is_some())
-            || job.status.as_ref().is_some_and(|status| status.batch_job_ref.is_some());
-        (!launched, job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any())
-    };
-    let same = context.stores.jobs.find(&of_dedup_key(namespace, key));
-    let first = same.iter().filter(|job| context.ending(job).is_none()).min_by_key(|job| order(job))?;
-    (first.uid() != object.uid()).then(|| first.name_any())
 }

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
 use kube::Resource;
 use tokio::sync::mpsc;
 
-use crate::api::{Job, JobTemplateSpec, Schedule, ScheduleStatus};
+use crate::api::{Job, JobRun, JobTemplateSpec, Schedule, ScheduleStatus};
 use crate::apply::{WriteError, Writer};
 use crate::dispatcher::Dispatcher;
 use crate::domain::job::Memory;
@@ -108,6 +108,30 @@ impl Memories {
         let memory = memories.entry(uid.to_owned()).or_insert_with(|| Memory::new(now()));
         change(memory);
         memory.clone()
+    }
+
+    /// Claims the launch of a Job in one step: not if another one of `rivals` claimed its own, or if `may` says no.
+    pub fn claim(&self, uid: &str, attempt: u32, rivals: &[String], may: impl FnOnce(&Memory) -> bool) -> bool {
+        let mut memories = self.lock();
+        let claimed = |rival: &String| memories.get(rival).is_some_and(|memory| memory.claimed.is_some());
+        if rivals.iter().any(claimed) {
+            return false;
+        }
+        let Some(memory) = memories.get_mut(uid).filter(|memory| may(memory)) else { return false };
+        memory.claimed = Some(attempt);
+        true
+    }
+
+    /// Takes note in one step that a record is being created, unless its attempt is being launched: it is one or the other.
+    pub fn begin_record(&self, uid: &str, run: &JobRun) -> bool {
+        let mut begun = false;
+        self.update(uid, |memory| {
+            begun = memory.launching != Some(run.spec.attempt);
+            if begun {
+                memory.recording = Some(Box::new(run.clone()));
+            }
+        });
+        begun
     }
 
     /// Forgets a Job that is gone.

@@ -16,17 +16,25 @@ use super::conditions::micro;
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
 use super::queue::{Blocker, Candidate, Limit, Occupant, Rank};
 use super::resolve::{Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
+use super::retry;
 use super::run::{self, BatchState, RunInput};
 use super::{group, names};
 use crate::api::job::WaitingFor;
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
-use crate::api::{Cancel, Job, JobPhase, JobSpec, JobStatus, LocalReference, Outcome, Position, Reason};
+use crate::api::{Cancel, Job, JobPhase, JobRun, JobSpec, JobStatus, LocalReference, Outcome, Position, Reason};
 
+mod attempt;
+mod earlier;
 mod end;
 mod status;
+mod waiting;
 
-use end::{after_end, requeue};
-use status::{base_status, previously_waiting_for, running_status, set_waiting, waiting_status};
+use attempt::with_batch;
+pub use earlier::{Earlier, Question, content_label, question};
+use end::{after_end, is_surely_last, may_retry, requeue};
+use status::previously_waiting_for;
+use waiting::without_batch;
+pub use waiting::{limits, may_launch};
 
 /// How long a Job may go without a status before it is written, in milliseconds. Most Jobs are launched, and many
 /// started, within it, which makes one write out of three.
@@ -37,10 +45,6 @@ const STATUS_DELAY_BUSY_MS: i64 = 6_000;
 const BUSY_LOOK_MS: i64 = 500;
 /// How long an ended batch Job's pods may take to be seen to have ended too, in milliseconds.
 const PODS_DELAY_MS: i64 = 3_000;
-/// The longest delay before another attempt, in seconds.
-const BACKOFF_SECONDS_MAX: i64 = 3_600;
-/// The delay before the second attempt unless the template or Job says otherwise, in seconds.
-const BACKOFF_SECONDS_DEFAULT: u32 = 10;
 /// The delay before a refused launch is tried again, in seconds.
 pub const REFUSED_RETRY_SECONDS: i64 = 10;
 
@@ -50,6 +54,8 @@ pub const REFUSED_RETRY_SECONDS: i64 = 10;
 pub struct Memory {
     /// When this process first saw it.
     pub first_seen: Timestamp,
+    /// Whether it was there when this process began to lead.
+    pub from_start: bool,
     /// Whether it was looked at since.
     pub looked_at: bool,
     /// Whether its template had not been read then, so that nobody could tell whether it may be queued.
@@ -66,8 +72,16 @@ pub struct Memory {
     pub launched: Option<(u32, Timestamp)>,
     /// Why the API server refused to create the batch Job of an attempt.
     pub refusal: Option<Refusal>,
-    /// The attempt whose JobRun is known to exist, and how it ended.
-    pub recorded: Option<(u32, Ending)>,
+    /// The JobRun that is being created. What becomes of an attempt is decided once: while this is there, it is neither
+    /// decided again nor launched.
+    pub recording: Option<Box<JobRun>>,
+    /// The JobRun that is known to exist.
+    pub recorded: Option<Recorded>,
+    /// The attempt whose batch Job this process began to create, unless it was refused: no other Job with its dedupKey may
+    /// be launched, and as long as there is no answer it may be there.
+    pub claimed: Option<u32>,
+    /// What was looked up among the records, and what they say.
+    pub earlier: Option<(Question, Option<Earlier>)>,
     /// When it was first offered to its queue.
     pub offered_at: Option<Timestamp>,
     /// What it waits for in its queue.
@@ -83,6 +97,7 @@ impl Memory {
     pub fn new(first_seen: Timestamp) -> Self {
         Self {
             first_seen,
+            from_start: false,
             looked_at: false,
             template_unread: false,
             gone_pods: Vec::new(),
@@ -91,11 +106,43 @@ impl Memory {
             launching: None,
             launched: None,
             refusal: None,
+            recording: None,
             recorded: None,
+            claimed: None,
+            earlier: None,
             offered_at: None,
             blocker: None,
             dropped: None,
             candidate: None,
+        }
+    }
+}
+
+/// What a decision needs of the record of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Which attempt.
+    pub attempt: u32,
+    /// The exit code that it ended with, if it got so far.
+    pub exit_code: Option<i32>,
+    /// How it ended: if it is the last one, how the Job did.
+    pub ending: Ending,
+}
+
+impl Recorded {
+    /// From the record that is there; `now` stands in for an end that it does not tell.
+    pub fn of(run: &JobRun, now: Timestamp) -> Self {
+        let status = run.status.as_ref();
+        let reason = status.map_or(Reason::BatchJobFailed, |status| status.reason);
+        // An attempt that was not made any more did not run, but the Job did, and failed.
+        let failed_before = reason == Reason::TotalDeadlineExceeded && run.spec.attempt > 1;
+        let outcome = status.map(|status| status.phase).filter(|_| !failed_before).unwrap_or(Outcome::Failed);
+        let finished_at = status.and_then(|status| status.finished_at.as_ref()).map_or(now, |time| time.0);
+        let name = run.metadata.name.clone().unwrap_or_default();
+        Self {
+            attempt: run.spec.attempt,
+            exit_code: status.and_then(|status| status.exit_code),
+            ending: Ending { outcome, reason, finished_at, run: name },
         }
     }
 }
@@ -177,16 +224,9 @@ pub fn ending(job: &Job, memory: Option<&Memory>) -> Option<Ending> {
             run: status.run_refs.last().map(|run| run.name.clone()).unwrap_or_default(),
         });
     }
-    let (attempt, ending) = memory?.recorded.as_ref()?;
-    let last = *attempt == current_attempt(job) && is_surely_last(job, ending, *attempt);
-    last.then(|| ending.clone())
-}
-
-/// Whether no attempt follows, as far as the Job alone tells. Whether its template's retry allows another one is known to
-/// the decision about the Job only; until that is in its status, the Job does not count as ended.
-fn is_surely_last(job: &Job, ending: &Ending, attempt: u32) -> bool {
-    let own = job.spec.retry.is_some() || job.spec.template_ref.is_none();
-    !may_retry(job, ending, None, attempt) && (own || !is_worth_a_retry(job, ending))
+    let recorded = memory?.recorded.as_ref()?;
+    let last = recorded.attempt == current_attempt(job) && is_surely_last(job, recorded);
+    last.then(|| recorded.ending.clone())
 }
 
 /// Decides about one Job.
@@ -198,13 +238,16 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         let plan = after_end(facts, known, None, now);
         return plan.into();
     }
-    if let Some((recorded, ending)) = &facts.memory.recorded
-        && *recorded == attempt
-    {
-        if may_retry(facts.job, ending, known, attempt) {
-            return requeue(facts, known, ending, attempt, now).into();
+    if let Some(recorded) = facts.memory.recorded.as_ref().filter(|it| it.attempt == attempt) {
+        let deadline = total_deadline(facts.job, facts.memory, known, now);
+        let in_time = deadline.is_none_or(|deadline| recorded.ending.finished_at < deadline);
+        if in_time && may_retry(facts.job, recorded, known) {
+            return requeue(facts, known, recorded, now).into();
         }
-        return after_end(facts, known, Some(ending), now).into();
+        return after_end(facts, known, Some(&recorded.ending), now).into();
+    }
+    if let Some(run) = facts.memory.recording.as_ref().filter(|run| run.spec.attempt == attempt) {
+        return record(run.as_ref().clone()).into();
     }
     if !is_held(facts.job) && facts.job.metadata.deletion_timestamp.is_none() {
         let effects = vec![Effect::HoldJob(identity(&facts.job.metadata))];
@@ -232,101 +275,7 @@ fn cancel_request(facts: &Facts<'_>) -> Option<(Reason, Cancel)> {
         .map(|_| (Reason::JobDeleted, Cancel { reason: "the Job was deleted".into(), ..Cancel::default() }))
 }
 
-fn with_batch(
-    facts: &Facts<'_>,
-    known: Option<&Resolved<'_>>,
-    batch: &BatchJob,
-    attempt: u32,
-    now: Timestamp,
-) -> Plan<JobStatus> {
-    let cancel = cancel_request(facts);
-    match run::batch_outcome(batch) {
-        BatchState::Active => active(facts, known, batch, cancel.as_ref(), now),
-        ended => {
-            let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
-            let deadline = ended_at(batch).or(created).unwrap_or(now).saturating_add_ms(PODS_DELAY_MS);
-            let settled = !facts.pods.is_empty() && run::pods_settled(facts.pods);
-            if !settled && now < deadline {
-                let mut plan = Plan::default();
-                plan.wake(deadline);
-                return plan;
-            }
-            let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
-            record(run::ended_run(&input, batch, &ended))
-        }
-    }
-}
-
-/// When a batch Job's terminal condition was set.
-fn ended_at(batch: &BatchJob) -> Option<Timestamp> {
-    let conditions = batch.status.as_ref()?.conditions.as_ref()?;
-    conditions
-        .iter()
-        .filter(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
-        .filter_map(|condition| condition.last_transition_time.as_ref().map(|time| time.0))
-        .max()
-}
-
-fn active(
-    facts: &Facts<'_>,
-    known: Option<&Resolved<'_>>,
-    batch: &BatchJob,
-    cancel: Option<&(Reason, Cancel)>,
-    now: Timestamp,
-) -> Plan<JobStatus> {
-    let mut plan = Plan::default();
-    // Pods that are gone have still started.
-    let said = facts.job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0);
-    let started = run::pod_started(facts.pods).or(said);
-    // A batch Job that was suspended, by Kueue for one, starts anew when it is resumed.
-    let created = batch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let resumed = batch.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-    // A clock that is ahead of the API server's has not made it wait.
-    let launched = launch_time(facts, now).map_or(created, |launched| launched.max(created));
-    let since = resumed.map_or(launched, |resumed| resumed.max(launched));
-    let suspended = batch.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
-    let expired = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds) == Some(1);
-    if let Some((_, cancel)) = cancel {
-        if suspended {
-            plan.effects.push(Effect::DeleteBatchJob(identity(&batch.metadata)));
-        } else if !expired {
-            plan.effects.push(Effect::ExpireBatchJob(identity(&batch.metadata)));
-        }
-        if cancel.force {
-            plan.effects.extend(facts.pods.iter().filter_map(|pod| kill(pod)));
-        }
-    } else if let (Some(since), false, false) = (pending_since(facts.pods, started, since), suspended, expired) {
-        let timeout = known.map_or(super::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT, |it| it.pending_timeout_seconds);
-        let deadline = since.saturating_add_ms(timeout.saturating_mul(1_000));
-        if now >= deadline {
-            plan.effects.push(Effect::ExpireBatchJob(identity(&batch.metadata)));
-        } else {
-            plan.wake(deadline);
-        }
-    }
-    running_status(facts, known, batch, started, &mut plan, now);
-    plan
-}
-
-/// Since when the attempt has been waiting for a container to start, if it has: from its launch on for its first one, and
-/// when its init containers are done, for its main ones.
-fn pending_since(pods: &[Arc<Pod>], started: Option<Timestamp>, launched: Timestamp) -> Option<Timestamp> {
-    match started {
-        None => Some(launched),
-        // Pods that are gone wait for nothing any more.
-        Some(_) if pods.is_empty() => None,
-        Some(_) => run::waiting_since(pods, launched),
-    }
-}
-
-/// A pod that is to be killed at once, unless that was already asked.
-fn kill(pod: &Pod) -> Option<Effect> {
-    let asked = pod.metadata.deletion_timestamp.is_some() && pod.metadata.deletion_grace_period_seconds == Some(0);
-    let ended = matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
-    (!asked && !ended).then(|| Effect::KillPod(identity(&pod.metadata)))
-}
-
-/// The same, or now if it is just doing so.
+/// When this process launched the current attempt, or now if it is just doing so.
 fn launch_time(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
     launched_at(facts).or((facts.memory.launching == Some(current_attempt(facts.job))).then_some(now))
 }
@@ -335,116 +284,6 @@ fn launch_time(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
 fn launched_at(facts: &Facts<'_>) -> Option<Timestamp> {
     let (attempt, at) = facts.memory.launched?;
     (attempt == current_attempt(facts.job)).then_some(at)
-}
-
-fn without_batch(
-    facts: &Facts<'_>,
-    resolved: Result<Resolved<'_>, Unresolved>,
-    attempt: u32,
-    now: Timestamp,
-) -> Decision {
-    let known = resolved.as_ref().ok();
-    let cancel = cancel_request(facts);
-    let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
-    let launched = facts.memory.launched.is_some_and(|(launched, _)| launched == attempt)
-        || facts
-            .job
-            .status
-            .as_ref()
-            .and_then(|status| status.batch_job_ref.as_ref())
-            .is_some_and(|batch| batch.name == attempt_name(facts.job, attempt));
-    if launched {
-        return record(run::vanished_run(&input)).into();
-    }
-    if facts.memory.launching == Some(attempt) {
-        return Decision::default();
-    }
-    if let Some((reason, cancel)) = &cancel {
-        return record(run::skipped_run(&input, *reason, cancel_text(cancel))).into();
-    }
-    if let Some(other) = facts.duplicate_of {
-        let text = format!("unfinished Job {other:?} has the same dedupKey");
-        return record(run::skipped_run(&input, Reason::DuplicateKey, text)).into();
-    }
-    if let Some((reason, message)) = &facts.memory.dropped {
-        return record(run::skipped_run(&input, *reason, message.clone())).into();
-    }
-    match &resolved {
-        Err(unresolved) => unresolvable(facts, unresolved, &input, now).into(),
-        Ok(resolved) => waiting(facts, resolved, &input, attempt, now),
-    }
-}
-
-fn cancel_text(cancel: &Cancel) -> String {
-    if cancel.reason.is_empty() { "cancelled while it waited".into() } else { format!("cancelled: {}", cancel.reason) }
-}
-
-/// A Job that cannot be queued: one that a user wrote waits to be corrected, one that Rota made is recorded.
-fn unresolvable(facts: &Facts<'_>, unresolved: &Unresolved, input: &RunInput<'_>, now: Timestamp) -> Plan<JobStatus> {
-    let Some(waiting_for) = unresolved.waiting_for else { return Plan::default() };
-    let ours = facts.job.spec.schedule_ref.is_some() || facts.job.spec.group_ref.is_some();
-    if ours || unresolved.reason == Reason::TemplateArchived {
-        return record(run::skipped_run(input, unresolved.reason, unresolved.message.clone()));
-    }
-    let mut plan = Plan::default();
-    let mut status = base_status(facts, None, now);
-    status.phase = Some(JobPhase::Pending);
-    let blocker = Blocker { waiting_for, message: unresolved.message.clone() };
-    set_waiting(facts, &mut status, Some(&blocker), true, now);
-    if previously_waiting_for(facts) != Some(waiting_for) {
-        plan.notes.push(Note::warning(unresolved.reason.as_str(), "Queue", blocker.message));
-    }
-    plan.status = Some(status);
-    plan
-}
-
-fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, attempt: u32, now: Timestamp) -> Decision {
-    if let Some(message) = facts.gate.and_then(|gate| gate.stopped.clone()) {
-        return record(run::skipped_run(input, Reason::GroupStopped, message)).into();
-    }
-    let mut decision = Decision { queue: Some(resolved.queue.clone()), ..Decision::default() };
-    if let Some(message) = facts.gate.and_then(|gate| gate.waits.clone()) {
-        let blocker = Blocker { waiting_for: WaitingFor::GroupOrder, message };
-        decision.plan = waiting_status(facts, resolved, JobPhase::Pending, Some(&blocker), now);
-        return decision;
-    }
-    if let Some(refusal) = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt)
-        && let Some(plan) = refused(facts, resolved, input, refusal, now)
-    {
-        decision.plan = plan;
-        return decision;
-    }
-    let status = facts.job.status.as_ref();
-    let blocker = if facts.job.spec.hold {
-        Some(Blocker { waiting_for: WaitingFor::Hold, message: "spec.hold is true".into() })
-    } else {
-        let until = status.and_then(|status| status.retry_at.as_ref()).map(|time| time.0).filter(|at| *at > now);
-        until.map(|at| {
-            decision.plan.wake(at);
-            Blocker { waiting_for: WaitingFor::Retry, message: format!("the next attempt may start at {at}") }
-        })
-    };
-    let queued_at = queued_at(facts, now);
-    if blocker.is_none() {
-        decision.candidate = Some(candidate(facts, resolved, attempt, queued_at));
-    }
-    // A launch that is tried again after a refusal still waits for the same, unless its queue has news.
-    let refused = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt).map(refusal_blocker);
-    let told = blocker.as_ref().or(facts.memory.blocker.as_ref()).or(refused.as_ref());
-    let wake = decision.plan.wake_at;
-    // A Job that is new may be launched, and one that is new to this process was told by the last one what it waits for. So
-    // nobody sees that it waits before the launches are written down that were decided before it came.
-    let offered = facts.memory.offered_at.unwrap_or(facts.memory.first_seen);
-    let may_rest = status.and_then(|status| status.phase).is_none_or(|phase| phase == JobPhase::Queued);
-    if let (None, true, Some(later)) = (told, may_rest, status_rests(facts, offered, now)) {
-        decision.plan.wake(later);
-        return decision;
-    }
-    decision.plan = waiting_status(facts, resolved, JobPhase::Queued, told, now);
-    if let Some(wake) = wake {
-        decision.plan.wake(wake);
-    }
-    decision
 }
 
 /// When to look again at a status that may wait a little since then; absent: it is to be written now.
@@ -461,81 +300,25 @@ fn status_rests(facts: &Facts<'_>, since: Timestamp, now: Timestamp) -> Option<T
     busy.then(|| now.saturating_add_ms(BUSY_LOOK_MS))
 }
 
-/// A refused launch: recorded when it is pointless to go on, otherwise tried again later; absent when that time has come.
-fn refused(
-    facts: &Facts<'_>,
-    resolved: &Resolved<'_>,
-    input: &RunInput<'_>,
-    refusal: &Refusal,
-    now: Timestamp,
-) -> Option<Plan<JobStatus>> {
-    let status = facts.job.status.as_ref();
-    let since = status.and_then(|status| status.refused_since.as_ref()).map_or(refusal.at, |time| time.0);
-    let give_up = since.saturating_add_ms(resolved.pending_timeout_seconds.saturating_mul(1_000));
-    if refusal.permanent || now >= give_up {
-        return Some(record(run::refused_run(input, &refusal.message)));
-    }
-    let again = refusal.at.saturating_add_ms(REFUSED_RETRY_SECONDS * 1_000).min(give_up);
-    // Also when the clock was set back meanwhile.
-    if now >= again || now < refusal.at {
-        return None;
-    }
-    let blocker = refusal_blocker(refusal);
-    let mut plan = waiting_status(facts, resolved, JobPhase::Queued, Some(&blocker), now);
-    if let Some(status) = plan.status.as_mut() {
-        status.refused_since = Some(micro(since));
-    }
-    if previously_waiting_for(facts) != Some(WaitingFor::Admission) {
-        plan.notes.push(Note::warning("LaunchRefused", "Launch", refusal.message.clone()));
-    }
-    plan.wake(again);
-    Some(plan)
-}
-
-fn refusal_blocker(refusal: &Refusal) -> Blocker {
-    Blocker { waiting_for: WaitingFor::Admission, message: refusal.message.clone() }
-}
-
-fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at: Timestamp) -> Candidate {
-    Candidate {
-        rank: Rank {
-            priority: Reverse(resolved.priority),
-            position: facts.job.spec.position.unwrap_or(Position::at(queued_at)),
-            queued_at,
-            name: facts.job.metadata.name.clone().unwrap_or_default(),
-        },
-        uid: facts.job.metadata.uid.clone().unwrap_or_default(),
-        attempt,
-        queue: resolved.queue.clone(),
-        limits: limits(&facts.job.spec).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
-    }
-}
-
-/// What limits a Job besides its queue.
-pub fn limits(spec: &JobSpec) -> Vec<Limit> {
-    let template = spec.template_ref.as_ref().map(|it| Limit::Template(it.name.clone()));
-    let group = spec.group_ref.as_ref().map(|it| Limit::Group(it.uid.clone()));
-    let schedule = spec.schedule_ref.as_ref().map(|it| Limit::Schedule(it.name.clone()));
-    template.into_iter().chain(group).chain(schedule).collect()
-}
-
-fn max_running(facts: &Facts<'_>, limit: &Limit) -> Option<u32> {
-    match limit {
-        Limit::Template(_) => facts.template_max_running,
-        Limit::Group(_) => facts.gate.and_then(|gate| gate.max_running),
-        Limit::Schedule(_) => facts.schedule_max_running,
-    }
-}
-
 /// When it was added to its queue: what its status says, else since when it could be queued. A member that its group held
 /// back until now is added now.
 fn queued_at(facts: &Facts<'_>, now: Timestamp) -> Timestamp {
-    let said = facts.job.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
-    let held_back = previously_waiting_for(facts) == Some(WaitingFor::GroupOrder);
-    micro(said.or(facts.memory.queueable_since.filter(|_| !held_back)).unwrap_or(now)).0
+    queued_since(facts.job, facts.memory, now)
 }
 
-fn record(run: crate::api::JobRun) -> Plan<JobStatus> {
+fn queued_since(job: &Job, memory: &Memory, now: Timestamp) -> Timestamp {
+    let said = job.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
+    let held_back = previously_waiting_for(job) == Some(WaitingFor::GroupOrder);
+    micro(said.or(memory.queueable_since.filter(|_| !held_back)).unwrap_or(now)).0
+}
+
+/// When the time for all attempts of a Job is over, if that is limited.
+fn total_deadline(job: &Job, memory: &Memory, known: Option<&Resolved<'_>>, now: Timestamp) -> Option<Timestamp> {
+    let seconds = known.map_or(job.spec.deadline_seconds, |known| known.deadline_seconds)?;
+    Some(queued_since(job, memory, now).saturating_add_ms(seconds.saturating_mul(1_000)))
+}
+
+fn record(run: JobRun) -> Plan<JobStatus> {
     Plan { effects: vec![Effect::CreateRun(Box::new(run))], ..Plan::default() }
 }
 
@@ -547,28 +330,9 @@ fn record_input<'a>(facts: &Facts<'a>, known: Option<&'a Resolved<'a>>, attempt:
         queued_at: queued_at(facts, now),
         pods: facts.pods,
         cancel: None,
+        deadline: total_deadline(facts.job, facts.memory, known, now),
         now,
     }
-}
-
-/// Whether an attempt ended in a way that another one may mend.
-fn is_worth_a_retry(job: &Job, ending: &Ending) -> bool {
-    let pointless = matches!(
-        ending.reason,
-        Reason::Cancelled | Reason::Replaced | Reason::JobDeleted | Reason::LaunchRefused | Reason::BatchJobDeleted
-    );
-    ending.outcome == Outcome::Failed && !pointless && job.metadata.deletion_timestamp.is_none()
-}
-
-/// Whether a failed attempt is followed by another one.
-fn may_retry(job: &Job, ending: &Ending, known: Option<&Resolved<'_>>, attempt: u32) -> bool {
-    if !is_worth_a_retry(job, ending) {
-        return false;
-    }
-    // Without the template's revision the Job's own field decides.
-    let attempts_max =
-        known.map(|known| known.retry.max_attempts).or(job.spec.retry.as_ref().map(|it| it.max_attempts));
-    attempt < attempts_max.unwrap_or(1)
 }
 
 /// Whether a Job has Rota's finalizer, so that no delete loses its outcome.

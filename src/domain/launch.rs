@@ -1,9 +1,9 @@
 //! Launch: the batch Job of one attempt, from what was resolved when its Job was queued.
 //!
 //! The manifest is built and kept as JSON, so that fields newer than this build reach the cluster. What the user wrote is
-//! passed on except where Rota's promises depend on it: one attempt is one batch Job without retries of its own, and it
-//! stays until it is recorded. Nothing of the rota Job's own metadata is copied, and no tracking label of a GitOps tool,
-//! which would make that tool prune the child.
+//! passed on except where Rota's promises depend on it: one attempt is one batch Job without retries of its own (but for
+//! those of single indexes), and it stays until it is recorded. Of the rota Job's own metadata only the local queue of Kueue
+//! is copied, and no tracking label of a GitOps tool, which would make that tool prune the child.
 
 use serde_json::{Map, Value, json};
 
@@ -11,8 +11,8 @@ use super::{names, params};
 use crate::api::job::TemplateSnapshot;
 use crate::api::job_template::{Param, ParamType, ParamValues};
 use crate::api::labels::{
-    ARGO_IGNORE_ANNOTATION, ATTEMPT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID, MANAGED_BY,
-    MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION, TEMPLATE,
+    ARGO_IGNORE_ANNOTATION, ATTEMPT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID, KUEUE_QUEUE,
+    MANAGED_BY, MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION, TEMPLATE,
     TEMPLATE_REVISION_ANNOTATION,
 };
 use crate::api::{API_VERSION, DEFAULT_QUEUE, Job};
@@ -132,7 +132,10 @@ fn manifest(input: &LaunchInput<'_>, batch_name: &str) -> Result<Value, LaunchEr
     let user = metadata(&template, &path)?;
     let spec_path = path.field("spec");
     SPEC_FIELDS_DROPPED.iter().for_each(|field| drop(spec.remove(*field)));
-    spec.insert("backoffLimit".into(), json!(0));
+    // Where each index has retries of its own, a limit of failures over all of them would cut those short.
+    if spec.get("backoffLimitPerIndex").is_none_or(Value::is_null) {
+        spec.insert("backoffLimit".into(), json!(0));
+    }
     if let Some(timeout) = input.timeout_seconds {
         let own = whole_number(&spec, "activeDeadlineSeconds", &spec_path)?;
         spec.insert("activeDeadlineSeconds".into(), json!(own.map_or(timeout, |own| own.min(timeout))));
@@ -179,6 +182,8 @@ fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
         (QUEUE, Some(input.queue)),
     ];
     let mut labels = identity_labels(input);
+    let local_queue = input.job.metadata.labels.as_ref().and_then(|labels| labels.get(KUEUE_QUEUE));
+    labels.extend(strings(local_queue.map(|queue| (KUEUE_QUEUE, queue.clone()))));
     labels.extend(strings(owners.into_iter().filter_map(|(key, name)| Some((key, names::label_value(name?))))));
     labels
 }

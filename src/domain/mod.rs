@@ -13,6 +13,7 @@ pub mod params;
 pub mod plan;
 pub mod queue;
 pub mod resolve;
+pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod template;

@@ -18,8 +18,9 @@ use self::cluster::{Cluster, Crash, covered};
 use self::operator::Operator;
 use crate::api::job_group::GroupPhase;
 use crate::api::schedule::ConcurrencyPolicy;
-use crate::api::{Job, JobTemplateSpec, Outcome};
+use crate::api::{Job, JobRun, JobTemplateSpec, Outcome};
 use crate::domain::job::{attempt_name, current_attempt};
+use crate::domain::retry;
 
 /// How far apart the times of the schedule are.
 const EVERY: SignedDuration = SignedDuration::from_secs(10);
@@ -27,6 +28,10 @@ const EVERY: SignedDuration = SignedDuration::from_secs(10);
 const KEPT_SECONDS: i64 = 100_000;
 /// How many attempts a Job has.
 const ATTEMPTS: u32 = 2;
+/// The exit code of which a rule says that no retry helps.
+const FATAL: i32 = 2;
+/// The exit code of which a rule says that it is no failure.
+const IDLE: i32 = 77;
 /// How many rounds, a second apart, the operator may take to come to rest.
 const ROUNDS_MAX: usize = 60;
 
@@ -45,7 +50,7 @@ enum Event {
     Dispatch { crash: Option<u32> },
     Launch { index: usize, crash: Option<u32> },
     Crash,
-    BatchEnds { index: usize, succeeds: bool },
+    BatchEnds { index: usize, code: i32 },
     UserDeletes { index: usize },
     UserCancels { index: usize },
     UserToggles,
@@ -63,7 +68,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => crash().prop_map(|crash| Event::Dispatch { crash }),
         3 => (0usize..9, crash()).prop_map(|(index, crash)| Event::Launch { index, crash }),
         1 => Just(Event::Crash),
-        5 => (0usize..9, any::<bool>()).prop_map(|(index, succeeds)| Event::BatchEnds { index, succeeds }),
+        5 => (0usize..9, prop_oneof![Just(0), Just(1), Just(FATAL), Just(IDLE)])
+            .prop_map(|(index, code)| Event::BatchEnds { index, code }),
         2 => (0usize..9).prop_map(|index| Event::UserDeletes { index }),
         1 => (0usize..9).prop_map(|index| Event::UserCancels { index }),
         1 => Just(Event::UserToggles),
@@ -78,6 +84,7 @@ struct Setting {
     group: String,
     queue_max: u32,
     template_max: Option<u32>,
+    deadline: Option<i64>,
 }
 
 fn setting() -> impl Strategy<Value = Setting> {
@@ -89,12 +96,13 @@ fn setting() -> impl Strategy<Value = Setting> {
     ];
     let mode = prop_oneof![Just("Parallel"), Just("Sequential")];
     let failure = prop_oneof![Just("Continue"), Just("Stop")];
-    let limits = (1u32..4, prop::option::of(1u32..3), 1u32..3);
+    let limits = (1u32..4, prop::option::of(1u32..3), 1u32..3, prop::option::of(5i64..60));
     (policy, catch_up, mode, failure, limits).prop_map(|(policy, catch_up, mode, failure, limits)| Setting {
         schedule: format!("concurrencyPolicy: {policy}, catchUp: {catch_up}"),
         group: format!("mode: {mode}, failurePolicy: {failure}, maxRunning: {}", limits.2),
         queue_max: limits.0,
         template_max: limits.1,
+        deadline: limits.3,
     })
 }
 
@@ -128,9 +136,11 @@ spec:
             setting.group
         ));
         let mut template: JobTemplateSpec = yaml(&format!(
-            "{{jobType: x, retry: {{maxAttempts: {ATTEMPTS}, backoff: {{initialSeconds: 1}}}}, jobTemplate: {{}}}}"
+            "{{jobType: x, jobTemplate: {{}}, retry: {{maxAttempts: {ATTEMPTS}, backoff: {{initialSeconds: 1}}, rules: [
+            {{exitCodes: [{IDLE}], action: Skip}}, {{exitCodes: [{FATAL}], reasons: [ExitCode], action: Fail}}]}}}}"
         ));
         template.max_running = setting.template_max;
+        template.deadline_seconds = setting.deadline;
         template.ttl_seconds_after_finished = Some(KEPT_SECONDS);
         let mut cluster = Cluster::new(now, schedule, group, setting.queue_max);
         cluster.create_job(yaml(
@@ -164,10 +174,10 @@ spec:
                 self.act(*crash, |operator, cluster| operator.launch(cluster, &name));
             }
             Event::Crash => self.restart(),
-            Event::BatchEnds { index, succeeds } => {
+            Event::BatchEnds { index, code } => {
                 let active = self.cluster.active_batches();
                 if let Some(name) = active.get(index % active.len().max(1)) {
-                    self.cluster.end_batch(name, *succeeds);
+                    self.cluster.end_batch(name, *code);
                 }
             }
             Event::UserDeletes { index } => {
@@ -303,9 +313,10 @@ spec:
         let attempt = current_attempt(job);
         let run = self.cluster.runs.get(&attempt_name(job, attempt)).and_then(|run| run.status.as_ref());
         run.is_some_and(|run| {
-            use crate::api::Reason::{BatchJobDeleted, Cancelled, JobDeleted};
+            use crate::api::Reason::{BatchJobDeleted, Cancelled, JobDeleted, TotalDeadlineExceeded};
             let last = attempt == ATTEMPTS || job.metadata.deletion_timestamp.is_some();
-            last || run.phase != Outcome::Failed || matches!(run.reason, BatchJobDeleted | Cancelled | JobDeleted)
+            let final_ = matches!(run.reason, BatchJobDeleted | Cancelled | JobDeleted | TotalDeadlineExceeded);
+            last || final_ || run.phase != Outcome::Failed || run.exit_code == Some(FATAL)
         })
     }
 
@@ -316,7 +327,7 @@ spec:
             for name in self.cluster.active_batches() {
                 let expired = self.cluster.batches[&name].spec.is_some();
                 if end_batches || expired {
-                    self.cluster.end_batch(&name, true);
+                    self.cluster.end_batch(&name, 0);
                 }
             }
             let before = self.cluster.requests;
@@ -343,6 +354,51 @@ spec:
         assert_eq!(self.cluster.requests, before, "I8: a restart with nothing to do writes");
     }
 
+    /// The records of each Job: which attempts followed one another, and when.
+    fn assert_attempts(&self) {
+        let mut of_job: BTreeMap<String, Vec<&JobRun>> = BTreeMap::new();
+        for run in self.cluster.runs.values() {
+            if let Some(job) = &run.spec.job_ref {
+                of_job.entry(job.uid.clone()).or_default().push(run);
+            }
+        }
+        for runs in of_job.values_mut() {
+            runs.sort_by_key(|run| run.spec.attempt);
+            let numbers: Vec<u32> = runs.iter().map(|run| run.spec.attempt).collect();
+            assert!(
+                numbers.iter().copied().eq((1..).take(numbers.len())) && numbers.len() <= ATTEMPTS as usize,
+                "attempts: {numbers:?}"
+            );
+            runs.iter().for_each(|run| self.assert_in_time(run));
+            for pair in runs.windows(2) {
+                let before = pair[0].status.as_ref().unwrap();
+                let may = before.phase == Outcome::Failed && !retry::is_final(before.reason);
+                assert!(may && before.exit_code != Some(FATAL), "no attempt may follow this one: {before:?}");
+                let name = pair[1].metadata.name.as_ref().unwrap();
+                let earliest = before.finished_at.as_ref().unwrap().0 + SignedDuration::from_secs(1);
+                assert!(self.cluster.launched.get(name).is_none_or(|at| *at >= earliest), "{name}: too early");
+            }
+        }
+    }
+
+    /// An attempt was launched within the deadline of its Job, and what a rule says of its exit code was done.
+    fn assert_in_time(&self, run: &JobRun) {
+        let (name, status) = (run.metadata.name.as_ref().unwrap(), run.status.as_ref().unwrap());
+        let by_rule = status.reason == crate::api::Reason::SkippedByRule;
+        assert_eq!(by_rule, status.exit_code == Some(IDLE), "{status:?}");
+        let queued_at = status.queued_at.as_ref().unwrap().0;
+        let deadline = self.template.deadline_seconds.map(|seconds| queued_at + SignedDuration::from_secs(seconds));
+        let launched = self.cluster.launched.get(name);
+        let in_time = |deadline| launched.is_none_or(|at| *at < deadline);
+        assert!(
+            deadline.is_none_or(in_time),
+            "{name} was launched at {launched:?}, and its time was over at {deadline:?}"
+        );
+        if status.reason == crate::api::Reason::TotalDeadlineExceeded {
+            assert!(status.finished_at.as_ref().map(|time| time.0) >= deadline && deadline.is_some(), "{status:?}");
+        }
+    }
+
     fn assert_converges(&mut self) {
         self.schedule(None);
         while self.enabled() {
@@ -351,13 +407,17 @@ spec:
             self.schedule(None);
             self.toggle();
         }
-        self.rest(false);
-        self.assert_restart_writes_nothing();
+        // What runs towards its deadline is not at rest.
+        if self.template.deadline_seconds.is_none() {
+            self.rest(false);
+            self.assert_restart_writes_nothing();
+        }
         self.rest(true);
         self.assert_restart_writes_nothing();
         for name in self.cluster.made.keys().filter(|name| self.cluster.batches.contains_key(*name)) {
             assert!(self.cluster.runs.contains_key(name), "I2: attempt {name} ended without a record");
         }
+        self.assert_attempts();
         let group = self.cluster.group.status.as_ref().unwrap();
         assert!(group.phase.is_some_and(GroupPhase::is_ended), "I11: the group does not end: {group:?}");
         self.pass(KEPT_SECONDS);
@@ -376,6 +436,7 @@ fn a_record_written_before_a_crash_hides_no_later_time() {
         group: "mode: Parallel".into(),
         queue_max: 1,
         template_max: None,
+        deadline: None,
     });
     world.happen(&Event::Pass { seconds: 56 });
     world.happen(&Event::Schedule { crash: Some(1) });

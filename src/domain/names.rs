@@ -21,10 +21,24 @@ const SHORT_HASH_LENGTH: usize = 5;
 const REVISION_HASH_LENGTH: usize = 10;
 /// The length of the hash of what a Job asks for, in characters.
 const REQUEST_HASH_LENGTH: usize = 20;
+/// The length of a hash that is the value of a label, in characters.
+const LABEL_HASH_LENGTH: usize = 20;
 
 /// Five characters that stand for a text: the same in every build and on every machine.
 pub fn short_hash(text: &str) -> String {
     hash(text, SHORT_HASH_LENGTH)
+}
+
+/// Twenty characters that stand for a text, as the value of a label: two texts that have the same are not to be expected,
+/// and whoever decides by it compares the texts as well where it has them.
+pub fn label_hash(text: &str) -> String {
+    hash(text, LABEL_HASH_LENGTH)
+}
+
+/// A number that stands for a text: the same in every build and on every machine.
+pub fn number(text: &str) -> u64 {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// The name as it is if it fits, else its beginning and a hash of it, in at most `max` characters. The result starts

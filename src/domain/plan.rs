@@ -29,7 +29,12 @@ pub enum Effect {
     /// Delete a template revision that nothing refers to, letting go of its finalizer first.
     DeleteRevision(ObjectIdentity),
     /// Let Kubernetes end a batch Job: its pods get their grace period, it keeps its pods and fails with DeadlineExceeded.
-    ExpireBatchJob(ObjectIdentity),
+    ExpireBatchJob {
+        /// Which one.
+        batch: ObjectIdentity,
+        /// Why: written to it in the same request, so that its record can tell.
+        reason: Reason,
+    },
     /// Delete a batch Job that has no pods (it is suspended).
     DeleteBatchJob(ObjectIdentity),
     /// Kill a pod without a grace period.

@@ -69,6 +69,8 @@ pub struct Resolved<'a> {
     pub timeout_seconds: Option<i64>,
     /// How long one attempt may wait for its first container, in seconds.
     pub pending_timeout_seconds: i64,
+    /// How long it may take from being queued to its end, in seconds.
+    pub deadline_seconds: Option<i64>,
     /// How long it is kept after it finished, in seconds, if something says so.
     pub ttl_seconds: Option<i64>,
 }
@@ -125,6 +127,7 @@ fn inline<'a>(job: &Job, template: &'a Value) -> Result<Resolved<'a>, Unresolved
         retry: job.spec.retry.clone().unwrap_or(Retry { max_attempts: 1, ..Retry::default() }),
         timeout_seconds: job.spec.timeout_seconds,
         pending_timeout_seconds: job.spec.pending_timeout_seconds.unwrap_or(PENDING_TIMEOUT_SECONDS_DEFAULT),
+        deadline_seconds: job.spec.deadline_seconds,
         ttl_seconds: job.spec.ttl_seconds_after_finished,
     })
 }
@@ -159,6 +162,7 @@ fn from_template<'a>(
             .pending_timeout_seconds
             .or(spec.pending_timeout_seconds)
             .unwrap_or(PENDING_TIMEOUT_SECONDS_DEFAULT),
+        deadline_seconds: own.deadline_seconds.or(spec.deadline_seconds),
         ttl_seconds: own.ttl_seconds_after_finished.or(spec.ttl_seconds_after_finished),
     })
 }

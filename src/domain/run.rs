@@ -12,18 +12,24 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::conditions::{micro, shorten};
-use super::names;
+use super::job::content_label;
 use super::resolve::Resolved;
+use super::{names, retry};
 use crate::api::job_run::{JobRunSpec, JobRunStatus};
-use crate::api::job_template::ParamValues;
-use crate::api::labels::{ATTEMPT, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER, OUTCOME, QUEUE, SCHEDULE, TEMPLATE};
+use crate::api::job_template::{ParamValues, RetryAction};
+use crate::api::labels::{
+    ATTEMPT, CONTENT, DEDUP, ENDED_FOR_ANNOTATION, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER, OUTCOME, QUEUE, SCHEDULE,
+    TEMPLATE,
+};
 use crate::api::{Cancel, Job, JobRun, ObjectReference, Outcome, Reason, Schedule};
 
 mod pods;
 mod report;
+mod suspension;
 mod verdict;
 
 pub use pods::{pod_started, pods_settled, stuck_text, waiting_since, waiting_text};
+pub use suspension::{is_suspended, pods_since, resumed_at, suspended_text};
 
 /// The longest error text of a record, in bytes; the schema allows 4,096 characters.
 const ERROR_BYTES_MAX: usize = 1_000;
@@ -59,6 +65,8 @@ pub struct RunInput<'a> {
     pub pods: &'a [Arc<Pod>],
     /// The request to end it, if there is one.
     pub cancel: Option<&'a (Reason, Cancel)>,
+    /// When the time for all attempts of its Job is over, if that is limited.
+    pub deadline: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
 }
@@ -104,23 +112,33 @@ pub fn batch_outcome(batch: &BatchJob) -> BatchState {
     BatchState::Active
 }
 
+/// Why Rota had Kubernetes end a batch Job, if it did.
+pub fn ended_for(batch: &BatchJob) -> Option<Reason> {
+    let word = batch.metadata.annotations.as_ref()?.get(ENDED_FOR_ANNOTATION)?;
+    serde_json::from_value(word.as_str().into()).ok()
+}
+
 /// The record of an attempt whose batch Job ended.
 pub fn ended_run(input: &RunInput<'_>, batch: &BatchJob, state: &BatchState) -> JobRun {
+    let deciding = verdict::deciding_pods(batch, input.pods);
     let verdict = match state {
         BatchState::Active | BatchState::Complete => succeeded(),
-        BatchState::Failed { reason, message } => verdict::failed(input, batch, reason, message),
+        BatchState::Failed { reason, message } => {
+            verdict::failed(&RunInput { pods: &deciding, ..*input }, batch, reason, message)
+        }
     };
     let decided = ended_at(batch).unwrap_or(input.now);
     let deciding = match verdict.outcome {
-        Outcome::Completed => pods::succeeding(input.pods),
-        Outcome::Failed | Outcome::Skipped => pods::deciding(input.pods),
+        Outcome::Completed => pods::succeeding(&deciding),
+        Outcome::Failed | Outcome::Skipped => pods::deciding(&deciding),
     };
     build_run(input, verdict, deciding.as_ref(), decided)
 }
 
 /// The record of an attempt whose batch Job vanished before it was seen to end.
 pub fn vanished_run(input: &RunInput<'_>) -> JobRun {
-    let verdict = verdict::cancelled(input).unwrap_or_else(|| Verdict {
+    let too_late = verdict::deleted_too_late(input);
+    let verdict = verdict::cancelled(input).or(too_late).unwrap_or_else(|| Verdict {
         outcome: Outcome::Failed,
         reason: Reason::BatchJobDeleted,
         error: Some("somebody deleted the batch Job before it was seen to end".into()),
@@ -200,6 +218,7 @@ fn build_run(
     let uid = job.metadata.uid.clone().unwrap_or_default();
     let spec = run_spec(input, &name, &uid);
     let started = (verdict.outcome != Outcome::Skipped).then(|| started(input)).flatten();
+    let verdict = skipped_by_rule(input, verdict, deciding.and_then(pods::Deciding::exit_code));
     let ended = started.map(|started| pods::pod_finished(input.pods).unwrap_or(decided).max(started));
     let report = report::read(input.pods);
     let attempt = input.attempt.to_string();
@@ -213,6 +232,8 @@ fn build_run(
         (SCHEDULE, spec.schedule_ref.as_ref().map(|schedule| schedule.name.as_str())),
         (GROUP, spec.group_ref.as_ref().map(|group| group.name.as_str())),
         (QUEUE, Some(spec.queue.as_str())),
+        (DEDUP, spec.dedup_key.as_ref().map(|key| names::label_hash(key)).as_deref()),
+        (CONTENT, content_label(job).as_deref()),
         (OUTCOME, Some(verdict.outcome.as_str())),
     ]));
     run.spec = spec;
@@ -223,6 +244,7 @@ fn build_run(
         duration_ms: started.zip(ended).and_then(|(started, ended)| milliseconds(started, ended)),
         worker_id: deciding.and_then(pods::Deciding::worker),
         exit_code: deciding.and_then(pods::Deciding::exit_code),
+        cancelled_by: cancelled_by(input, verdict.reason),
         error: verdict.error.map(|error| shorten(error, ERROR_BYTES_MAX)),
         artifacts: report.artifacts,
         result: report.result,
@@ -232,6 +254,23 @@ fn build_run(
         ..empty_status(verdict.outcome, verdict.reason)
     });
     run
+}
+
+/// A failure of which a rule of the Job's retry says that it is none: it ran, and found that there was nothing to do.
+fn skipped_by_rule(input: &RunInput<'_>, verdict: Verdict, exit_code: Option<i32>) -> Verdict {
+    let rules = input.resolved.map(|known| &known.retry).or(input.job.spec.retry.as_ref());
+    let skips = rules.is_some_and(|rules| retry::action(rules, verdict.reason, exit_code) == RetryAction::Skip);
+    if verdict.outcome != Outcome::Failed || !skips {
+        return verdict;
+    }
+    let why = pods::join(&["a rule of retry says Skip", verdict.error.as_deref().unwrap_or_default()]);
+    Verdict { outcome: Outcome::Skipped, reason: Reason::SkippedByRule, error: Some(why) }
+}
+
+/// Who asked for the end of the attempt, if that is how it ended and the request says so.
+fn cancelled_by(input: &RunInput<'_>, reason: Reason) -> Option<String> {
+    let (_, cancel) = input.cancel.filter(|(asked, _)| *asked == reason)?;
+    cancel.requested_by.clone()
 }
 
 /// What was asked. What the Job's status said when it was queued stands in for what cannot be resolved any more.

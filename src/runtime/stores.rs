@@ -1,6 +1,6 @@
 //! Stores: one cache for each kind that the operator watches, and the watches that feed them.
 //!
-//! JobRuns are never cached: their number grows without bound, and no decision needs one.
+//! JobRuns are never cached: their number grows without bound, and the few that decisions need are looked up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

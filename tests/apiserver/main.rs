@@ -18,6 +18,7 @@ mod kubectl;
 mod limits;
 mod lint;
 mod plugin;
+mod policies;
 mod records;
 mod rules;
 mod schema;

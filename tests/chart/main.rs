@@ -70,7 +70,7 @@ fn rights_are_least(cluster: &Cluster) {
         ("list", "secrets"),
         ("delete", "jobruns.rota.dev"),
         ("update", "jobruns.rota.dev"),
-        ("list", "jobruns.rota.dev"),
+        ("watch", "jobruns.rota.dev"),
         ("create", "serviceaccounts/token"),
         ("create", "rolebindings.rbac.authorization.k8s.io"),
         ("patch", "namespaces"),
@@ -96,6 +96,9 @@ fn the_examples_end_as_they_say(examples: &Namespace<'_>) {
         ("condition=Cancelled", "rjob/long-export"),
         ("condition=Complete", "rjob/flaky-download"),
         ("condition=Complete", "rjob/word-count"),
+        ("condition=Complete", "rjob/sync-flaky"),
+        ("condition=Failed", "rjob/sync-wrong"),
+        ("condition=Skipped", "rjob/sync-idle"),
         ("condition=Complete", "rgroup/warehouse-load"),
         ("condition=Failed", "rgroup/thumbnails"),
         ("condition=Complete", "rjob/printing-last"),
@@ -111,6 +114,9 @@ fn the_examples_end_as_they_say(examples: &Namespace<'_>) {
     let cancelled = examples.only_run_of("long-export");
     assert_eq!((&cancelled["status"]["reason"], &cancelled["status"]["exitCode"]), (&json!("Cancelled"), &json!(143)));
     assert_eq!(examples.runs_of("flaky-download").len(), 3, "one record an attempt");
+    assert_eq!(examples.runs_of("sync-flaky").len(), 3, "one record an attempt");
+    assert_eq!(examples.only_run_of("sync-wrong")["status"]["exitCode"], json!(64));
+    assert_eq!(examples.only_run_of("sync-idle")["status"]["reason"], json!("SkippedByRule"));
     let counted = examples.only_run_of("word-count");
     assert!(!counted["status"]["artifacts"].as_array().unwrap().is_empty());
     assert!(!counted["status"]["result"].is_null());

@@ -1,10 +1,18 @@
 //! A cancel or a delete ends a Job at any moment of its life, and leaves a record.
 
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use rota::api::job_group::GroupPhase;
+use rota::api::labels::JOB_UID;
 use rota::api::{Job, JobGroup, JobPhase, JobRun, JobTemplate, Outcome, Queue, Reason};
 use serde_json::json;
 
+use crate::crash::Dice;
+use crate::support::history::History;
 use crate::support::make::{FOR_EVER, ad_hoc, template, with};
 use crate::support::{World, in_world};
 
@@ -125,4 +133,63 @@ async fn a_cancelled_group_ends_all_its_members_with_a_record_each() {
         }
     })
     .await;
+}
+
+/// How many Jobs are cancelled at random moments.
+const RACES: usize = 16;
+/// After how many milliseconds: before, during and after the launch, the run and the end of a Job of a second or two.
+const CANCELLED_AFTER_MS: std::ops::Range<u64> = 0..7_000;
+
+/// Whenever a cancel comes, it wins or loses, and the Job has one outcome, on which the status, the record, the batch Job
+/// and the pod agree.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_at_any_moment_leaves_exactly_one_outcome() {
+    let mut dice = Dice::new();
+    in_world("cancel-race", async |world| {
+        let batch_jobs = History::<BatchJob>::start(world, |_| None);
+        let pods = History::<Pod>::start(world, |_| None);
+        let moments: Vec<u64> = (0..RACES).map(|_| dice.roll(CANCELLED_AFTER_MS)).collect();
+        join_all(moments.iter().enumerate().map(|(number, after_ms)| cancel_later(world, number, *after_ms))).await;
+        let mut outcomes = Vec::new();
+        for number in 0..RACES {
+            let run = world.only_run(&format!("race-{number}")).await;
+            let uid = run.spec.job_ref.clone().unwrap().uid;
+            let launched = batch_jobs.ever().into_iter().filter(|it| it.labels()[JOB_UID] == uid).count();
+            let started = pods.ever().iter().any(|pod| pod.labels()[JOB_UID] == uid && has_started(pod));
+            outcomes.push(one_outcome(&run, launched, started));
+            let job = world.ended(&format!("race-{number}")).await.status.unwrap();
+            let status = run.status.unwrap();
+            assert_eq!((job.outcome, job.reason), (Some(status.phase), Some(status.reason)));
+            assert!(job.attempts == 1 && job.run_refs.len() == 1, "{job:#?}");
+        }
+        println!("cancelled after {moments:?} ms: {outcomes:?}");
+    })
+    .await;
+}
+
+async fn cancel_later(world: &World, number: usize, after_ms: u64) {
+    let name = format!("race-{number}");
+    let script = format!("trap 'exit 143' TERM; sleep {} & wait $!", number % 3);
+    world.create::<Job>(&name, ad_hoc(&script)).await;
+    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+    cancel(world, &name, number % 4 == 0).await;
+}
+
+fn has_started(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let mut states = statuses.filter_map(|it| it.state.as_ref());
+    states.any(|it| it.running.is_some() || it.terminated.as_ref().is_some_and(|end| end.container_id.is_some()))
+}
+
+/// What a record says, having checked that it is true.
+fn one_outcome(run: &JobRun, launched: usize, started: bool) -> (Outcome, Reason) {
+    let status = run.status.as_ref().unwrap();
+    assert!(launched <= 1, "{launched} batch Jobs: {run:#?}");
+    match (status.phase, status.reason) {
+        (Outcome::Completed, Reason::Succeeded) => assert_eq!(status.exit_code, Some(0), "{run:#?}"),
+        (Outcome::Failed, Reason::Cancelled) => assert!(launched == 1 && status.started_at.is_some(), "{run:#?}"),
+        (Outcome::Skipped, Reason::Cancelled) => assert!(!started, "it did run: {run:#?}"),
+        _ => panic!("neither completed nor cancelled: {run:#?}"),
+    }
+    (status.phase, status.reason)
 }

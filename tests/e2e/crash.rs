@@ -30,10 +30,19 @@ const FORBID_SECONDS: i64 = 3;
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Numbers that look random, and are the same for the same seed.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, range: std::ops::Range<u64>) -> u64 {
+    /// Seeded by ROTA_TEST_SEED, else by the time; it says with what, so that a failure can be repeated.
+    pub fn new() -> Self {
+        let given = std::env::var("ROTA_TEST_SEED").ok().map(|seed| seed.parse().expect("ROTA_TEST_SEED is a number"));
+        let seed = given.unwrap_or_else(|| now().as_millisecond().unsigned_abs());
+        println!("ROTA_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number from a range.
+    pub fn roll(&mut self, range: std::ops::Range<u64>) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -46,15 +55,13 @@ impl Dice {
 /// record, however often the operator dies between two writes. I8 and I11: afterwards the writes stop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_the_operator_twenty_times_loses_no_occurrence_and_repeats_none() {
-    let given = std::env::var("ROTA_TEST_SEED").ok().map(|seed| seed.parse().expect("ROTA_TEST_SEED is a number"));
-    let seed = given.unwrap_or_else(|| now().as_millisecond().unsigned_abs());
-    println!("ROTA_TEST_SEED={seed}");
+    let mut dice = Dice::new();
     in_world("crash", async |world| {
         let pods = History::<Pod>::start(world, |_| None);
         let batch_jobs = History::<BatchJob>::start(world, |_| None);
         let jobs = History::<Job>::start(world, |_| None);
         load(world).await;
-        kill_often(world, &mut Dice(seed)).await;
+        kill_often(world, &mut dice).await;
         for name in ["every", "forbid"] {
             caught_up(world, name, SignedDuration::ZERO).await;
             disable(world, name).await;

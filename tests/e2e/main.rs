@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+mod batch;
 mod cancel;
 mod clocks;
 mod crash;
@@ -13,5 +14,6 @@ mod groups;
 mod outcomes;
 mod queues;
 mod recorded;
+mod retries;
 mod schedules;
 mod support;

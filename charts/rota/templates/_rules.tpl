@@ -21,11 +21,12 @@ makes the pods and every quota and admission policy applies.
 - apiGroups: [rota.dev]
   resources: [queues]
   verbs: [create]
-# To write the record of each attempt, and to look whether it is there already. Records are never listed, changed or
+# To write the record of each attempt, to look whether it is there already, and to look (list) for those of an earlier Job
+# with the same dedupKey or the same content, once for a Job that asks for it. Records are never watched, changed or
 # deleted.
 - apiGroups: [rota.dev]
   resources: [jobruns]
-  verbs: [create, get]
+  verbs: [create, get, list]
 # To name an owner that must not vanish before what it owns (blockOwnerDeletion): API servers with the admission plugin
 # OwnerReferencesPermissionEnforcement, such as OpenShift's, ask for update on the finalizers of the owner.
 - apiGroups: [rota.dev]

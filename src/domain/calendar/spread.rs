@@ -5,7 +5,8 @@
 //! uses `H` or jitter; the golden tests say so.
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
+
+use crate::domain::names::number;
 
 /// What `H` stands for in a field of a schedule: a number to be taken modulo the size of the range.
 pub(super) fn field_number(seed: &str, field: &str) -> u64 {
@@ -16,9 +17,4 @@ pub(super) fn field_number(seed: &str, field: &str) -> u64 {
 pub(super) fn jitter_ms(seed: &str, nominal: Timestamp, below: i64) -> i64 {
     let below = u64::try_from(below).unwrap_or_default().max(1);
     i64::try_from(number(&format!("{seed}/{}", nominal.as_microsecond())) % below).unwrap_or_default()
-}
-
-fn number(text: &str) -> u64 {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::status::{base_status, ended_note, ended_status, set_waiting};
 use super::*;
+use crate::api::job_template::RetryAction;
 
 /// An ended Job: its status says so, and once its schedule and group know, it is let go and cleaned up.
 pub(super) fn after_end(
@@ -47,19 +48,19 @@ pub(super) fn after_end(
 pub(super) fn requeue(
     facts: &Facts<'_>,
     known: Option<&Resolved<'_>>,
-    ending: &Ending,
-    attempt: u32,
+    recorded: &Recorded,
     now: Timestamp,
 ) -> Plan<JobStatus> {
-    let base = known.and_then(|known| known.retry.backoff.as_ref()?.initial_seconds).unwrap_or(BACKOFF_SECONDS_DEFAULT);
-    let factor = 1i64.checked_shl(attempt.saturating_sub(1)).filter(|factor| *factor > 0).unwrap_or(i64::MAX);
-    let delay = i64::from(base).saturating_mul(factor).min(BACKOFF_SECONDS_MAX);
-    let retry_at = ending.finished_at.saturating_add_ms(delay.saturating_mul(1_000));
+    let Recorded { attempt, ending, .. } = recorded;
+    let retry = known.map(|known| &known.retry).or(facts.job.spec.retry.as_ref()).cloned().unwrap_or_default();
+    let uid = facts.job.metadata.uid.as_deref().unwrap_or_default();
+    let retry_at = ending.finished_at.saturating_add_ms(retry::delay_ms(&retry, uid, *attempt));
     let mut status = base_status(facts, known, now);
     status.phase = Some(JobPhase::Queued);
     status.run_refs.push(LocalReference { name: ending.run.clone() });
-    status.attempts = attempt;
+    status.attempts = *attempt;
     status.retry_at = Some(micro(retry_at));
+    status.refused_since = None;
     status.dispatched_at = None;
     status.started_at = None;
     let message = format!("attempt {attempt} ended with {}; the next may start at {retry_at}", ending.reason.as_str());
@@ -69,6 +70,28 @@ pub(super) fn requeue(
     let mut plan = Plan { status: Some(status), notes, ..Plan::default() };
     plan.wake(retry_at);
     plan
+}
+
+/// Whether no attempt follows, as far as the Job alone tells. What its template's retry says is known to the decision
+/// about the Job only; until that is in its status, the Job does not count as ended.
+pub(super) fn is_surely_last(job: &Job, recorded: &Recorded) -> bool {
+    let own = job.spec.retry.is_some() || job.spec.template_ref.is_none();
+    is_final(job, &recorded.ending) || (own && !may_retry(job, recorded, None))
+}
+
+/// Whether an attempt ended in a way that no retry can follow.
+fn is_final(job: &Job, ending: &Ending) -> bool {
+    let ended = ending.outcome != Outcome::Failed || retry::is_final(ending.reason);
+    ended || job.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether a failed attempt is followed by another one.
+pub(super) fn may_retry(job: &Job, recorded: &Recorded, known: Option<&Resolved<'_>>) -> bool {
+    // Without the template's revision the Job's own field decides.
+    let Some(retry) = known.map(|known| &known.retry).or(job.spec.retry.as_ref()) else { return false };
+    let Recorded { attempt, exit_code, ending } = recorded;
+    let again = || retry::action(retry, ending.reason, *exit_code) == RetryAction::Retry;
+    !is_final(job, ending) && *attempt < retry.max_attempts && again()
 }
 
 /// How long a finished Job is kept; absent: until somebody deletes it.
@@ -83,7 +106,7 @@ fn time_to_live(job: &Job, known: Option<&Resolved<'_>>) -> Option<i64> {
 }
 
 /// Whether Argo CD, Flux or Helm tracks a Job: deleting it would make them create it again.
-fn is_tracked(job: &Job) -> bool {
+pub(super) fn is_tracked(job: &Job) -> bool {
     const PREFIXES: [&str; 4] =
         ["argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/"];
     let labels = job.metadata.labels.iter().flatten();
@@ -91,4 +114,10 @@ fn is_tracked(job: &Job) -> bool {
     // This one Rota puts on what it makes itself.
     let mut keys = labels.chain(annotations).map(|(key, _)| key.as_str()).filter(|key| *key != ARGO_IGNORE_ANNOTATION);
     keys.any(|key| PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || key == "app.kubernetes.io/instance")
+}
+
+/// Whether a Job is a hook of Argo CD or Helm: those are deleted and created again in order to run again.
+pub(super) fn is_hook(job: &Job) -> bool {
+    let mut annotations = job.metadata.annotations.iter().flatten();
+    annotations.any(|(key, _)| key == "argocd.argoproj.io/hook" || key == "helm.sh/hook")
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{Facts, current_attempt, launch_time, launched_at, queued_at, status_rests};
 use crate::api::job::WaitingFor;
-use crate::api::{JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
+use crate::api::{Job, JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
 use crate::domain::plan::{Ending, Note, Plan};
 use crate::domain::queue::Blocker;
@@ -32,21 +32,28 @@ pub(super) fn running_status(
         return;
     }
     let mut status = base_status(facts, known, now);
-    status.phase = Some(if started.is_some() { JobPhase::Running } else { JobPhase::Dispatched });
+    let suspended = run::is_suspended(batch);
+    let runs = started.is_some() && !suspended;
+    status.phase = Some(if runs { JobPhase::Running } else { JobPhase::Dispatched });
     if unsaid {
         say_launched(&mut status, batch, launched);
     }
-    if unsaid || started.is_some() {
-        // The pods may be gone by now; that they had started stays true.
-        status.started_at = started.map(micro);
+    if unsaid {
+        status.started_at = None;
     }
+    // The pods may be gone by now, with a suspension for one; that they had started stays true.
+    status.started_at = status.started_at.or(started.map(micro));
     status.attempts = current_attempt(facts.job);
-    status.waiting_for = None;
+    status.waiting_for = suspended.then_some(WaitingFor::Suspended);
     status.retry_at = None;
     status.refused_since = None;
     let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
-    let message = if started.is_some() { dispatched_text(batch) } else { pending_text(facts, batch) };
-    list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message });
+    let (reason, message) = match (suspended, started) {
+        (true, _) => (WaitingFor::Suspended.as_str(), run::suspended_text(batch)),
+        (false, Some(_)) => ("Launched", dispatched_text(batch)),
+        (false, None) => ("Launched", pending_text(facts, batch)),
+    };
+    list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason, message });
     list.remove(conditions::STALLED);
     status.conditions = list.into_list();
     if unsaid {
@@ -79,8 +86,8 @@ pub(super) fn dispatched_text(batch: &BatchJob) -> String {
     format!("launched as batch Job {}", batch.metadata.name.as_deref().unwrap_or_default())
 }
 
-pub(super) fn previously_waiting_for(facts: &Facts<'_>) -> Option<WaitingFor> {
-    facts.job.status.as_ref().and_then(|status| status.waiting_for)
+pub(super) fn previously_waiting_for(job: &Job) -> Option<WaitingFor> {
+    job.status.as_ref().and_then(|status| status.waiting_for)
 }
 
 /// Says what a Job waits for. The sentence is rewritten only when the word changes, so that a queue's movement does not
@@ -92,7 +99,7 @@ pub(super) fn set_waiting(
     stalled: bool,
     now: Timestamp,
 ) {
-    let before = previously_waiting_for(facts);
+    let before = previously_waiting_for(facts.job);
     status.waiting_for = blocker.map(|blocker| blocker.waiting_for);
     let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
     let generation_said = facts.job.status.as_ref().and_then(|status| status.observed_generation);

@@ -1,15 +1,16 @@
 //! What is decided about a Job, branch by branch: the whole decision is compared, hence also that nothing else is done.
 
 mod ended;
+mod limits;
 mod running;
 mod waiting;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
+use crate::api::JobTemplateSpec;
 use crate::api::ObjectReference;
 use crate::api::job::TemplateSnapshot;
-use crate::api::{JobRun, JobTemplateSpec};
 use crate::domain::group::Gate;
 
 /// The instant at which the Job of a case was first seen, and that many milliseconds after it.
@@ -187,7 +188,8 @@ impl Case {
     /// Its last attempt is recorded, as the shell remembers after it created the JobRun.
     fn recorded(mut self, outcome: Outcome, reason: Reason) -> Self {
         let attempt = current_attempt(&self.job);
-        self.memory.recorded = Some((attempt, ended(&attempt_name(&self.job, attempt), outcome, reason)));
+        let ending = ended(&attempt_name(&self.job, attempt), outcome, reason);
+        self.memory.recorded = Some(Recorded { attempt, exit_code: None, ending });
         self
     }
 
@@ -226,6 +228,14 @@ metadata: {{name: {name}, namespace: team, uid: uid-batch-job, creationTimestamp
 {more}
 "
     ))
+}
+
+/// The same after Rota had Kubernetes end it.
+fn expired(mut batch: BatchJob, reason: Reason) -> BatchJob {
+    batch.spec.get_or_insert_default().active_deadline_seconds = Some(1);
+    let annotation = (crate::api::labels::ENDED_FOR_ANNOTATION.to_owned(), reason.as_str().to_owned());
+    batch.metadata.annotations = Some([annotation].into());
+    batch
 }
 
 fn pod(status: &str) -> Arc<Pod> {

@@ -1,12 +1,14 @@
 //! The cluster of the model: objects by name, creates that conflict, finalizers, and a crash after any write.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job as BatchJob, JobCondition, JobSpec as BatchSpec};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::labels::RECORD_FINALIZER;
+use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER};
 use crate::api::queue::InFlight;
 use crate::api::{Job, JobGroup, JobRun, Schedule};
 use crate::domain::plan::{Effect, ObjectIdentity};
@@ -25,6 +27,10 @@ pub struct Cluster {
     pub jobs: BTreeMap<String, Job>,
     pub runs: BTreeMap<String, JobRun>,
     pub batches: BTreeMap<String, BatchJob>,
+    /// The pod of each batch Job that ended by itself.
+    pub pods: BTreeMap<String, Vec<Arc<Pod>>>,
+    /// When each batch Job was created.
+    pub launched: BTreeMap<String, Timestamp>,
     /// How often a Job or batch Job of each name was created.
     pub made: BTreeMap<String, u32>,
     /// Times of the schedule that got an outcome since the oracle last looked.
@@ -47,6 +53,8 @@ impl Cluster {
             jobs: BTreeMap::new(),
             runs: BTreeMap::new(),
             batches: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            launched: BTreeMap::new(),
             made: BTreeMap::new(),
             accounted: Vec::new(),
             requests: 0,
@@ -90,8 +98,10 @@ impl Cluster {
             Effect::HoldJob(identity) => self.hold(identity),
             Effect::ReleaseJob(identity) => self.release(identity),
             Effect::DeleteJob(identity) => self.delete_job(&identity.name),
-            Effect::ExpireBatchJob(identity) => {
-                if let Some(batch) = self.batches.get_mut(&identity.name) {
+            Effect::ExpireBatchJob { batch, reason } => {
+                if let Some(batch) = self.batches.get_mut(&batch.name) {
+                    let annotation = (ENDED_FOR_ANNOTATION.to_owned(), reason.as_str().to_owned());
+                    batch.metadata.annotations = Some([annotation].into());
                     batch.spec.get_or_insert_with(BatchSpec::default).active_deadline_seconds = Some(1);
                 }
             }
@@ -139,19 +149,27 @@ impl Cluster {
         batch.metadata.creation_timestamp = Some(Time(self.now));
         batch.metadata.labels = Some([("job".to_owned(), job.metadata.name.clone().unwrap())].into());
         *self.made.entry(name.to_owned()).or_default() += 1;
+        self.launched.insert(name.to_owned(), self.now);
         self.batches.insert(name.to_owned(), batch);
     }
 
-    /// Kubernetes ends a batch Job.
-    pub fn end_batch(&mut self, name: &str, succeeded: bool) {
+    /// Kubernetes ends a batch Job, whose container exited with that code unless it was at its deadline.
+    pub fn end_batch(&mut self, name: &str, code: i32) {
         let now = self.now;
         let Some(batch) = self.batches.get_mut(name).filter(|batch| is_active(batch)) else { return };
         let expired = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds).is_some();
-        let (type_, reason) = match (expired, succeeded) {
+        let (type_, reason) = match (expired, code) {
             (true, _) => ("Failed", "DeadlineExceeded"),
-            (false, true) => ("Complete", "CompletionsReached"),
-            (false, false) => ("Failed", "BackoffLimitExceeded"),
+            (false, 0) => ("Complete", "CompletionsReached"),
+            (false, _) => ("Failed", "BackoffLimitExceeded"),
         };
+        if !expired {
+            let pod = super::yaml(&format!(
+                "{{metadata: {{name: pod}}, spec: {{containers: [{{name: main}}]}}, status: {{phase: Failed, containerStatuses: [
+                {{name: main, image: x, imageID: x, ready: false, restartCount: 0, state: {{terminated: {{exitCode: {code}, startedAt: '{now}', finishedAt: '{now}'}}}}}}]}}}}"
+            ));
+            self.pods.insert(name.to_owned(), vec![Arc::new(pod)]);
+        }
         batch.status.get_or_insert_default().conditions = Some(vec![JobCondition {
             type_: type_.into(),
             status: "True".into(),

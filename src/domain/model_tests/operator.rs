@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use super::cluster::{Cluster, Crash, is_active};
 use crate::api::job::TemplateSnapshot;
 use crate::api::queue::InFlight;
-use crate::api::{Job, JobRun, JobTemplateSpec, ObjectReference, Outcome, ScheduleStatus};
+use crate::api::{Job, JobTemplateSpec, ObjectReference, Outcome, ScheduleStatus};
 use crate::domain::group::{self, Gate, MemberJob};
 use crate::domain::job::{self, Memory, attempt_name, current_attempt};
 use crate::domain::plan::Ending;
 use crate::domain::queue::snapshot::{Snapshot, decide};
 use crate::domain::queue::{Occupant, Settings};
-use crate::domain::resolve::Source;
+use crate::domain::resolve::{Source, resolve};
 use crate::domain::schedule::{self, OwnJob};
 
 /// How many Jobs one round admits.
@@ -147,6 +147,8 @@ impl Operator {
         }
         let memory = memory.clone();
         let gate = gate(cluster, &object);
+        let batch_name = attempt_name(&object, current_attempt(&object));
+        let pods = cluster.pods.get(&batch_name).cloned().unwrap_or_default();
         let facts = job::Facts {
             job: &object,
             source: Source::Template { spec: &self.template, snapshot: &self.snapshot },
@@ -158,8 +160,8 @@ impl Operator {
                 let mut members = cluster.group.status.iter().flat_map(|status| &status.members);
                 members.any(|member| member.name == reference.member && member.outcome.is_some())
             }),
-            batch: cluster.batches.get(&attempt_name(&object, current_attempt(&object))),
-            pods: &[],
+            batch: cluster.batches.get(&batch_name),
+            pods: &pods,
             duplicate_of: None,
             schedule_max_running: None,
             busy: false,
@@ -171,7 +173,7 @@ impl Operator {
         memory.candidate = decision.candidate;
         for effect in &decision.plan.effects {
             if let Some(run) = cluster.apply(effect)? {
-                memory.recorded = Some((run.spec.attempt, ending_of(&run)));
+                memory.recorded = Some(job::Recorded::of(&run, now));
             }
         }
         if let (Some(status), Some(job)) = (decision.plan.status, cluster.jobs.get_mut(name))
@@ -275,7 +277,9 @@ impl Operator {
         let cancelled = object.metadata.deletion_timestamp.is_some()
             || object.spec.cancel.is_some()
             || gate(cluster, &object).is_some_and(|gate| gate.cancel.is_some());
-        if !cancelled {
+        let source = Source::Template { spec: &self.template, snapshot: &self.snapshot };
+        let known = resolve(&object, source).unwrap();
+        if !cancelled && job::may_launch(&object, memory, &known, cluster.now) {
             cluster.launch(&object, &attempt_name(&object, attempt));
             cluster.request()?;
             memory.launched = Some((attempt, cluster.now));
@@ -297,15 +301,5 @@ fn occupant(job: &Job) -> Occupant {
         name: job.metadata.name.clone().unwrap_or_default(),
         queue: "default".into(),
         limits: job::limits(&job.spec),
-    }
-}
-
-fn ending_of(run: &JobRun) -> Ending {
-    let status = run.status.as_ref().unwrap();
-    Ending {
-        outcome: status.phase,
-        reason: status.reason,
-        finished_at: status.finished_at.as_ref().unwrap().0,
-        run: run.metadata.name.clone().unwrap(),
     }
 }

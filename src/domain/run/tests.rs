@@ -1,5 +1,8 @@
 //! Records: every field from what was seen.
 
+mod deadlines;
+mod kubernetes;
+
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde_json::{Value, json};
@@ -47,6 +50,7 @@ fn resolved(job_template: &Value) -> Resolved<'_> {
         retry: Retry { max_attempts: 1, ..Retry::default() },
         timeout_seconds: Some(30),
         pending_timeout_seconds: 600,
+        deadline_seconds: None,
         ttl_seconds: None,
     }
 }
@@ -98,12 +102,23 @@ struct Case {
     timeout: Option<i64>,
     pods: Vec<Arc<Pod>>,
     cancel: Option<(Reason, Cancel)>,
+    retry: Retry,
+    deadline: Option<Timestamp>,
     resolved: bool,
 }
 
 impl Case {
     fn new(pods: &[Arc<Pod>]) -> Self {
-        Self { job: job(), template: json!({}), timeout: Some(30), pods: pods.to_vec(), cancel: None, resolved: true }
+        Self {
+            job: job(),
+            template: json!({}),
+            timeout: Some(30),
+            pods: pods.to_vec(),
+            cancel: None,
+            retry: Retry { max_attempts: 1, ..Retry::default() },
+            deadline: None,
+            resolved: true,
+        }
     }
 
     fn cancelled(pods: &[Arc<Pod>], reason: Reason, why: &str, force: bool) -> Self {
@@ -111,7 +126,8 @@ impl Case {
     }
 
     fn with<T>(&self, act: impl FnOnce(&RunInput<'_>) -> T) -> T {
-        let resolved = Resolved { timeout_seconds: self.timeout, ..resolved(&self.template) };
+        let resolved =
+            Resolved { timeout_seconds: self.timeout, retry: self.retry.clone(), ..resolved(&self.template) };
         act(&RunInput {
             job: &self.job,
             attempt: 2,
@@ -119,6 +135,7 @@ impl Case {
             queued_at: at("2026-01-01T00:00:01Z"),
             pods: &self.pods,
             cancel: self.cancel.as_ref(),
+            deadline: self.deadline,
             now: at("2026-01-01T00:00:30Z"),
         })
     }
@@ -177,6 +194,7 @@ fn the_whole_record_of_an_attempt_that_succeeded() {
                 "rota.dev/schedule": "nightly",
                 "rota.dev/group": "batch",
                 "rota.dev/queue": "default",
+                "rota.dev/content": content_label(&job()).unwrap(),
                 "rota.dev/outcome": "Completed",
             },
         },
@@ -379,120 +397,6 @@ fn running() -> Arc<Pod> {
 fn pulling() -> Arc<Pod> {
     let state = json!({ "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\"" } });
     pod(json!({ "phase": "Pending", "containerStatuses": [container("main", state)] }))
-}
-
-/// The record of an attempt that Kubernetes ended at a deadline of so many seconds.
-fn late(case: Case, deadline: i64) -> String {
-    summary(&case.ended(&failed("DeadlineExceeded", "Job was active longer", deadline)))
-}
-
-#[test]
-fn a_deadline_is_told_from_a_timeout_of_waiting() {
-    let started_earlier = || {
-        let mut case = Case::new(&[]);
-        case.job.status =
-            Some(crate::api::JobStatus { started_at: time("2026-01-01T00:00:10Z"), ..Default::default() });
-        case
-    };
-    let containers = json!([{ "name": "main", "image": "registry.example/report:1" }]);
-    let image = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-    let table = [
-        (
-            "it ran too long",
-            late(Case::new(&[ended_pod("Failed", json!({ "exitCode": 143 }))]), 30),
-            "Failed DeadlineExceeded 143: ran longer than its timeout of 30 s",
-        ),
-        (
-            "its pods are gone, but it had started",
-            late(started_earlier(), 30),
-            "Failed DeadlineExceeded: ran longer than its timeout of 30 s",
-        ),
-        (
-            "its own deadline came before it started",
-            late(Case::new(&[pulling()]), 30),
-            "Failed DeadlineExceeded: did not start within its timeout of 30 s: container main: ImagePullBackOff: Back-off pulling image \"x\"",
-        ),
-        (
-            "it waited too long",
-            late(Case::new(&[pulling()]), 1),
-            "Failed PendingTimeout: no container started within 600 s: container main: ImagePullBackOff: Back-off pulling image \"x\"",
-        ),
-        (
-            "it waited too long, and its pod is gone",
-            late(Case::new(&[]), 1),
-            "Failed PendingTimeout: no container started within 600 s",
-        ),
-        (
-            "its image was being pulled all the time, about which Kubernetes says nothing",
-            late(Case { template: image, ..Case::new(&[]) }, 1),
-            "Failed PendingTimeout: no container started within 600 s: it needs the image registry.example/report:1",
-        ),
-        (
-            "a timeout of a second is no cancel",
-            late(Case { timeout: Some(1), ..Case::new(&[running()]) }, 1),
-            "Failed DeadlineExceeded: ran longer than its timeout of 1 s",
-        ),
-        (
-            "neither is a deadline of a second in the template",
-            late(Case { template: json!({ "spec": { "activeDeadlineSeconds": 1 } }), ..Case::new(&[running()]) }, 1),
-            "Failed DeadlineExceeded: ran longer than its timeout of 1 s",
-        ),
-    ];
-    for (what, is, expected) in table {
-        assert_eq!(is, expected, "{what}");
-    }
-}
-
-#[test]
-fn a_cancel_is_told_from_a_deadline() {
-    let cancelled = |pods: &[Arc<Pod>], why: &str| Case::cancelled(pods, Reason::Cancelled, why, false);
-    let table = [
-        ("cancelled while it ran", late(cancelled(&[running()], ""), 1), "Failed Cancelled: cancelled while it ran"),
-        (
-            "cancelled for a reason",
-            late(cancelled(&[running()], "not needed"), 1),
-            "Failed Cancelled: cancelled while it ran: not needed",
-        ),
-        (
-            "cancelled before it started",
-            late(cancelled(&[pulling()], ""), 1),
-            "Skipped Cancelled: cancelled before it started",
-        ),
-        (
-            "deleted while it ran",
-            late(Case::cancelled(&[running()], Reason::JobDeleted, "the Job was deleted", false), 1),
-            "Failed JobDeleted: the Job was deleted while it ran",
-        ),
-        (
-            "its own deadline came before the cancel was carried out",
-            late(cancelled(&[running()], ""), 30),
-            "Failed DeadlineExceeded: ran longer than its timeout of 30 s",
-        ),
-    ];
-    for (what, is, expected) in table {
-        assert_eq!(is, expected, "{what}");
-    }
-}
-
-#[test]
-fn the_end_that_came_first_is_the_one_recorded() {
-    let cancel = |pods: &[Arc<Pod>], force: bool| Case::cancelled(pods, Reason::Cancelled, "", force);
-    let failing = [ended_pod("Failed", json!({ "exitCode": 3 }))];
-    let backoff = failed("BackoffLimitExceeded", "", 1);
-    let done = cancel(&[ended_pod("Succeeded", json!({ "exitCode": 0 }))], true).ended(&complete());
-    assert_eq!(summary(&done), "Completed Succeeded 0");
-    assert_eq!(
-        summary(&cancel(&failing, false).ended(&backoff)),
-        "Failed ExitCode 3: container main exited with code 3"
-    );
-    assert_eq!(
-        summary(&cancel(&failing, true).ended(&backoff)),
-        "Failed ExitCode 3: container main exited with code 3"
-    );
-    let mut killed = (*running()).clone();
-    killed.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
-    assert_eq!(summary(&cancel(&[Arc::new(killed)], true).ended(&backoff)), "Failed Cancelled: cancelled while it ran");
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! Why an attempt failed, and the words for it.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::pods::{self, Container, Deciding, join};
 use super::{RunInput, Verdict, report, started};
+use crate::api::job::WaitingFor;
 use crate::api::{Outcome, Reason};
 
-/// What Rota sets a batch Job's deadline to when it wants Kubernetes to end it, in seconds.
-const EXPIRED_SECONDS: i64 = 1;
+/// The label of a pod that says which index of an Indexed batch Job it is.
+const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
+
 /// How much of the end of a termination message a record quotes, in lines.
 const QUOTED_LINES_MAX: usize = 10;
 /// The same in bytes.
@@ -19,10 +23,11 @@ pub(super) fn cancelled(input: &RunInput<'_>) -> Option<Verdict> {
     let (reason, cancel) = input.cancel?;
     let ran = started(input).is_some();
     let when = if ran { "while it ran" } else { "before it started" };
+    let who = cancel.requested_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
     let error = match (reason, cancel.reason.as_str()) {
         (Reason::JobDeleted, _) => format!("the Job was deleted {when}"),
-        (_, "") => format!("cancelled {when}"),
-        (_, why) => format!("cancelled {when}: {why}"),
+        (_, "") => format!("cancelled{who} {when}"),
+        (_, why) => format!("cancelled{who} {when}: {why}"),
     };
     let outcome = if ran { Outcome::Failed } else { Outcome::Skipped };
     Some(Verdict { outcome, reason: *reason, error: Some(error) })
@@ -30,19 +35,17 @@ pub(super) fn cancelled(input: &RunInput<'_>) -> Option<Verdict> {
 
 /// The verdict on an attempt whose batch Job failed, for Kubernetes' `reason` and `message`.
 pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, message: &str) -> Verdict {
-    let deadline = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
-    let expired = deadline == Some(EXPIRED_SECONDS);
     let too_late = reason == "DeadlineExceeded";
-    if expired
+    if let Some(why) = super::ended_for(batch)
         && (too_late || was_killed(input))
-        && let Some(verdict) = cancelled(input)
     {
-        return verdict;
+        return brought_forward(input, why);
     }
     if too_late {
-        return late(input, deadline, expired && own_deadline(input) != Some(EXPIRED_SECONDS));
+        return late(input, batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds));
     }
-    let kubernetes = join(&[reason, message]);
+    let indexes = indexes_text(batch, input).unwrap_or_default();
+    let kubernetes = join(&[&indexes, reason, message]);
     let Some(deciding) = pods::deciding(input.pods) else {
         return if matches!(reason, "" | "BackoffLimitExceeded") {
             failure(Reason::PodLost, "its pod vanished before its end was seen".into())
@@ -60,9 +63,51 @@ pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, messa
     }
     let container = deciding.container.filter(|container| container.terminated().is_some_and(|end| end.exit_code != 0));
     match container {
-        Some(container) => failure(Reason::ExitCode, exit_text(&container)),
+        Some(container) => {
+            // Which rule of the podFailurePolicy decided is said nowhere else.
+            let rule = if reason == "PodFailurePolicy" { message } else { "" };
+            failure(Reason::ExitCode, join(&[&indexes, &exit_text(&container), rule]))
+        }
         None => failure(Reason::BatchJobFailed, kubernetes),
     }
+}
+
+/// The pods that may decide how an attempt ended: of a batch Job that was suspended those of its last start, of an
+/// Indexed one with retries of its own those of the indexes that failed in the end.
+pub(super) fn deciding_pods(batch: &BatchJob, pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
+    let last = super::pods_since(pods, super::resumed_at(batch));
+    let last = if last.is_empty() { pods.to_vec() } else { last };
+    let Some(failed) = failed_indexes(batch) else { return last };
+    let of_failed: Vec<_> = last.iter().filter(|pod| index(pod).is_some_and(|it| lists(failed, it))).cloned().collect();
+    if of_failed.is_empty() { last } else { of_failed }
+}
+
+/// The indexes that failed for good, as Kubernetes lists them: it does so only if each has retries of its own.
+fn failed_indexes(batch: &BatchJob) -> Option<&str> {
+    batch.status.as_ref()?.failed_indexes.as_deref().filter(|indexes| !indexes.is_empty())
+}
+
+/// Whether a list such as `1,3-5` has a number.
+fn lists(indexes: &str, wanted: u32) -> bool {
+    indexes.split(',').any(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let bounds = first.parse().ok().zip(last.parse().ok());
+        bounds.is_some_and(|(first, last): (u32, u32)| (first..=last).contains(&wanted))
+    })
+}
+
+/// Which index of an Indexed batch Job a pod is.
+fn index(pod: &Pod) -> Option<u32> {
+    pod.metadata.labels.as_ref()?.get(INDEX_LABEL)?.parse().ok()
+}
+
+/// Which indexes of an Indexed batch Job failed.
+fn indexes_text(batch: &BatchJob, input: &RunInput<'_>) -> Option<String> {
+    let indexed = batch.spec.as_ref()?.completion_mode.as_deref() == Some("Indexed");
+    let first = || pods::deciding(input.pods).and_then(|deciding| index(deciding.pod)).map(|index| index.to_string());
+    let failed = failed_indexes(batch).map(str::to_owned).or_else(first).filter(|_| indexed)?;
+    let word = if failed.contains([',', '-']) { "indexes" } else { "index" };
+    Some(format!("{word} {failed} failed"))
 }
 
 fn failure(reason: Reason, error: String) -> Verdict {
@@ -76,27 +121,49 @@ fn was_killed(input: &RunInput<'_>) -> bool {
     forced && gone
 }
 
-/// The deadline that the batch Job was launched with, if it can still be told.
-fn own_deadline(input: &RunInput<'_>) -> Option<i64> {
-    let known = input.resolved?;
-    let template = known.job_template.pointer("/spec/activeDeadlineSeconds").and_then(serde_json::Value::as_i64);
-    known.timeout_seconds.into_iter().chain(template).min()
+/// A batch Job that Kubernetes ended because Rota brought its deadline forward, and why Rota did.
+fn brought_forward(input: &RunInput<'_>, why: Reason) -> Verdict {
+    match why {
+        Reason::PendingTimeout => pending(input),
+        Reason::TotalDeadlineExceeded => {
+            let waiting = if started(input).is_some() { None } else { pods::waiting_text(input.pods) };
+            failure(why, join(&[&total_text(input), &waiting.unwrap_or_default()]))
+        }
+        // Its group, which asked for its end, may be gone.
+        _ => cancelled(input).unwrap_or_else(|| failure(why, "cancelled".into())),
+    }
 }
 
-/// A batch Job that Kubernetes ended at its deadline. `pending` says that Rota had brought the deadline forward because
-/// nothing started.
-fn late(input: &RunInput<'_>, deadline: Option<i64>, pending: bool) -> Verdict {
+/// A batch Job that Rota deleted while it was suspended, because the time for all attempts of its Job was over.
+pub(super) fn deleted_too_late(input: &RunInput<'_>) -> Option<Verdict> {
+    let suspended = input.job.status.as_ref()?.waiting_for == Some(WaitingFor::Suspended);
+    let too_late = suspended && input.deadline.is_some_and(|deadline| input.now >= deadline);
+    let outcome = if started(input).is_some() { Outcome::Failed } else { Outcome::Skipped };
+    let error = Some(format!("{}: its batch Job was suspended", total_text(input)));
+    too_late.then_some(Verdict { outcome, reason: Reason::TotalDeadlineExceeded, error })
+}
+
+fn total_text(input: &RunInput<'_>) -> String {
+    let seconds = input.deadline.map(|deadline| deadline.duration_since(input.queued_at).as_secs()).unwrap_or_default();
+    format!("had not ended within {seconds} s of being queued (deadlineSeconds)")
+}
+
+/// An attempt of which no container started in time.
+fn pending(input: &RunInput<'_>) -> Verdict {
     let stuck = pods::stuck_text(input.pods).or_else(|| said_while_it_waited(input));
     let waiting = stuck.clone().or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
-    if pending {
-        let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
-        let which = if started(input).is_some() { "no main container" } else { "no container" };
-        let text = format!("{which} started{}", seconds.unwrap_or_default());
-        let images = if stuck.is_none() { images(input).unwrap_or_default() } else { String::new() };
-        return failure(Reason::PendingTimeout, join(&[&text, &waiting, &images]));
-    }
-    let seconds =
-        deadline.or_else(|| own_deadline(input)).map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
+    let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
+    let which = if started(input).is_some() { "no main container" } else { "no container" };
+    let text = format!("{which} started{}", seconds.unwrap_or_default());
+    let images = if stuck.is_none() { images(input).unwrap_or_default() } else { String::new() };
+    failure(Reason::PendingTimeout, join(&[&text, &waiting, &images]))
+}
+
+/// A batch Job that Kubernetes ended at the deadline that it was launched with.
+fn late(input: &RunInput<'_>, deadline: Option<i64>) -> Verdict {
+    let stuck = pods::stuck_text(input.pods).or_else(|| said_while_it_waited(input));
+    let waiting = stuck.or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
+    let seconds = deadline.map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
     if started(input).is_some() {
         failure(Reason::DeadlineExceeded, format!("ran longer than its timeout{seconds}"))
     } else {

@@ -282,7 +282,8 @@ fn an_end_is_known_from_the_record_before_the_status_says_so() {
     }
     let inline: Job = yaml("{metadata: {name: x, uid: y}, spec: {jobType: adhoc, jobTemplate: {}}}");
     let mut memory = Memory::new(after(0));
-    memory.recorded = Some((1, ended("x", Outcome::Failed, Reason::ExitCode)));
+    let ending_of_it = ended("x", Outcome::Failed, Reason::ExitCode);
+    memory.recorded = Some(Recorded { attempt: 1, exit_code: None, ending: ending_of_it });
     assert!(ending(&inline, Some(&memory)).is_some(), "a Job without template or retry has one attempt");
 }
 

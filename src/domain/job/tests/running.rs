@@ -111,9 +111,12 @@ fn an_attempt_that_does_not_start_in_time_is_ended_once() {
     case.template = template("pendingTimeoutSeconds: 60");
     case.write(after(11));
     assert_eq!(case.decide(after(69)).plan.effects, []);
-    let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    let expire = Effect::ExpireBatchJob {
+        batch: identity(&case.batch.as_ref().unwrap().metadata),
+        reason: Reason::PendingTimeout,
+    };
     assert_eq!(case.decide(after(70)).plan.effects, [expire]);
-    case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {activeDeadlineSeconds: 1, template: {}}"));
+    case.batch = Some(expired(batch(&attempt_name(&case.job, 1), ""), Reason::PendingTimeout));
     assert_eq!(case.decide(after(71)).plan.effects, []);
 }
 
@@ -127,7 +130,10 @@ fn an_attempt_whose_main_container_cannot_start_after_its_init_container_is_ende
     assert_eq!(case.step(after(301)).plan.wake_at, Some(after(360)), "counted from the end of its init container");
     assert_eq!(case.decide(after(359)).plan.effects, []);
     let batch = case.batch.as_ref().unwrap();
-    assert_eq!(case.decide(after(360)).plan.effects, [Effect::ExpireBatchJob(identity(&batch.metadata))]);
+    assert_eq!(
+        case.decide(after(360)).plan.effects,
+        [Effect::ExpireBatchJob { batch: identity(&batch.metadata), reason: Reason::PendingTimeout }]
+    );
 }
 
 #[test]
@@ -150,13 +156,17 @@ fn a_batch_job_that_was_suspended_has_its_whole_time_to_start_once_it_is_resumed
 
 #[test]
 fn cancelling_a_running_job_asks_kubernetes_to_end_it_once() {
-    for case in [case().running().cancelled("{reason: enough}"), case().running().deleted()] {
-        let mut case = case;
-        let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    let table = [
+        (case().running().cancelled("{reason: enough}"), Reason::Cancelled),
+        (case().running().deleted(), Reason::JobDeleted),
+    ];
+    for (mut case, reason) in table {
+        let batch_job = identity(&case.batch.as_ref().unwrap().metadata);
+        let expire = Effect::ExpireBatchJob { batch: batch_job, reason };
         let decision = case.step(after(15));
         assert_eq!((decision.plan.effects, decision.plan.notes), (vec![expire], vec![]));
         assert_eq!(case.phase(), Some(JobPhase::Running), "it runs until it has ended");
-        case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {activeDeadlineSeconds: 1, template: {}}"));
+        case.batch = Some(expired(batch(&attempt_name(&case.job, 1), ""), Reason::Cancelled));
         case.assert_settled(after(16));
     }
 }
@@ -165,17 +175,19 @@ fn cancelling_a_running_job_asks_kubernetes_to_end_it_once() {
 fn a_cancel_of_the_group_reaches_its_running_members() {
     let mut case = case().of_group(Gate::default()).running();
     case.gate.as_mut().unwrap().cancel = Some(yaml("{}"));
-    let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    let expire =
+        Effect::ExpireBatchJob { batch: identity(&case.batch.as_ref().unwrap().metadata), reason: Reason::Cancelled };
     assert_eq!(case.decide(after(15)).plan.effects, [expire]);
 }
 
 #[test]
 fn a_forced_cancel_kills_each_pod_once() {
     let mut case = case().running().cancelled("{force: true}");
-    let expire = Effect::ExpireBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    let expire =
+        Effect::ExpireBatchJob { batch: identity(&case.batch.as_ref().unwrap().metadata), reason: Reason::Cancelled };
     let kill = Effect::KillPod(identity(&case.pods[0].metadata));
     assert_eq!(case.decide(after(15)).plan.effects, [expire, kill]);
-    case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {activeDeadlineSeconds: 1, template: {}}"));
+    case.batch = Some(expired(batch(&attempt_name(&case.job, 1), ""), Reason::Cancelled));
     let asked = Arc::make_mut(&mut case.pods[0]);
     asked.metadata.deletion_timestamp = Some(Time(after(15)));
     asked.metadata.deletion_grace_period_seconds = Some(30);
@@ -189,8 +201,7 @@ fn a_forced_cancel_whose_pod_is_gone_is_still_recorded_as_having_run() {
     let mut case = case().running().cancelled("{force: true}");
     case.pods.clear();
     case.write(after(16));
-    case.batch = Some(batch(&attempt_name(&case.job, 1), &batch_ended("Failed")));
-    case.batch.as_mut().unwrap().spec = yaml("{activeDeadlineSeconds: 1, template: {}}");
+    case.batch = Some(expired(batch(&attempt_name(&case.job, 1), &batch_ended("Failed")), Reason::Cancelled));
     let decision = case.decide(after(30));
     assert_eq!(only_record(&decision), (attempt_name(&case.job, 1), Outcome::Failed, Reason::Cancelled));
     assert_eq!(record_of(&decision).status.as_ref().unwrap().started_at, Some(micro(after(12))));

@@ -1,0 +1,236 @@
+//! A Job without a batch Job: queued, recorded as skipped, or told what it waits for.
+
+use super::status::{base_status, previously_waiting_for, set_waiting, waiting_status};
+use super::*;
+
+pub(super) fn without_batch(
+    facts: &Facts<'_>,
+    resolved: Result<Resolved<'_>, Unresolved>,
+    attempt: u32,
+    now: Timestamp,
+) -> Decision {
+    let known = resolved.as_ref().ok();
+    let cancel = cancel_request(facts);
+    let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
+    let launched = facts.memory.launched.is_some_and(|(launched, _)| launched == attempt)
+        || facts
+            .job
+            .status
+            .as_ref()
+            .and_then(|status| status.batch_job_ref.as_ref())
+            .is_some_and(|batch| batch.name == attempt_name(facts.job, attempt));
+    if launched {
+        return record(run::vanished_run(&input)).into();
+    }
+    if facts.memory.launching == Some(attempt) {
+        return Decision::default();
+    }
+    if let Some((reason, cancel)) = &cancel {
+        return record(run::skipped_run(&input, *reason, cancel_text(cancel))).into();
+    }
+    if let Some(decision) = duplicate(facts, &input, attempt, now) {
+        return decision;
+    }
+    if let Some((reason, message)) = &facts.memory.dropped {
+        return record(run::skipped_run(&input, *reason, message.clone())).into();
+    }
+    match &resolved {
+        Err(unresolved) => unresolvable(facts, unresolved, &input, now).into(),
+        Ok(resolved) => waiting(facts, resolved, &input, attempt, now),
+    }
+}
+
+/// A Job that asks for what another one does or did. That is told before the first attempt; a later one is its own.
+fn duplicate(facts: &Facts<'_>, input: &RunInput<'_>, attempt: u32, now: Timestamp) -> Option<Decision> {
+    if attempt == 1 {
+        if !earlier::is_asked(facts) {
+            return Some(Decision::default());
+        }
+        if let Some((reason, text)) = earlier::needless(facts, now) {
+            return Some(record(run::skipped_run(input, reason, text)).into());
+        }
+    }
+    let other = facts.duplicate_of?;
+    let text = format!("unfinished Job {other:?} has the same dedupKey");
+    Some(record(run::skipped_run(input, Reason::DuplicateKey, text)).into())
+}
+
+fn cancel_text(cancel: &Cancel) -> String {
+    let who = cancel.requested_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
+    match cancel.reason.as_str() {
+        "" => format!("cancelled{who} while it waited"),
+        why => format!("cancelled{who}: {why}"),
+    }
+}
+
+/// A Job that cannot be queued: one that a user wrote waits to be corrected, one that Rota made is recorded.
+fn unresolvable(facts: &Facts<'_>, unresolved: &Unresolved, input: &RunInput<'_>, now: Timestamp) -> Plan<JobStatus> {
+    let Some(waiting_for) = unresolved.waiting_for else { return Plan::default() };
+    let ours = facts.job.spec.schedule_ref.is_some() || facts.job.spec.group_ref.is_some();
+    if ours || unresolved.reason == Reason::TemplateArchived {
+        return record(run::skipped_run(input, unresolved.reason, unresolved.message.clone()));
+    }
+    let mut plan = Plan::default();
+    let mut status = base_status(facts, None, now);
+    status.phase = Some(JobPhase::Pending);
+    let blocker = Blocker { waiting_for, message: unresolved.message.clone() };
+    set_waiting(facts, &mut status, Some(&blocker), true, now);
+    if previously_waiting_for(facts.job) != Some(waiting_for) {
+        plan.notes.push(Note::warning(unresolved.reason.as_str(), "Queue", blocker.message));
+    }
+    plan.status = Some(status);
+    plan
+}
+
+fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, attempt: u32, now: Timestamp) -> Decision {
+    if let Some(message) = facts.gate.and_then(|gate| gate.stopped.clone()) {
+        return record(run::skipped_run(input, Reason::GroupStopped, message)).into();
+    }
+    let mut decision = Decision { queue: Some(resolved.queue.clone()), ..Decision::default() };
+    if let Some(message) = facts.gate.and_then(|gate| gate.waits.clone()) {
+        let blocker = Blocker { waiting_for: WaitingFor::GroupOrder, message };
+        decision.plan = waiting_status(facts, resolved, JobPhase::Pending, Some(&blocker), now);
+        return decision;
+    }
+    let deadline = total_deadline(facts.job, facts.memory, Some(resolved), now);
+    let said = facts.job.status.as_ref().and_then(|status| status.queued_at.as_ref());
+    if said.is_some() && deadline.is_some_and(|deadline| now >= deadline) {
+        let seconds = resolved.deadline_seconds.unwrap_or_default();
+        let text = format!("had not ended within {seconds} s of being queued (deadlineSeconds)");
+        return record(run::skipped_run(input, Reason::TotalDeadlineExceeded, text)).into();
+    }
+    if deadline.is_some() && said.is_none() {
+        // A deadline counts from what is written down: otherwise a restart would begin it anew, and launch what an earlier
+        // process has recorded as too late.
+        decision.plan = waiting_status(facts, resolved, JobPhase::Queued, None, now);
+    } else {
+        in_line(facts, resolved, input, attempt, now, &mut decision);
+    }
+    deadline.iter().for_each(|deadline| decision.plan.wake(*deadline));
+    decision
+}
+
+/// A Job that is in its queue, or would be but for something of its own.
+fn in_line(
+    facts: &Facts<'_>,
+    resolved: &Resolved<'_>,
+    input: &RunInput<'_>,
+    attempt: u32,
+    now: Timestamp,
+    decision: &mut Decision,
+) {
+    if let Some(refusal) = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt)
+        && let Some(plan) = refused(facts, resolved, input, refusal, now)
+    {
+        decision.plan = plan;
+        return;
+    }
+    let status = facts.job.status.as_ref();
+    let (blocker, until) = own_blocker(facts.job, now).unzip();
+    let queued_at = queued_at(facts, now);
+    if blocker.is_none() {
+        decision.candidate = Some(candidate(facts, resolved, attempt, queued_at));
+    }
+    // A launch that is tried again after a refusal still waits for the same, unless its queue has news.
+    let refused = facts.memory.refusal.as_ref().filter(|refusal| refusal.attempt == attempt).map(refusal_blocker);
+    let told = blocker.as_ref().or(facts.memory.blocker.as_ref()).or(refused.as_ref());
+    // A Job that is new may be launched, and one that is new to this process was told by the last one what it waits for. So
+    // nobody sees that it waits before the launches are written down that were decided before it came.
+    let offered = facts.memory.offered_at.unwrap_or(facts.memory.first_seen);
+    let may_rest = status.and_then(|status| status.phase).is_none_or(|phase| phase == JobPhase::Queued);
+    if let (None, true, Some(later)) = (told, may_rest, status_rests(facts, offered, now)) {
+        decision.plan.wake(later);
+        return;
+    }
+    decision.plan = waiting_status(facts, resolved, JobPhase::Queued, told, now);
+    until.flatten().iter().for_each(|until| decision.plan.wake(*until));
+}
+
+/// What of its own keeps a Job from being launched, and until when if that is known.
+fn own_blocker(job: &Job, now: Timestamp) -> Option<(Blocker, Option<Timestamp>)> {
+    let blocker = |waiting_for, message: String, until| Some((Blocker { waiting_for, message }, until));
+    if job.spec.hold {
+        return blocker(WaitingFor::Hold, "spec.hold is true".into(), None);
+    }
+    if let Some(at) = job.spec.not_before.as_ref().map(|time| time.0).filter(|at| *at > now) {
+        return blocker(WaitingFor::NotBefore, format!("spec.notBefore is {at}"), Some(at));
+    }
+    let retry_at = job.status.as_ref().and_then(|status| status.retry_at.as_ref()).map(|time| time.0);
+    let at = retry_at.filter(|at| *at > now)?;
+    blocker(WaitingFor::Retry, format!("the next attempt may start at {at}"), Some(at))
+}
+
+/// Whether an admitted Job may still be launched: what was decided when it became a candidate may be true no longer.
+pub fn may_launch(job: &Job, memory: &Memory, known: &Resolved<'_>, now: Timestamp) -> bool {
+    let attempt = current_attempt(job);
+    let recorded = memory.recorded.as_ref().is_some_and(|it| it.attempt == attempt)
+        || memory.recording.as_ref().is_some_and(|run| run.spec.attempt == attempt);
+    let too_late = total_deadline(job, memory, Some(known), now).is_some_and(|deadline| now >= deadline);
+    !recorded && !too_late && own_blocker(job, now).is_none()
+}
+
+/// A refused launch: recorded when it is pointless to go on, otherwise tried again later; absent when that time has come.
+fn refused(
+    facts: &Facts<'_>,
+    resolved: &Resolved<'_>,
+    input: &RunInput<'_>,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Option<Plan<JobStatus>> {
+    let status = facts.job.status.as_ref();
+    let since = status.and_then(|status| status.refused_since.as_ref()).map_or(refusal.at, |time| time.0);
+    let give_up = since.saturating_add_ms(resolved.pending_timeout_seconds.saturating_mul(1_000));
+    if refusal.permanent || now >= give_up {
+        return Some(record(run::refused_run(input, &refusal.message)));
+    }
+    let again = refusal.at.saturating_add_ms(REFUSED_RETRY_SECONDS * 1_000).min(give_up);
+    // Also when the clock was set back meanwhile.
+    if now >= again || now < refusal.at {
+        return None;
+    }
+    let blocker = refusal_blocker(refusal);
+    let mut plan = waiting_status(facts, resolved, JobPhase::Queued, Some(&blocker), now);
+    if let Some(status) = plan.status.as_mut() {
+        status.refused_since = Some(micro(since));
+    }
+    if previously_waiting_for(facts.job) != Some(WaitingFor::Admission) {
+        plan.notes.push(Note::warning("LaunchRefused", "Launch", refusal.message.clone()));
+    }
+    plan.wake(again);
+    Some(plan)
+}
+
+fn refusal_blocker(refusal: &Refusal) -> Blocker {
+    Blocker { waiting_for: WaitingFor::Admission, message: refusal.message.clone() }
+}
+
+fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at: Timestamp) -> Candidate {
+    Candidate {
+        rank: Rank {
+            priority: Reverse(resolved.priority),
+            position: facts.job.spec.position.unwrap_or(Position::at(queued_at)),
+            queued_at,
+            name: facts.job.metadata.name.clone().unwrap_or_default(),
+        },
+        uid: facts.job.metadata.uid.clone().unwrap_or_default(),
+        attempt,
+        queue: resolved.queue.clone(),
+        limits: limits(&facts.job.spec).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
+    }
+}
+
+/// What limits a Job besides its queue.
+pub fn limits(spec: &JobSpec) -> Vec<Limit> {
+    let template = spec.template_ref.as_ref().map(|it| Limit::Template(it.name.clone()));
+    let group = spec.group_ref.as_ref().map(|it| Limit::Group(it.uid.clone()));
+    let schedule = spec.schedule_ref.as_ref().map(|it| Limit::Schedule(it.name.clone()));
+    template.into_iter().chain(group).chain(schedule).collect()
+}
+
+fn max_running(facts: &Facts<'_>, limit: &Limit) -> Option<u32> {
+    match limit {
+        Limit::Template(_) => facts.template_max_running,
+        Limit::Group(_) => facts.gate.and_then(|gate| gate.max_running),
+        Limit::Schedule(_) => facts.schedule_max_running,
+    }
+}

@@ -1,0 +1,116 @@
+//! What a batch Job's own features do to the record: indexes, failure policies, suspension; and the rules of retry.
+
+use super::*;
+
+fn indexed(index: u32, code: i32, second: u32) -> Arc<Pod> {
+    let end = json!({ "exitCode": code, "startedAt": "2026-01-01T00:00:10Z", "finishedAt": format!("2026-01-01T00:00:{second}Z") });
+    let state = json!({ "terminated": end });
+    let mut pod = pod(
+        json!({ "phase": if code == 0 { "Succeeded" } else { "Failed" }, "containerStatuses": [container("main", state)] }),
+    );
+    let label = ("batch.kubernetes.io/job-completion-index".to_owned(), index.to_string());
+    Arc::make_mut(&mut pod).metadata.labels = Some([label].into());
+    Arc::make_mut(&mut pod).metadata.name = Some(format!("pod-{index}-{second}"));
+    pod
+}
+
+fn indexed_batch(reason: &str, message: &str, failed_indexes: Option<&str>) -> BatchJob {
+    let mut batch = failed(reason, message, 600);
+    batch.spec.as_mut().unwrap().completion_mode = Some("Indexed".into());
+    batch.status.as_mut().unwrap().failed_indexes = failed_indexes.map(str::to_owned);
+    batch
+}
+
+#[test]
+fn the_indexes_that_failed_are_named_and_one_of_them_is_to_blame() {
+    let pods = [indexed(0, 3, 11), indexed(0, 0, 13), indexed(1, 4, 14), indexed(4, 5, 12), indexed(2, 0, 12)];
+    let of = |pods: &[Arc<Pod>], batch: &BatchJob| summary(&Case::new(pods).ended(batch));
+    let table = [
+        (
+            of(&pods, &indexed_batch("FailedIndexes", "Job has failed indexes", Some("1,3-5"))),
+            "Failed ExitCode 5: indexes 1,3-5 failed: container main exited with code 5",
+        ),
+        (
+            of(&pods, &indexed_batch("FailedIndexes", "Job has failed indexes", Some("1"))),
+            "Failed ExitCode 4: index 1 failed: container main exited with code 4",
+        ),
+        (
+            of(&pods[2..], &indexed_batch("BackoffLimitExceeded", "Job has reached the limit", None)),
+            "Failed ExitCode 5: index 4 failed: container main exited with code 5",
+        ),
+        (
+            of(&[indexed(0, 0, 12)], &indexed_batch("FailedIndexes", "Job has failed indexes", Some("1"))),
+            "Failed BatchJobFailed 0: index 1 failed: FailedIndexes: Job has failed indexes",
+        ),
+    ];
+    for (is, expected) in table {
+        assert_eq!(is, expected);
+    }
+}
+
+#[test]
+fn a_failure_policy_that_decided_is_quoted() {
+    let sentence = "Container main for pod team/x failed with exit code 42 matching FailJob rule at index 0";
+    let run =
+        Case::new(&[ended_pod("Failed", json!({ "exitCode": 42 }))]).ended(&failed("PodFailurePolicy", sentence, 30));
+    assert_eq!(summary(&run), format!("Failed ExitCode 42: container main exited with code 42: {sentence}"));
+}
+
+#[test]
+fn what_ended_before_a_suspension_decides_nothing() {
+    let at_second = |second: &str, end: serde_json::Value| {
+        let mut pod = ended_pod("Failed", end);
+        let created = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(&format!("2026-01-01T00:00:{second}Z")));
+        Arc::make_mut(&mut pod).metadata.creation_timestamp = Some(created);
+        pod
+    };
+    let preempted = at_second("05", json!({ "exitCode": 143, "finishedAt": "2026-01-01T00:00:12Z" }));
+    let last = at_second("20", json!({ "exitCode": 3 }));
+    let mut batch = backoff();
+    let resumed = json!({ "type": "Suspended", "status": "False", "reason": "JobResumed", "lastTransitionTime": "2026-01-01T00:00:18Z" });
+    batch.status.as_mut().unwrap().conditions.as_mut().unwrap().push(serde_json::from_value(resumed).unwrap());
+    let run = Case::new(&[preempted.clone(), last]).ended(&batch);
+    assert_eq!(summary(&run), "Failed ExitCode 3: container main exited with code 3");
+    assert_eq!(run.status.unwrap().started_at, time("2026-01-01T00:00:10Z"), "it did start then");
+    let run = Case::new(&[preempted]).ended(&batch);
+    assert_eq!(run.status.unwrap().exit_code, Some(143), "there is nothing else to tell");
+}
+
+#[test]
+fn a_rule_that_skips_keeps_what_the_attempt_left() {
+    let mut case = Case::new(&[ended_pod("Failed", json!({ "exitCode": 77, "message": "nothing to do" }))]);
+    case.retry = serde_saphyr::from_str("{maxAttempts: 3, rules: [{exitCodes: [77], action: Skip}]}").unwrap();
+    let run = case.ended(&backoff());
+    assert_eq!(
+        summary(&run),
+        "Skipped SkippedByRule 77: a rule of retry says Skip: container main exited with code 77: nothing to do"
+    );
+    assert_eq!(run.metadata.labels.as_ref().unwrap()[OUTCOME], "Skipped");
+    let status = run.status.unwrap();
+    assert_eq!((status.started_at, status.finished_at), (time("2026-01-01T00:00:10Z"), time("2026-01-01T00:00:25Z")));
+    assert_eq!((status.duration_ms, status.worker_id.as_deref()), (Some(15_000), Some("node-1/nightly-abcde")));
+    let other = Case { pods: vec![ended_pod("Failed", json!({ "exitCode": 1 }))], ..case };
+    assert_eq!(summary(&other.ended(&backoff())), "Failed ExitCode 1: container main exited with code 1");
+    assert_eq!(summary(&other.ended(&complete())), "Completed Succeeded 1", "a success is none of its business");
+}
+
+#[test]
+fn a_cancel_is_not_skipped_by_a_rule() {
+    let mut case = Case::cancelled(&[running()], Reason::Cancelled, "", false);
+    case.retry = serde_saphyr::from_str("{maxAttempts: 3, rules: [{action: Skip}]}").unwrap();
+    assert_eq!(summary(&case.with(vanished_run)), "Failed Cancelled: cancelled while it ran");
+    case.cancel = None;
+    assert_eq!(
+        summary(&case.with(vanished_run)),
+        "Skipped SkippedByRule: a rule of retry says Skip: somebody deleted the batch Job before it was seen to end"
+    );
+}
+
+#[test]
+fn the_key_of_a_job_is_in_its_record_and_stands_in_a_label() {
+    let mut case = Case::new(&[]);
+    case.job.spec.dedup_key = Some("order 17/eu".into());
+    let run = case.ended(&complete());
+    assert_eq!(run.spec.dedup_key.as_deref(), Some("order 17/eu"));
+    assert_eq!(run.metadata.labels.unwrap()[DEDUP], names::label_hash("order 17/eu"));
+}
