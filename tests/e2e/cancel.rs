@@ -172,7 +172,7 @@ async fn cancel_later(world: &World, number: usize, after_ms: u64) {
     let script = format!("trap 'exit 143' TERM; sleep {} & wait $!", number % 3);
     world.create::<Job>(&name, ad_hoc(&script)).await;
     tokio::time::sleep(Duration::from_millis(after_ms)).await;
-    cancel(world, &name, number % 4 == 0).await;
+    cancel(world, &name, number.is_multiple_of(4)).await;
 }
 
 fn has_started(pod: &Pod) -> bool {
