@@ -70,15 +70,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
     let uid = object.uid().unwrap_or_default();
     let mut observed = observe(context, &object);
-    if let Err(error) = look_up(context, &object, &observed).await {
-        // Records that cannot be read hold up nobody else: this Job was looked at.
-        context.memories.update(&uid, |memory| {
-            memory.looked_at = true;
-            memory.candidate = None;
-        });
-        context.triggers.dispatch(&key.namespace);
-        return Err(error);
-    }
+    look_up(context, &object, &observed).await?;
     let mut memory = context.memories.update(&uid, |_| ());
     // A launch may have ended meanwhile. What is remembered as launched is in the stores, if one looks after remembering;
     // before, it would look as if somebody had deleted it.

@@ -80,6 +80,8 @@ pub struct Memory {
     /// The attempt whose batch Job this process began to create, unless it was refused: no other Job with its dedupKey may
     /// be launched, and as long as there is no answer it may be there.
     pub claimed: Option<u32>,
+    /// Whether it is known that no earlier process recorded its first attempt.
+    pub unrecorded: bool,
     /// What was looked up among the records, and what they say.
     pub earlier: Option<(Question, Option<Earlier>)>,
     /// When it was first offered to its queue.
@@ -109,6 +111,7 @@ impl Memory {
             recording: None,
             recorded: None,
             claimed: None,
+            unrecorded: false,
             earlier: None,
             offered_at: None,
             blocker: None,

@@ -137,8 +137,10 @@ async fn a_cancelled_group_ends_all_its_members_with_a_record_each() {
 
 /// How many Jobs are cancelled at random moments.
 const RACES: usize = 16;
-/// After how many milliseconds: before, during and after the launch, the run and the end of a Job of a second or two.
-const CANCELLED_AFTER_MS: std::ops::Range<u64> = 0..7_000;
+/// How many milliseconds after it was created a Job is cancelled: before, during and after its launch.
+const AFTER_CREATION_MS: std::ops::Range<u64> = 0..4_000;
+/// The same after its start, for a Job of up to two seconds: before, during and after its end.
+const AFTER_START_MS: std::ops::Range<u64> = 0..3_000;
 
 /// Whenever a cancel comes, it wins or loses, and the Job has one outcome, on which the status, the record, the batch Job
 /// and the pod agree.
@@ -148,7 +150,8 @@ async fn a_cancel_at_any_moment_leaves_exactly_one_outcome() {
     in_world("cancel-race", async |world| {
         let batch_jobs = History::<BatchJob>::start(world, |_| None);
         let pods = History::<Pod>::start(world, |_| None);
-        let moments: Vec<u64> = (0..RACES).map(|_| dice.roll(CANCELLED_AFTER_MS)).collect();
+        let range = |number: usize| if number.is_multiple_of(2) { AFTER_CREATION_MS } else { AFTER_START_MS };
+        let moments: Vec<u64> = (0..RACES).map(|number| dice.roll(range(number))).collect();
         join_all(moments.iter().enumerate().map(|(number, after_ms)| cancel_later(world, number, *after_ms))).await;
         let mut outcomes = Vec::new();
         for number in 0..RACES {
@@ -171,8 +174,12 @@ async fn cancel_later(world: &World, number: usize, after_ms: u64) {
     let name = format!("race-{number}");
     let script = format!("trap 'exit 143' TERM; sleep {} & wait $!", number % 3);
     world.create::<Job>(&name, ad_hoc(&script)).await;
+    if !number.is_multiple_of(2) {
+        let started = |job: &Job| job.status.as_ref().is_some_and(|status| status.started_at.is_some());
+        world.until_object(&name, "has started", started).await;
+    }
     tokio::time::sleep(Duration::from_millis(after_ms)).await;
-    cancel(world, &name, number % 4 == 0).await;
+    cancel(world, &name, number.is_multiple_of(4)).await;
 }
 
 fn has_started(pod: &Pod) -> bool {

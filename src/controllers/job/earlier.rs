@@ -16,13 +16,26 @@ use crate::runtime::stores::of_dedup_key;
 ///
 /// The Jobs were looked at before: a Job that ended since has left its record by now.
 pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Result<(), WriteError> {
+    let answer = ask(context, object, observed).await;
+    if answer.is_err() {
+        // Records that cannot be read hold up nobody else: this Job was looked at.
+        context.memories.update(&object.uid().unwrap_or_default(), |memory| {
+            memory.looked_at = true;
+            memory.candidate = None;
+        });
+        context.triggers.dispatch(&object.namespace().unwrap_or_default());
+    }
+    answer
+}
+
+async fn ask(context: &Context, object: &Job, observed: &Observed) -> Result<(), WriteError> {
     let uid = object.uid().unwrap_or_default();
     let memory = context.memories.update(&uid, |_| ());
     let first = current_attempt(object) == 1 && memory.recorded.is_none() && memory.recording.is_none();
     if !first || was_launched(context, object, &memory) || job::ending(object, Some(&memory)).is_some() {
         return Ok(());
     }
-    if memory.from_start && !memory.looked_at && object.spec.dedup_key.is_some() {
+    if memory.from_start && !memory.unrecorded && object.spec.dedup_key.is_some() {
         // An earlier process may have recorded it as a duplicate of a Job that has ended since.
         let namespace = object.namespace().unwrap_or_default();
         if let Some(run) = context.writer.record(&namespace, &attempt_name(object, 1)).await? {
@@ -30,6 +43,7 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
             context.memories.update(&uid, |memory| memory.recorded = Some(recorded));
             return Ok(());
         }
+        context.memories.update(&uid, |memory| memory.unrecorded = true);
     }
     let question = job::question(object);
     if question.as_ref() == memory.earlier.as_ref().map(|(asked, _)| asked) {

@@ -199,6 +199,11 @@ pub(super) fn ended_status(
             reason: "Launched",
             message: dispatched_text(batch),
         });
+    } else if previously_waiting_for(facts.job) == Some(WaitingFor::Suspended) {
+        // It was deleted while it was suspended, which it is no longer.
+        let name = status.batch_job_ref.as_ref().map(|batch| batch.name.as_str()).unwrap_or_default();
+        let message = format!("launched as batch Job {name}");
+        list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message });
     } else if !conditions::holds(&status.conditions, conditions::DISPATCHED) {
         list.remove(conditions::DISPATCHED);
     }

@@ -426,3 +426,32 @@ proptest! {
         let _ = launch_with(&job(), &pod, &[("a", "b")], None);
     }
 }
+
+#[test]
+fn the_local_queue_of_kueue_is_the_jobs_own_else_the_templates() {
+    let queue = "kueue.x-k8s.io/queue-name";
+    let mut template = minimal();
+    template["metadata"] = json!({ "labels": { queue: "of-template" } });
+    let label = |job: &Job, template: &Value| {
+        launch_with(job, template, &[], None).unwrap()["metadata"]["labels"][queue].as_str().map(str::to_owned)
+    };
+    let mut own = job();
+    own.metadata.labels.get_or_insert_default().insert(queue.into(), "own".into());
+    assert_eq!(label(&job(), &minimal()), None);
+    assert_eq!(label(&job(), &template).as_deref(), Some("of-template"));
+    assert_eq!(label(&own, &template).as_deref(), Some("own"));
+    assert_eq!(label(&own, &minimal()).as_deref(), Some("own"));
+}
+
+#[test]
+fn a_failure_ends_the_attempt_unless_each_index_has_retries_of_its_own() {
+    let limit = |fields: Value| {
+        let mut template = minimal();
+        template["spec"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        launch(&template)["spec"]["backoffLimit"].clone()
+    };
+    assert_eq!(limit(json!({ "backoffLimit": 6 })), json!(0));
+    assert_eq!(limit(json!({ "backoffLimitPerIndex": null })), json!(0));
+    assert_eq!(limit(json!({ "backoffLimitPerIndex": 1 })), json!(null));
+    assert_eq!(limit(json!({ "backoffLimitPerIndex": 1, "backoffLimit": 6 })), json!(6));
+}

@@ -380,6 +380,15 @@ status: {startTime: '2026-03-01T00:05:00Z', conditions: [{type: Suspended, statu
     );
     let delete = Effect::DeleteBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
     assert_eq!(case.decide(after(3_600)).plan.effects, [delete]);
+    case.batch = None;
+    let decision = case.decide(after(3_601));
+    assert_eq!(only_record(&decision), (name.clone(), Outcome::Skipped, Reason::TotalDeadlineExceeded));
+    case.memory.recorded = Some(Recorded::of(record_of(&decision), after(3_601)));
+    case.write(after(3_601));
+    assert_eq!(
+        condition(case.status(), "Dispatched"),
+        said("True", "Launched", &format!("launched as batch Job {name}"))
+    );
 }
 
 #[test]
