@@ -45,6 +45,10 @@ pub const MEMBERS_MAX: usize = 1000;
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new group instead"),
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    cel,
+    validation = Rule::new("has(self.started) || (has(self.jobs) && size(self.jobs) > 0)").message("a group without jobs must say whether it is started: create it with started: false, let Jobs join it, then start it").field_path(".started"),
+)]
 pub struct JobGroupSpec {
     /// Parallel runs all members as far as limits allow; Sequential runs one after the other, in the order of the list.
     pub mode: GroupMode,
