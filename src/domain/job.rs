@@ -20,7 +20,7 @@ use super::run::{self, BatchState, RunInput};
 use super::{group, names};
 use crate::api::job::WaitingFor;
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
-use crate::api::{Cancel, Job, JobPhase, JobSpec, JobStatus, LocalReference, Outcome, Position, Reason};
+use crate::api::{Cancel, Job, JobPhase, JobStatus, LocalReference, Outcome, Position, Reason};
 
 mod end;
 mod status;
@@ -189,7 +189,11 @@ fn is_surely_last(job: &Job, ending: &Ending, attempt: u32) -> bool {
 /// Decides about one Job.
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let attempt = current_attempt(facts.job);
-    let resolved = resolve(facts.job, facts.source);
+    let mut resolved = resolve(facts.job, facts.source);
+    let of_group = facts.gate.and_then(|gate| gate.priority).filter(|_| facts.job.spec.priority.is_none());
+    if let (Ok(resolved), Some(priority)) = (&mut resolved, of_group) {
+        resolved.priority = priority;
+    }
     let known = resolved.as_ref().ok();
     if ending(facts.job, None).is_some() {
         let plan = after_end(facts, known, None, now);
@@ -356,6 +360,9 @@ fn without_batch(
         let text = format!("unfinished Job {other:?} has the same dedupKey");
         return record(run::skipped_run(&input, Reason::DuplicateKey, text)).into();
     }
+    if let Some(plan) = kept_out(facts, &input, now) {
+        return plan.into();
+    }
     match &resolved {
         Err(unresolved) => unresolvable(facts, unresolved, &input, now).into(),
         Ok(resolved) => waiting(facts, resolved, &input, attempt, now),
@@ -364,6 +371,22 @@ fn without_batch(
 
 fn cancel_text(cancel: &Cancel) -> String {
     if cancel.reason.is_empty() { "cancelled while it waited".into() } else { format!("cancelled: {}", cancel.reason) }
+}
+
+/// A Job that its group keeps out of the queue: it waits for the start, came too late, or need not run.
+fn kept_out(facts: &Facts<'_>, input: &RunInput<'_>, now: Timestamp) -> Option<Plan<JobStatus>> {
+    let gate = facts.gate?;
+    if let Some(why) = &gate.closed {
+        return Some(record(run::skipped_run(input, Reason::GroupClosed, why.clone())));
+    }
+    if let Some(why) = &gate.succeeded_before {
+        return Some(record(run::skipped_run(input, Reason::AlreadySucceeded, why.clone())));
+    }
+    let blocker = Blocker { waiting_for: WaitingFor::Group, message: gate.unstarted.clone()? };
+    let mut status = base_status(facts, None, now);
+    status.phase = Some(JobPhase::Pending);
+    set_waiting(facts, &mut status, Some(&blocker), false, now);
+    Some(Plan { status: Some(status), ..Plan::default() })
 }
 
 /// A Job that cannot be queued: one that a user wrote waits to be corrected, one that Rota made is recorded.
@@ -477,24 +500,27 @@ fn refusal_blocker(refusal: &Refusal) -> Blocker {
 }
 
 fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at: Timestamp) -> Candidate {
+    let position = facts.job.spec.position.or(facts.gate.and_then(|gate| gate.position));
     Candidate {
         rank: Rank {
             priority: Reverse(resolved.priority),
-            position: facts.job.spec.position.unwrap_or(Position::at(queued_at)),
+            position: position.unwrap_or(Position::at(queued_at)),
+            place: facts.gate.map(|gate| gate.place).unwrap_or_default(),
             queued_at,
             name: facts.job.metadata.name.clone().unwrap_or_default(),
         },
         uid: facts.job.metadata.uid.clone().unwrap_or_default(),
         attempt,
         queue: resolved.queue.clone(),
-        limits: limits(&facts.job.spec).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
+        limits: limits(facts.job).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
     }
 }
 
 /// What limits a Job besides its queue.
-pub fn limits(spec: &JobSpec) -> Vec<Limit> {
+pub fn limits(job: &Job) -> Vec<Limit> {
+    let spec = &job.spec;
     let template = spec.template_ref.as_ref().map(|it| Limit::Template(it.name.clone()));
-    let group = spec.group_ref.as_ref().map(|it| Limit::Group(it.uid.clone()));
+    let group = group::reference(job).map(|it| Limit::Group(it.uid));
     let schedule = spec.schedule_ref.as_ref().map(|it| Limit::Schedule(it.name.clone()));
     template.into_iter().chain(group).chain(schedule).collect()
 }
@@ -511,7 +537,7 @@ fn max_running(facts: &Facts<'_>, limit: &Limit) -> Option<u32> {
 /// back until now is added now.
 fn queued_at(facts: &Facts<'_>, now: Timestamp) -> Timestamp {
     let said = facts.job.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
-    let held_back = previously_waiting_for(facts) == Some(WaitingFor::GroupOrder);
+    let held_back = matches!(previously_waiting_for(facts), Some(WaitingFor::Group | WaitingFor::GroupOrder));
     micro(said.or(facts.memory.queueable_since.filter(|_| !held_back)).unwrap_or(now)).0
 }
 

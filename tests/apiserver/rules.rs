@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::Status;
 use kube::core::cel::ValidationErrors;
-use rota::cli::lint::schema::Node;
 use rota::api::{Job, JobGroup, JobRun, JobTemplate, Queue, Schedule};
+use rota::cli::lint::schema::Node;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -539,7 +539,8 @@ mod tests {
 
     #[test]
     fn an_older_list_that_is_a_map_comes_into_the_order_of_the_newer_one() {
-        let friends = |names: &[&str]| json!({ "friends": names.iter().map(|it| json!({ "name": it })).collect::<Vec<_>>() });
+        let friends =
+            |names: &[&str]| json!({ "friends": names.iter().map(|it| json!({ "name": it })).collect::<Vec<_>>() });
         let mut old = friends(&["gone", "b", "a", "c"]);
         Node::read(&person()).align(&mut old, &friends(&["c", "new", "a", "b"]));
         assert_eq!(old, friends(&["c", "a", "b", "gone"]));

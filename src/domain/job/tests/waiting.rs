@@ -8,7 +8,13 @@ fn blocked(waiting_for: WaitingFor, message: &str) -> Blocker {
 
 fn the_candidate(queued_at: Timestamp) -> Candidate {
     Candidate {
-        rank: Rank { priority: Reverse(0), position: Position::at(queued_at), queued_at, name: "report".into() },
+        rank: Rank {
+            priority: Reverse(0),
+            position: Position::at(queued_at),
+            place: 0,
+            queued_at,
+            name: "report".into(),
+        },
         uid: "uid-report".into(),
         attempt: 1,
         queue: "default".into(),
@@ -129,7 +135,8 @@ fn position_priority_queue_and_limits_reach_the_queue() {
     case.template = template("queue: heavy\npriority: 3\nmaxRunning: 2");
     case.job.spec.position = Some((-1).into());
     let candidate = case.decide(after(1)).candidate.unwrap();
-    let rank = Rank { priority: Reverse(3), position: (-1).into(), queued_at: after(0), name: "report".into() };
+    let rank =
+        Rank { priority: Reverse(3), position: (-1).into(), place: 0, queued_at: after(0), name: "report".into() };
     assert_eq!(candidate.rank, rank);
     assert_eq!(candidate.queue, "heavy");
     let limits = vec![(Limit::Template("nightly".into()), Some(2)), (Limit::Group("uid-batch".into()), Some(4))];
