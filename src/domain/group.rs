@@ -57,12 +57,13 @@ pub fn decide(
     let mut plan = Plan::default();
     let (members, _) = members::roster(group, jobs);
     if wanted {
-        let missing = members.iter().filter(|it| it.job.is_none() && it.outcome().is_none());
+        let made = |known: Option<&MemberStatus>| known.is_some_and(|known| known.job_ref.is_some());
+        let missing = members.iter().filter(|it| it.job.is_none() && it.outcome().is_none() && !made(it.known));
         let missing = missing.filter_map(|it| it.inline).take(CREATES_MAX);
         plan.effects =
             missing.map(|it| Effect::CreateJob { job: Box::new(member_job(group, it)), unless_run: None }).collect();
     }
-    end_with(&mut plan, status::of(group, before, &members, now));
+    end_with(&mut plan, status::of(group, before, &members, None, now));
     plan
 }
 
@@ -80,7 +81,7 @@ fn start(
         Ok(succeeded) => succeeded,
         Err(why) => {
             let (members, _) = members::roster(group, jobs);
-            plan.status = Some(status::stalled(group, before, &members, why, now));
+            plan.status = Some(status::of(group, before, &members, Some(why), now));
             return plan;
         }
     };
@@ -92,7 +93,7 @@ fn start(
     let mut started = group.clone();
     started.status = Some(before.clone());
     let (members, _) = members::roster(&started, jobs);
-    end_with(&mut plan, status::of(&started, before, &members, now));
+    end_with(&mut plan, status::of(&started, before, &members, None, now));
     plan
 }
 

@@ -215,6 +215,8 @@ pub(super) fn roster<'a>(group: &'a JobGroup, jobs: &'a [MemberJob]) -> (Vec<Mem
     if is_closed(group) {
         let gone = group.status.iter().flat_map(|status| &status.members);
         let gone = gone.filter(|it| !inline.contains(it.name.as_str()) && !seated.contains_key(it.name.as_str()));
+        // One that was deleted before Rota held it, or left before a cancel, was never a member, though it may be listed.
+        let gone = gone.filter(|it| it.outcome.is_some());
         members.extend(gone.map(|it| Member { name: &it.name, inline: None, known: Some(it), job: None }));
     }
     let mut joined: Vec<&MemberJob> = seated.into_values().collect();

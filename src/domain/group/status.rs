@@ -17,7 +17,7 @@ pub(super) fn settle_only(
 ) -> Plan<JobGroupStatus> {
     let (members, _) = members::roster(group, jobs);
     let mut plan = Plan::default();
-    let after = of(group, before.clone(), &members, now);
+    let after = of(group, before.clone(), &members, None, now);
     if after.members != before.members {
         let ended = before.phase.is_some_and(GroupPhase::is_ended);
         let (phase, finished_at) =
@@ -25,21 +25,6 @@ pub(super) fn settle_only(
         plan.status = Some(JobGroupStatus { phase, finished_at, ..after });
     }
     plan
-}
-
-/// The status of a group that cannot be started, and why, in a sentence.
-pub(super) fn stalled(
-    group: &JobGroup,
-    before: JobGroupStatus,
-    members: &[Member<'_>],
-    why: String,
-    now: Timestamp,
-) -> JobGroupStatus {
-    let mut status = of(group, before, members, now);
-    let mut list = Conditions::from(&status.conditions, group.metadata.generation, now);
-    list.set(Fact { type_: conditions::STALLED, holds: true, reason: "ResumeOf", message: why });
-    status.conditions = list.into_list();
-    status
 }
 
 /// The members, at the start, that need not run because they succeeded before.
@@ -61,11 +46,12 @@ pub(super) fn settled_before(
     settled.take(MEMBERS_MAX).collect()
 }
 
-/// The status of a group with these members.
+/// The status of a group with these members. `waits` says why it cannot be started, in a sentence.
 pub(super) fn of(
     group: &JobGroup,
     mut status: JobGroupStatus,
     members: &[Member<'_>],
+    waits: Option<String>,
     now: Timestamp,
 ) -> JobGroupStatus {
     let counts = counts(members);
@@ -95,7 +81,7 @@ pub(super) fn of(
         let last = jobs().filter_map(|job| job.ending.as_ref().map(|ending| ending.finished_at)).max();
         status.finished_at = Some(micro(last.unwrap_or(now)));
     }
-    status.conditions = group_conditions(group, &status, members, now);
+    status.conditions = group_conditions(group, &status, members, waits, now);
     status.members = listed(group, members);
     status.counts = Some(counts);
     status
@@ -138,6 +124,7 @@ fn group_conditions(
     group: &JobGroup,
     status: &JobGroupStatus,
     members: &[Member<'_>],
+    waits: Option<String>,
     now: Timestamp,
 ) -> Vec<Condition> {
     let mut list = Conditions::from(&status.conditions, group.metadata.generation, now);
@@ -152,14 +139,12 @@ fn group_conditions(
     if let Some((type_, reason, message)) = ended {
         list.set(Fact { type_, holds: true, reason, message: message.into() });
     }
-    let mut stalled = members.iter().filter_map(|member| Some((member.name, member.job?.stalled.as_ref()?)));
-    match stalled.next().filter(|_| ended.is_none()) {
-        Some((name, why)) => list.set(Fact {
-            type_: conditions::STALLED,
-            holds: true,
-            reason: "MemberStalled",
-            message: format!("member {name:?}: {why}"),
-        }),
+    let stalled = || {
+        let mut stalled = members.iter().filter_map(|member| Some((member.name, member.job?.stalled.as_ref()?)));
+        stalled.next().map(|(name, why)| ("MemberStalled", format!("member {name:?}: {why}")))
+    };
+    match waits.map(|why| ("ResumeOf", why)).or_else(stalled).filter(|_| ended.is_none()) {
+        Some((reason, message)) => list.set(Fact { type_: conditions::STALLED, holds: true, reason, message }),
         None => list.remove(conditions::STALLED),
     }
     list.into_list()

@@ -1,5 +1,7 @@
 //! What is decided about a group: the members made, the gates, the phases and the counts.
 
+mod joining;
+
 use super::*;
 use crate::api::job_group::GroupMode;
 use crate::api::{Cancel, JobPhase, ObjectReference, Position, Reason};
