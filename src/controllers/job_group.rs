@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -16,8 +15,6 @@ use crate::runtime::store::Key;
 use crate::runtime::stores::of_group;
 use crate::runtime::work::Next;
 
-/// How many Jobs of members are created at the same time.
-const CREATES_AT_ONCE: usize = 8;
 /// How long a group is left alone after it was looked at, in microseconds for each member: events of members that come in
 /// between are looked at together, so that a large group takes a bounded part of the time.
 const REST_MICROS_PER_MEMBER: i64 = 20;
@@ -96,10 +93,10 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     // Decide.
     let plan = group::decide(&object, &members, resumed.as_deref(), now_is);
-    // Apply; a group that just got members says so when they are there.
+    // Apply, in the order of the list: a member must not be launched before the one ahead of it is there. A group that just
+    // got members says so when they are there.
     let mut next = (!plan.effects.is_empty()).then_some(now_is);
-    let creates = plan.effects.into_iter().map(|effect| context.writer.apply(effect));
-    stream::iter(creates).buffer_unordered(CREATES_AT_ONCE).map_ok(drop).try_collect::<()>().await?;
+    context.apply_all(plan.effects).await?;
     // Status.
     if let Some(status) = plan.status.filter(|status| object.status.as_ref() != Some(status)) {
         let written =
