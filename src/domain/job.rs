@@ -23,9 +23,11 @@ use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
 use crate::api::{Cancel, Job, JobPhase, JobStatus, LocalReference, Outcome, Position, Reason};
 
 mod end;
+mod gate;
 mod status;
 
 use end::{after_end, requeue};
+use gate::kept_out;
 use status::{base_status, previously_waiting_for, running_status, set_waiting, waiting_status};
 
 /// How long a Job may go without a status before it is written, in milliseconds. Most Jobs are launched, and many
@@ -371,22 +373,6 @@ fn without_batch(
 
 fn cancel_text(cancel: &Cancel) -> String {
     if cancel.reason.is_empty() { "cancelled while it waited".into() } else { format!("cancelled: {}", cancel.reason) }
-}
-
-/// A Job that its group keeps out of the queue: it waits for the start, came too late, or need not run.
-fn kept_out(facts: &Facts<'_>, input: &RunInput<'_>, now: Timestamp) -> Option<Plan<JobStatus>> {
-    let gate = facts.gate?;
-    if let Some(why) = &gate.closed {
-        return Some(record(run::skipped_run(input, Reason::GroupClosed, why.clone())));
-    }
-    if let Some(why) = &gate.succeeded_before {
-        return Some(record(run::skipped_run(input, Reason::AlreadySucceeded, why.clone())));
-    }
-    let blocker = Blocker { waiting_for: WaitingFor::Group, message: gate.unstarted.clone()? };
-    let mut status = base_status(facts, None, now);
-    status.phase = Some(JobPhase::Pending);
-    set_waiting(facts, &mut status, Some(&blocker), false, now);
-    Some(Plan { status: Some(status), ..Plan::default() })
 }
 
 /// A Job that cannot be queued: one that a user wrote waits to be corrected, one that Rota made is recorded.

@@ -1,8 +1,9 @@
 //! Groups as large as they may be, on an API server without nodes: the tests complete the batch Jobs themselves, and what
 //! was launched, in which order and how much at once is taken from a watch of their own.
 //!
-//! Run with `rota-cluster run --node none -- cargo test --test large -- --test-threads=1`; see tests/cluster. With
-//! ROTA_TEST_LARGE=full the parallel group has 10,000 members.
+//! Run with `rota-cluster run --node none -- cargo test --test large -- --test-threads=1`; see tests/cluster. ROTA_TEST_BINARY
+//! names an optimized operator. ROTA_TEST_PARALLEL and ROTA_TEST_SEQUENTIAL say how many members the groups have: 10,000 and
+//! 1,000 are the sizes that are meant to work; the default is what a run of all tests has time for.
 
 // The lint's own exception for tests covers `#[test]` functions only, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -48,6 +49,11 @@ async fn ended(world: &World, name: &str) -> JobGroupStatus {
     world.within(PATIENCE, "the group has ended", status).await
 }
 
+/// How many members a group is to have.
+fn size(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |size| size.parse().unwrap())
+}
+
 /// How many objects of a kind there are.
 async fn count<K>(world: &World) -> usize
 where
@@ -60,31 +66,32 @@ where
     first.items.len() + usize::try_from(first.metadata.remaining_item_count.unwrap_or_default()).unwrap()
 }
 
-/// The largest list: strictly one after the other in its order, also over a crash of the operator in the middle.
+/// A long list: strictly one after the other in its order, also over a crash of the operator in the middle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sequential_group_of_a_thousand_goes_one_by_one_in_the_order_of_its_list() {
+async fn a_long_sequential_group_goes_one_by_one_in_the_order_of_its_list() {
+    let size = size("ROTA_TEST_SEQUENTIAL", 300);
     in_world("sequential", async |world| {
         template(world).await;
         let controller = Controller::start(world);
         // Not the order of the names.
-        let names: Vec<String> = (0..MEMBERS_MAX).map(|place| format!("step-{}", place * 617 % MEMBERS_MAX)).collect();
+        let names: Vec<String> = (0..size).map(|place| format!("step-{}", place * 617 % size)).collect();
         let jobs: Vec<Value> =
             names.iter().map(|name| json!({ "name": name, "templateRef": { "name": "step" } })).collect();
         let since = Instant::now();
         let group = world.create::<JobGroup>("line", json!({ "mode": "Sequential", "jobs": jobs })).await;
-        let half = async || (controller.launched().len() >= MEMBERS_MAX / 2).then_some(());
+        let half = async || (controller.launched().len() >= size / 2).then_some(());
         world.within(PATIENCE, "half of the members were launched", half).await;
         world.operator().kill();
         world.operator().restart();
         let status = ended(world, "line").await;
-        println!("a sequential group of {MEMBERS_MAX} took {:.1} s", since.elapsed().as_secs_f64());
+        println!("a sequential group of {size} took {:.1} s", since.elapsed().as_secs_f64());
         let uid = group.uid().unwrap();
         let expected: Vec<String> = names.iter().map(|name| names::member_job("line", &uid, name)).collect();
         assert_eq!(controller.launched(), expected, "not in the order of the list, or not once each");
         assert_eq!(controller.most_at_once(), 1);
-        assert_eq!((status.phase, status.counts.unwrap().completed), (Some(GroupPhase::Completed), 1_000));
+        assert_eq!((status.phase, status.counts.unwrap().completed as usize), (Some(GroupPhase::Completed), size));
         assert!(status.members.iter().all(|it| it.outcome == Some(Outcome::Completed) && it.run_ref.is_some()));
-        assert_eq!(count::<JobRun>(world).await, MEMBERS_MAX);
+        assert_eq!(count::<JobRun>(world).await, size);
     })
     .await;
 }
@@ -92,8 +99,7 @@ async fn a_sequential_group_of_a_thousand_goes_one_by_one_in_the_order_of_its_li
 /// More members than a status can list: they join, run as many as allowed at once, are counted, and none stays behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parallel_group_of_thousands_that_joined_runs_and_is_counted_to_the_last() {
-    let full = std::env::var("ROTA_TEST_LARGE").is_ok_and(|size| size == "full");
-    let size: usize = if full { 10_000 } else { 1_500 };
+    let size = size("ROTA_TEST_PARALLEL", 1_200);
     in_world("parallel", async |world| {
         template(world).await;
         let controller = Controller::start(world);
