@@ -157,9 +157,13 @@ fn created(job: &Job) -> Timestamp {
 /// A Job as a member of the group whose name it gives, if it is one. `ending` says how it ended, if it did.
 pub fn member(job: &Job, group: &JobGroup, ending: Option<Ending>) -> Option<MemberJob> {
     let belonging = belonging(job, group).ok()?;
-    // Who ends before the group is started has left it.
+    // Who ends before the group is started has left it. What ran ended after it, whatever its time says: Kubernetes gives whole
+    // seconds.
     let started = group.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
-    let has_left = |ending: &Ending| !is_closed(group) || started.is_some_and(|started| ending.finished_at < started);
+    let has_left = |ending: &Ending| {
+        let ran = ending.outcome != Outcome::Skipped || ending.reason == Reason::SkippedByRule;
+        !is_closed(group) || !ran && started.is_some_and(|started| ending.finished_at < started)
+    };
     if belonging != Belonging::Inline && ending.as_ref().is_some_and(has_left) {
         return None;
     }

@@ -171,6 +171,8 @@ fn who_ends_before_the_start_has_left_and_who_ends_after_it_is_counted() {
     case.start(10);
     assert_eq!(member(&left, &case.group, Some(ending(Outcome::Skipped, 5))), None, "it is still there");
     assert!(!is_settled(Some(&case.group), &stayed));
+    let whole_seconds = member(&stayed, &case.group, Some(ending(Outcome::Completed, 9)));
+    assert!(whole_seconds.is_some(), "it ran, so it ended after the start, whatever its time says");
     case.ends("stayed", Outcome::Failed, 12);
     case.step(13);
     assert_eq!((case.phase(), case.status().counts.unwrap().failed), (Some(GroupPhase::Partial), 1));
