@@ -77,6 +77,8 @@ step "real API server" "$cluster" run --node none -- cargo test --test apiserver
 step "two operators under load" "$cluster" run --node none -- cargo test --test load -- --test-threads=1 --nocapture
 step "static binary" make image-binary
 step "library for clocks" library_for_clocks
+ROTA_TEST_BINARY="$PWD/target/$target/release/rota" ROTA_TEST_LEASE_SECONDS=30 \
+  step "large groups" "$cluster" run --node none -- cargo test --test large -- --test-threads=1 --nocapture
 step "real pods" "$cluster" run --node real -- cargo test --test e2e -- --test-threads=3
 ROTA_TEST_BINARY="$PWD/target/$target/release/rota" \
   step "chart" "$cluster" run --node real -- cargo test --test chart -- --test-threads=1

@@ -275,7 +275,7 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
     Occupant {
         name: job.name_any(),
         queue: said.or_else(|| queue.map(str::to_owned)).unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
-        limits: limits(&job.spec),
+        limits: limits(job),
     }
 }
 

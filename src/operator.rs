@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::api::job_group::{FailurePolicy, GroupMode};
+use crate::api::job_group::{GroupPhase, MemberStatus};
 use crate::api::labels::JOB_NAME_ANNOTATION;
 use crate::api::{Job, JobGroup, JobPhase, Schedule};
 use crate::apply::Writer;
@@ -26,7 +26,7 @@ use crate::runtime::http::{self, Endpoints};
 use crate::runtime::lease::{Elector, Leadership, LeaseError, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
-use crate::runtime::stores::{Stores, job_uid, of_schedule, of_template, of_uid};
+use crate::runtime::stores::{Stores, job_uid, of_group, of_resumed, of_schedule, of_template, of_uid};
 use crate::runtime::work;
 use crate::{dispatcher, launcher};
 
@@ -168,6 +168,7 @@ fn lead(
         doubts: std::sync::Mutex::default(),
         queues_being_made: std::sync::Mutex::default(),
         revisions: std::sync::Mutex::default(),
+        standings: controllers::job_group::Standings::default(),
         events,
     });
     listen(&context);
@@ -330,7 +331,7 @@ fn listen(context: &Arc<Context>) {
             let uid = change.after.or(change.before).and_then(|it| it.uid()).unwrap_or_default();
             dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Group(uid));
         }
-        poke_members(&shared, change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
+        poke_members(&shared, change.key, change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
     });
     let shared = context.clone();
     context.stores.revisions.listen(move |change| {
@@ -406,31 +407,32 @@ fn listen_to_jobs(context: &Arc<Context>) {
     });
 }
 
-/// A group changed: the members whose gate may have opened or closed have to look.
-fn poke_members(context: &Context, before: Option<&JobGroup>, after: Option<&JobGroup>) {
-    let Some(group) = after.or(before) else { return };
-    let namespace = group.namespace().unwrap_or_default();
-    let uid = group.uid().unwrap_or_default();
-    let same_spec = before.map(|it| &it.spec) == after.map(|it| &it.spec);
-    if !same_spec || group.spec.failure_policy == Some(FailurePolicy::Stop) || after.is_none() {
-        poke(&context.stores.jobs, &of_uid(&uid), &context.triggers.jobs);
+/// A group changed: the Jobs whose gate may have opened or closed have to look, and the groups that resume it.
+fn poke_members(context: &Context, key: &Key, before: Option<&JobGroup>, after: Option<&JobGroup>) {
+    poke(&context.stores.groups, &of_resumed(&key.namespace, &key.name), &context.triggers.groups);
+    let uid = |group: Option<&JobGroup>| group.and_then(|it| it.metadata.uid.clone());
+    if let Some(gone) = uid(before).filter(|gone| Some(gone) != uid(after).as_ref()) {
+        context.standings.forget(&gone);
+    }
+    let said = |group: Option<&JobGroup>| {
+        let phase = group.and_then(|it| it.status.as_ref()).and_then(|status| status.phase);
+        let started = phase.is_some_and(|phase| phase != GroupPhase::Created);
+        (started, phase.is_some_and(GroupPhase::is_ended), group.map(|it| it.metadata.deletion_timestamp.clone()))
+    };
+    if uid(before) != uid(after) || before.map(|it| &it.spec) != after.map(|it| &it.spec) || said(before) != said(after)
+    {
+        poke(&context.stores.jobs, &of_group(&key.namespace, &key.name), &context.triggers.jobs);
         return;
     }
-    let known = |name: &str| {
-        let members = before.and_then(|it| it.status.as_ref()).map(|it| it.members.as_slice()).unwrap_or_default();
-        members.iter().any(|member| member.name == name && member.outcome.is_some())
-    };
-    let members = group.status.as_ref().map(|it| it.members.as_slice()).unwrap_or_default();
-    for member in members.iter().filter(|member| member.outcome.is_some() && !known(&member.name)) {
+    // Those whose ending is in the status now can be let go.
+    let members =
+        |group: Option<&JobGroup>| group.and_then(|it| it.status.clone()).map(|it| it.members).unwrap_or_default();
+    let ended = |member: &MemberStatus| member.outcome.is_some();
+    let known: HashSet<String> = members(before).into_iter().filter(ended).map(|member| member.name).collect();
+    for member in members(after).iter().filter(|it| ended(it) && !known.contains(&it.name)) {
         if let Some(job) = &member.job_ref {
-            context.triggers.jobs.trigger(Key::new(&namespace, &job.name));
+            context.triggers.jobs.trigger(Key::new(&key.namespace, &job.name));
         }
-    }
-    if group.spec.mode == GroupMode::Sequential
-        && let Some(next) = members.iter().find(|member| member.outcome.is_none())
-        && let Some(job) = &next.job_ref
-    {
-        context.triggers.jobs.trigger(Key::new(&namespace, &job.name));
     }
 }
 

@@ -62,6 +62,7 @@ fn offer(shape: &Shape, number: usize, now: Timestamp) -> Offer {
     let rank = Rank {
         priority: Reverse(i32::try_from(mixed % 5).unwrap()),
         position: Position::at(queued_at),
+        place: 0,
         queued_at,
         name: name.clone(),
     };

@@ -134,7 +134,8 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_by: Option<MicroTime>,
     /// The JobGroup it is a member of. Written by the operator; a Job that you write joins the group that it names (without
-    /// uid) if the group has not started yet.
+    /// uid) if the group has not been started yet, and is recorded as Skipped/GroupClosed otherwise. While there is no such
+    /// group, it waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_ref: Option<GroupReference>,
     /// While an unfinished Job of the namespace has the same key, this one is recorded as Skipped/DuplicateKey instead of run.
@@ -228,6 +229,9 @@ pub struct JobStatus {
     /// What a waiting Job waits for, in a word; the condition Dispatched has the sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<WaitingFor>,
+    /// Uid of the group that it joined. Absent for the members that a group lists itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined_group: Option<String>,
     /// The queue it waits or waited in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,

@@ -45,11 +45,16 @@ pub const MEMBERS_MAX: usize = 1000;
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new group instead"),
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    cel,
+    validation = Rule::new("has(self.started) || (has(self.jobs) && size(self.jobs) > 0)").message("a group without jobs must say whether it is started: create it with started: false, let Jobs join it, then start it").field_path(".started"),
+)]
 pub struct JobGroupSpec {
     /// Parallel runs all members as far as limits allow; Sequential runs one after the other, in the order of the list.
     pub mode: GroupMode,
     /// The members, at most 1000, in order. While the group runs nothing of them can change but their order. Jobs that name
-    /// the group in their groupRef before it is started are members as well, after these.
+    /// the group in their groupRef before it is started are members as well, after these. A group without any must give
+    /// started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "members_schema")]
     pub jobs: Vec<GroupMember>,
@@ -60,7 +65,7 @@ pub struct JobGroupSpec {
     /// started as Skipped. Default: Continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
-    /// How many members may run at once. Default: no limit.
+    /// How many members may run at once; in a Sequential group it is always one. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_running: Option<u32>,
@@ -72,7 +77,8 @@ pub struct JobGroupSpec {
     /// Default: the time at which the group was queued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
-    /// The group that this one resumes: members that it says succeeded there are not run again. Default: none.
+    /// The group that this one resumes: members whose name has succeeded there are not run again. This one waits until that
+    /// one has ended. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_of: Option<ObjectReference>,
     /// Set to cancel all members, waiting and running. It cannot be taken back.
@@ -133,7 +139,8 @@ pub struct JobGroupStatus {
     /// Created, Queued, Running, Completed, Partial (some member failed) or Cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<GroupPhase>,
-    /// The members in order. The outcome of an ended member is durable.
+    /// The members in order, at most 1000 of them; counts cover all. The outcome of an ended member is durable. That of a
+    /// member which is not listed is in the status of its Job, which is kept until the group has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberStatus>,
     /// How many members are in which state.

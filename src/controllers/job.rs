@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{Context, outcome};
+use super::{Context, job_group, outcome};
 
 mod earlier;
 
@@ -16,7 +16,7 @@ use earlier::{duplicate_of, look_up};
 
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
-use crate::api::{DEFAULT_QUEUE, Job, JobTemplate, JobTemplateSpec, Outcome, Reason, Schedule};
+use crate::api::{DEFAULT_QUEUE, Job, JobTemplate, JobTemplateSpec, Reason, Schedule};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
@@ -199,16 +199,19 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
     let (batch, pods) = attempt_of(context, object);
     let schedule = schedule_of(context, object, &namespace);
+    let group =
+        object.spec.group_ref.as_ref().and_then(|it| context.stores.groups.get(&Key::new(&namespace, &it.name)));
+    let standing = group.as_deref().map(|group| job_group::standing(context, group));
     let snapshot = queued_with(context, object, batch.as_deref());
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
     Observed {
         spec,
         invalid,
         queued: snapshot.is_some(),
-        gate: gate(context, object, &namespace),
+        gate: group::gate(object, group.as_deref().zip(standing.as_deref())),
         schedule_max_running: schedule.as_deref().and_then(|it| schedule::max_running(&it.spec)),
         schedule_settled: schedule_settled(object, schedule.as_deref()),
-        group_settled: group_settled(context, object, &namespace),
+        group_settled: group::is_settled(group.as_deref(), object),
         batch,
         pods,
         duplicate_of: duplicate_of(context, object, &namespace),
@@ -317,18 +320,6 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
     }
 }
 
-fn gate(context: &Context, object: &Job, namespace: &str) -> Option<Gate> {
-    let reference = object.spec.group_ref.as_ref()?;
-    let group = context.stores.groups.get(&Key::new(namespace, &reference.name))?;
-    if group.uid().as_deref() != Some(&reference.uid) {
-        return None;
-    }
-    let members = group.status.as_ref().map(|status| status.members.as_slice()).unwrap_or_default();
-    let outcomes: std::collections::HashMap<&str, Outcome> =
-        members.iter().filter_map(|member| member.outcome.map(|outcome| (member.name.as_str(), outcome))).collect();
-    Some(group::gate(&group, &reference.member, |name| outcomes.get(name).copied()))
-}
-
 /// The schedule of a Job, if it still exists.
 fn schedule_of(context: &Context, object: &Job, namespace: &str) -> Option<Arc<Schedule>> {
     let reference = object.spec.schedule_ref.as_ref()?;
@@ -342,12 +333,4 @@ fn schedule_settled(object: &Job, schedule: Option<&Schedule>) -> bool {
         found.metadata.deletion_timestamp.is_some()
             || found.status.as_ref().is_some_and(|status| schedule::has_settled(status, object))
     })
-}
-
-fn group_settled(context: &Context, object: &Job, namespace: &str) -> bool {
-    let Some(reference) = object.spec.group_ref.as_ref() else { return true };
-    let found = context.stores.groups.get(&Key::new(namespace, &reference.name));
-    let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else { return true };
-    let members = found.status.iter().flat_map(|status| &status.members);
-    members.into_iter().any(|member| member.name == reference.member && member.outcome.is_some())
 }

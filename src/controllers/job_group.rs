@@ -1,17 +1,69 @@
-//! JobGroup: make its members' Jobs and say how it stands.
+//! JobGroup: start it, make its members' Jobs, and say how it stands.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 
 use super::{Context, outcome};
+use crate::api::{Job, JobGroup};
 use crate::apply::WriteError;
-use crate::domain::conditions;
-use crate::domain::group::{self, MemberJob};
+use crate::domain::group::{self, MemberJob, Standing};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::of_uid;
+use crate::runtime::stores::of_group;
 use crate::runtime::work::Next;
+
+/// How long a group is left alone after it was looked at, in microseconds for each member: events of members that come in
+/// between are looked at together, so that a large group takes a bounded part of the time.
+const REST_MICROS_PER_MEMBER: i64 = 20;
+/// How long the status of a large group may wait for what else happens, in milliseconds.
+const STATUS_DELAY_MS: i64 = 1_000;
+
+/// How the members of groups stand, by the uid of the group. It is a cache: each is worked out again from the objects.
+#[derive(Default)]
+pub struct Standings(Mutex<HashMap<String, Seen>>);
+
+/// A group as it was last looked at.
+#[derive(Clone, Default)]
+struct Seen {
+    standing: Arc<Standing>,
+    /// When it may be looked at again.
+    rests_until: Option<Timestamp>,
+    /// When its status was last written.
+    written_at: Option<Timestamp>,
+}
+
+impl Standings {
+    /// Forgets a group that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn get(&self, group: &JobGroup) -> Option<Seen> {
+        let seen = self.lock().get(group.metadata.uid.as_deref()?).cloned()?;
+        (seen.standing.generation == group.metadata.generation).then_some(seen)
+    }
+
+    fn update(&self, group: &JobGroup, change: impl FnOnce(&mut Seen)) {
+        change(self.lock().entry(group.uid().unwrap_or_default()).or_default());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the members of a group stand: as they were when it was last looked at, unless it was edited since.
+pub fn standing(context: &Context, group: &JobGroup) -> Arc<Standing> {
+    if let Some(seen) = context.standings.get(group) {
+        return seen.standing;
+    }
+    let standing = Arc::new(group::standing(group, &members(context, group)));
+    context.standings.update(group, |seen| seen.standing = standing.clone());
+    standing
+}
 
 /// One run for a group.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
@@ -22,42 +74,60 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
     // Observe.
     let Some(object) = context.stores.groups.get(key) else { return Ok(None) };
-    let jobs = jobs(context, object.metadata.uid.as_deref().unwrap_or_default());
+    let now_is = now();
+    let before = context.standings.get(&object);
+    if let Some(later) = before.as_ref().and_then(|seen| seen.rests_until).filter(|until| *until > now_is) {
+        return Ok(Some(later));
+    }
+    let members = members(context, &object);
+    let resumed = object.spec.resume_of.as_ref();
+    let resumed = resumed.and_then(|it| context.stores.groups.get(&Key::new(&key.namespace, &it.name)));
+    let standing = Arc::new(group::standing(&object, &members));
+    let rest = i64::try_from(members.len()).unwrap_or(i64::MAX).saturating_mul(REST_MICROS_PER_MEMBER);
+    context.standings.update(&object, |seen| {
+        seen.standing = standing.clone();
+        seen.rests_until = now_is.checked_add(SignedDuration::from_micros(rest)).ok();
+    });
+    if let Some(before) = &before {
+        tell_members(context, key, &members, &before.standing, &standing);
+    }
     // Decide.
-    let plan = group::decide(&object, &jobs, now());
-    // Apply; a group that just got members says so when they are there.
-    let made = !plan.effects.is_empty();
+    let plan = group::decide(&object, &members, resumed.as_deref(), now_is);
+    // Apply, in the order of the list: a member must not be launched before the one ahead of it is there. A group that just
+    // got members says so when they are there.
+    let mut next = (!plan.effects.is_empty()).then_some(now_is);
     context.apply_all(plan.effects).await?;
     // Status.
     if let Some(status) = plan.status.filter(|status| object.status.as_ref() != Some(status)) {
-        context.writer.status(object.as_ref(), &status, None).await?;
+        let written =
+            before.and_then(|seen| seen.written_at).filter(|_| group::may_rest(object.status.as_ref(), &status));
+        let due = written.and_then(|at| at.checked_add(SignedDuration::from_millis(STATUS_DELAY_MS)).ok());
+        match due.filter(|due| *due > now_is) {
+            Some(due) => next = next.or(Some(due)),
+            None => {
+                context.writer.status(object.as_ref(), &status, None).await?;
+                context.standings.update(&object, |seen| seen.written_at = Some(now_is));
+                context.tell(object.as_ref(), plan.notes);
+            }
+        }
     }
-    context.tell(object.as_ref(), plan.notes);
-    Ok(if made { Some(now()) } else { plan.wake_at })
+    Ok(next.or(plan.wake_at))
 }
 
-fn jobs(context: &Context, uid: &str) -> Vec<MemberJob> {
-    let found = context.stores.jobs.find(&of_uid(uid));
-    let members = found.into_iter().filter_map(|job| {
-        let member = job.spec.group_ref.as_ref()?.member.clone();
-        let status = job.status.as_ref();
-        let stalled = status.and_then(|status| {
-            let stalled = |it: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-                it.type_ == conditions::STALLED && it.status == "True"
-            };
-            status.conditions.iter().find(stalled).map(|it| it.message.clone())
-        });
-        Some(MemberJob {
-            member,
-            job: crate::api::ObjectReference {
-                name: job.metadata.name.clone().unwrap_or_default(),
-                uid: job.metadata.uid.clone().unwrap_or_default(),
-            },
-            phase: status.and_then(|status| status.phase),
-            started_at: status.and_then(|status| status.started_at.as_ref()).map(|time| time.0),
-            stalled,
-            ending: context.ending(&job),
-        })
-    });
-    members.collect()
+/// Asks the members to look for whom something is different.
+fn tell_members(context: &Context, key: &Key, members: &[MemberJob], before: &Standing, after: &Standing) {
+    let ask = |name: &str| context.triggers.jobs.trigger(Key::new(&key.namespace, name));
+    if before.failed.is_none() && after.failed.is_some() {
+        members.iter().filter(|it| it.ending.is_none()).for_each(|it| ask(&it.job.name));
+    }
+    if let Some((_, next)) = after.next.as_ref().filter(|_| before.next != after.next) {
+        ask(next);
+    }
+    after.rejected.iter().filter(|name| !before.rejected.contains(name)).for_each(|name| ask(name));
+}
+
+fn members(context: &Context, group: &JobGroup) -> Vec<MemberJob> {
+    let named = context.stores.jobs.find(&of_group(&group.namespace().unwrap_or_default(), &group.name_any()));
+    let member = |job: Arc<Job>| group::member(&job, group, context.ending(&job));
+    named.into_iter().filter_map(member).collect()
 }

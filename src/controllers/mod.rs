@@ -88,6 +88,8 @@ pub struct Context {
     pub queues_being_made: Mutex<HashSet<String>>,
     /// Revisions as specifications, by key.
     pub revisions: Mutex<HashMap<Key, Arc<JobTemplateSpec>>>,
+    /// How the members of groups stand.
+    pub standings: job_group::Standings,
     /// Events to be sent.
     pub events: mpsc::Sender<(EventTarget, Note)>,
 }
@@ -176,8 +178,9 @@ impl Context {
 
     /// How a Job ended, if it did.
     pub fn ending(&self, job: &Job) -> Option<Ending> {
-        let memory = job.metadata.uid.as_deref().and_then(|uid| self.memories.get(uid));
-        crate::domain::job::ending(job, memory.as_ref())
+        let memories = self.memories.lock();
+        let memory = job.metadata.uid.as_deref().and_then(|uid| memories.get(uid));
+        crate::domain::job::ending(job, memory)
     }
 }
 

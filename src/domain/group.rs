@@ -1,235 +1,138 @@
 //! Group: the members of a JobGroup, when each may be queued, and how the group ended.
 //!
-//! Members are made at once when the group starts, under deterministic names; in a sequential group each waits for the
-//! one before it. A cancel or a stop is read by the members from the group, so either costs no write for each of them.
+//! A group is started by one write of its status; the Jobs of its list are made after it, under deterministic names. Jobs
+//! that users write join it before. What the members have to know of each other, their order, who goes next and whether
+//! one failed, is worked out from their Jobs and the status once for all of them ([`Standing`]); a cancel or a stop is
+//! read by the members from the group, so either costs no write for each of them.
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::conditions::{self, Conditions, Fact, micro};
 use super::names;
-use super::plan::{Effect, Ending, Note, Plan};
+use super::plan::{Effect, Note, Plan};
 use crate::api::job::GroupReference;
-use crate::api::job_group::{FailurePolicy, GroupMember, GroupMode, GroupPhase, MemberCounts, MemberStatus};
+use crate::api::job_group::{GroupMember, GroupMode, GroupPhase, MemberCounts, MemberStatus};
 use crate::api::labels::{MANAGED_BY, MANAGER, RECORD_FINALIZER};
-use crate::api::{
-    API_VERSION, Cancel, Job, JobGroup, JobGroupStatus, JobPhase, JobSpec, LocalReference, ObjectReference, Outcome,
-};
+use crate::api::{API_VERSION, Job, JobGroup, JobGroupSpec, JobGroupStatus, JobSpec, LocalReference, Outcome, Reason};
 
-/// What a group says to one of its members.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gate {
-    /// Uid of the group.
-    pub group_uid: String,
-    /// How many members may run at once.
-    pub max_running: Option<u32>,
-    /// What the member waits for within the group, in a sentence.
-    pub waits: Option<String>,
-    /// Why the member will not run any more, in a sentence.
-    pub stopped: Option<String>,
-    /// The cancel of the whole group.
-    pub cancel: Option<Cancel>,
+mod members;
+mod status;
+
+pub use members::{Belonging, Gate, MemberJob, Standing, gate, is_settled, member, reference, standing};
+
+/// How many Jobs one decision makes; the rest is for the next one, so that the first members need not wait for the last.
+const CREATES_MAX: usize = 100;
+/// Up to how many members every change of a group is written at once; in larger ones those of a second go together.
+const WRITTEN_AT_ONCE_MAX: usize = 100;
+
+/// Whether a group has been started: its status says so.
+pub(super) fn is_started(group: &JobGroup) -> bool {
+    let phase = group.status.as_ref().and_then(|status| status.phase);
+    phase.is_some_and(|phase| phase != GroupPhase::Created)
 }
 
-/// A member's Job as it is now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemberJob {
-    /// Name of the member.
-    pub member: String,
-    /// Its Job.
-    pub job: ObjectReference,
-    /// Where the Job is in its life.
-    pub phase: Option<JobPhase>,
-    /// When its first container started.
-    pub started_at: Option<Timestamp>,
-    /// What stands in its way until somebody changes it, in a sentence.
-    pub stalled: Option<String>,
-    /// How it ended.
-    pub ending: Option<Ending>,
-}
-
-/// What the group says to the member of that name. `outcome` tells how a member ended, if it did.
-pub fn gate(group: &JobGroup, member: &str, outcome: impl Fn(&str) -> Option<Outcome>) -> Gate {
-    let spec = &group.spec;
-    let mut gate = Gate {
-        group_uid: group.metadata.uid.clone().unwrap_or_default(),
-        max_running: spec.max_running,
-        cancel: spec.cancel.clone(),
-        ..Gate::default()
-    };
-    if spec.failure_policy == Some(FailurePolicy::Stop) {
-        let failed = spec.jobs.iter().find(|other| outcome(&other.name) == Some(Outcome::Failed));
-        gate.stopped = failed.map(|failed| format!("member {:?} of the group failed", failed.name));
-    }
-    if spec.mode == GroupMode::Sequential {
-        let before = spec.jobs.iter().take_while(|other| other.name != member);
-        gate.waits = before
-            .filter(|other| outcome(&other.name).is_none())
-            .map(|other| format!("member {:?} of the group goes first", other.name))
-            .next();
-    }
-    gate
+/// Whether no Job may join any more.
+fn is_closed(group: &JobGroup) -> bool {
+    is_started(group) || group.spec.cancel.is_some()
 }
 
 /// How many members of a group may run at once: one after the other means one.
-pub fn max_running(spec: &crate::api::JobGroupSpec) -> Option<u32> {
+pub fn max_running(spec: &JobGroupSpec) -> Option<u32> {
     if spec.mode == GroupMode::Sequential { Some(1) } else { spec.max_running }
 }
 
-/// Decides about one group.
-pub fn decide(group: &JobGroup, jobs: &[MemberJob], now: Timestamp) -> Plan<JobGroupStatus> {
+/// Decides about one group. `resumed` is the group that it names in `resumeOf`, if that exists.
+pub fn decide(
+    group: &JobGroup,
+    jobs: &[MemberJob],
+    resumed: Option<&JobGroup>,
+    now: Timestamp,
+) -> Plan<JobGroupStatus> {
     let before = group.status.clone().unwrap_or_default();
     if before.phase.is_some_and(GroupPhase::is_ended) || group.metadata.deletion_timestamp.is_some() {
-        return settle_only(group, &before, jobs, now);
+        return status::settle_only(group, before, jobs, now);
     }
-    let started = group.spec.started.unwrap_or(true);
+    let wanted = group.spec.started.unwrap_or(true) && group.spec.cancel.is_none();
+    if wanted && !is_started(group) {
+        return start(group, before, jobs, resumed, now);
+    }
     let mut plan = Plan::default();
-    let members = members(group, &before, jobs);
-    if started && group.spec.cancel.is_none() {
-        let missing = group.spec.jobs.iter().zip(&members).filter(|(_, status)| status.job_ref.is_none());
-        plan.effects.extend(missing.map(|(member, _)| Effect::CreateJob {
-            job: Box::new(member_job(group, member)),
-            due: None,
-            unless_run: None,
-        }));
+    let (members, _) = members::roster(group, jobs);
+    if wanted {
+        let made = |known: Option<&MemberStatus>| known.is_some_and(|known| known.job_ref.is_some());
+        let missing = members.iter().filter(|it| it.job.is_none() && it.outcome().is_none() && !made(it.known));
+        let missing = missing.filter_map(|it| it.inline).take(CREATES_MAX);
+        plan.effects = missing
+            .map(|it| Effect::CreateJob { job: Box::new(member_job(group, it)), unless_run: None, due: None })
+            .collect();
     }
-    let status = status(group, before, members, jobs, now);
-    let ended = status.phase.filter(|phase| phase.is_ended());
-    if let Some(phase) = ended {
+    end_with(&mut plan, status::of(group, before, &members, None, now));
+    plan
+}
+
+/// The start is one write: from then on nobody joins, and the members that succeeded before are settled. Their Jobs are
+/// made by the next decision, so that none exists of a group that does not say that it was started.
+fn start(
+    group: &JobGroup,
+    mut before: JobGroupStatus,
+    jobs: &[MemberJob],
+    resumed: Option<&JobGroup>,
+    now: Timestamp,
+) -> Plan<JobGroupStatus> {
+    let mut plan = Plan::default();
+    let succeeded = match to_resume(group, resumed) {
+        Ok(succeeded) => succeeded,
+        Err(why) => {
+            let (members, _) = members::roster(group, jobs);
+            plan.status = Some(status::of(group, before, &members, Some(why), now));
+            return plan;
+        }
+    };
+    // Whoever is there is in, whatever the clock of the API server says.
+    let last = jobs.iter().map(|job| job.created).max();
+    before.queued_at = Some(micro(last.map_or(now, |last| last.max(now))));
+    before.phase = Some(GroupPhase::Queued);
+    before.members = status::settled_before(group, jobs, &succeeded);
+    let mut started = group.clone();
+    started.status = Some(before.clone());
+    let (members, _) = members::roster(&started, jobs);
+    end_with(&mut plan, status::of(&started, before, &members, None, now));
+    plan
+}
+
+fn end_with(plan: &mut Plan<JobGroupStatus>, status: JobGroupStatus) {
+    if let Some(phase) = status.phase.filter(|phase| phase.is_ended()) {
         plan.notes.push(ended_note(phase, status.counts.unwrap_or_default()));
     }
     plan.status = Some(status);
-    plan
 }
 
-/// An ended group changes no more; only members that ended late, after a cancel, are still written down.
-fn settle_only(group: &JobGroup, before: &JobGroupStatus, jobs: &[MemberJob], now: Timestamp) -> Plan<JobGroupStatus> {
-    let members = members(group, before, jobs);
-    let mut plan = Plan::default();
-    if members != before.members {
-        let mut status = status(group, before.clone(), members, jobs, now);
-        if before.phase.is_some_and(GroupPhase::is_ended) {
-            status.phase = before.phase;
-            status.finished_at = before.finished_at.clone();
-        }
-        plan.status = Some(status);
-    }
-    plan
-}
-
-fn members(group: &JobGroup, before: &JobGroupStatus, jobs: &[MemberJob]) -> Vec<MemberStatus> {
-    let known: std::collections::HashMap<&str, &MemberStatus> =
-        before.members.iter().map(|member| (member.name.as_str(), member)).collect();
-    let live: std::collections::HashMap<&str, &MemberJob> = jobs.iter().map(|job| (job.member.as_str(), job)).collect();
-    group
-        .spec
-        .jobs
+/// The records of the members that succeeded in the group that this one resumes, by member; or why it cannot be resumed
+/// yet, in a sentence.
+fn to_resume(group: &JobGroup, old: Option<&JobGroup>) -> Result<HashMap<String, Option<LocalReference>>, String> {
+    let Some(reference) = &group.spec.resume_of else { return Ok(HashMap::new()) };
+    let name = &reference.name;
+    let uid = Some(&reference.uid).filter(|uid| !uid.is_empty());
+    let Some(old) = old.filter(|old| uid.is_none() || uid == old.metadata.uid.as_ref()) else {
+        return Err(format!("spec.resumeOf: there is no JobGroup {name:?} of that uid in this namespace"));
+    };
+    let Some(status) = old.status.as_ref().filter(|it| it.phase.is_some_and(GroupPhase::is_ended)) else {
+        return Err(format!("spec.resumeOf: JobGroup {name:?} has not ended"));
+    };
+    let succeeded = status
+        .members
         .iter()
-        .map(|member| {
-            let mut status = known.get(member.name.as_str()).map(|known| (*known).clone()).unwrap_or_default();
-            status.name = member.name.clone();
-            if let Some(job) = live.get(member.name.as_str()).filter(|_| status.outcome.is_none()) {
-                status.job_ref = Some(job.job.clone());
-                status.phase = job.phase.or(Some(JobPhase::Pending));
-                if let Some(ending) = &job.ending {
-                    status.phase = Some(ended_phase(ending));
-                    status.outcome = Some(ending.outcome);
-                    status.reason = Some(ending.reason);
-                    status.run_ref = Some(LocalReference { name: ending.run.clone() });
-                }
-            }
-            status
-        })
-        .collect()
+        .filter(|member| member.outcome == Some(Outcome::Completed) || member.reason == Some(Reason::AlreadySucceeded));
+    Ok(succeeded.map(|member| (member.name.clone(), member.run_ref.clone())).collect())
 }
 
-fn ended_phase(ending: &Ending) -> JobPhase {
-    match ending.reason {
-        crate::api::Reason::Cancelled | crate::api::Reason::Replaced | crate::api::Reason::JobDeleted => {
-            JobPhase::Cancelled
-        }
-        _ => JobPhase::Finished,
-    }
-}
-
-fn status(
-    group: &JobGroup,
-    mut status: JobGroupStatus,
-    members: Vec<MemberStatus>,
-    jobs: &[MemberJob],
-    now: Timestamp,
-) -> JobGroupStatus {
-    let counts = counts(&members);
-    status.observed_generation = group.metadata.generation;
-    let ended = counts.completed + counts.failed + counts.skipped;
-    let live = members.iter().any(|member| member.job_ref.is_some() && member.outcome.is_none());
-    let cancelled = group.spec.cancel.is_some();
-    let before = status.phase;
-    status.phase = Some(match (cancelled, group.spec.started.unwrap_or(true)) {
-        (true, _) if !live => GroupPhase::Cancelled,
-        (_, false) if before.is_none_or(|phase| phase == GroupPhase::Created) => GroupPhase::Created,
-        _ if ended == counts.total && counts.failed > 0 => GroupPhase::Partial,
-        _ if ended == counts.total => GroupPhase::Completed,
-        _ if counts.running > 0 || ended > 0 || before == Some(GroupPhase::Running) => GroupPhase::Running,
-        _ => GroupPhase::Queued,
-    });
-    let first = jobs.iter().filter_map(|job| job.started_at).min();
-    status.started_at = match (status.started_at.take(), first.map(micro)) {
-        (Some(said), Some(seen)) => Some(said.min(seen)),
-        (said, seen) => said.or(seen),
-    };
-    if status.phase.is_some_and(GroupPhase::is_ended) && status.finished_at.is_none() {
-        let last = jobs.iter().filter_map(|job| job.ending.as_ref().map(|ending| ending.finished_at)).max();
-        status.finished_at = Some(micro(last.unwrap_or(now)));
-    }
-    status.conditions = group_conditions(group, &status, jobs, now);
-    status.members = members;
-    status.counts = Some(counts);
-    status
-}
-
-fn group_conditions(
-    group: &JobGroup,
-    status: &JobGroupStatus,
-    jobs: &[MemberJob],
-    now: Timestamp,
-) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-    let mut list = Conditions::from(&status.conditions, group.metadata.generation, now);
-    let ended = match status.phase {
-        Some(GroupPhase::Completed) => Some((conditions::COMPLETE, "Completed", "all members ended, none failed")),
-        Some(GroupPhase::Partial) => {
-            Some((conditions::FAILED, "Partial", "all members ended, and at least one failed"))
-        }
-        Some(GroupPhase::Cancelled) => Some((conditions::CANCELLED, "Cancelled", "the group was cancelled")),
-        Some(GroupPhase::Created | GroupPhase::Queued | GroupPhase::Running) | None => None,
-    };
-    if let Some((type_, reason, message)) = ended {
-        list.set(Fact { type_, holds: true, reason, message: message.into() });
-    }
-    match jobs.iter().find_map(|job| job.stalled.as_ref().map(|why| (job, why))).filter(|_| ended.is_none()) {
-        Some((job, why)) => list.set(Fact {
-            type_: conditions::STALLED,
-            holds: true,
-            reason: "MemberStalled",
-            message: format!("member {:?}: {why}", job.member),
-        }),
-        None => list.remove(conditions::STALLED),
-    }
-    list.into_list()
-}
-
-fn counts(members: &[MemberStatus]) -> MemberCounts {
-    let mut counts =
-        MemberCounts { total: u32::try_from(members.len()).unwrap_or(u32::MAX), ..MemberCounts::default() };
-    for member in members {
-        match (member.outcome, member.phase) {
-            (Some(Outcome::Completed), _) => counts.completed += 1,
-            (Some(Outcome::Failed), _) => counts.failed += 1,
-            (Some(Outcome::Skipped), _) => counts.skipped += 1,
-            (None, Some(JobPhase::Dispatched | JobPhase::Running)) => counts.running += 1,
-            (None, _) => counts.waiting += 1,
-        }
-    }
-    counts
+/// Whether a status may wait a little, together with what follows: that of a large group whose phase stays.
+pub fn may_rest(before: Option<&JobGroupStatus>, after: &JobGroupStatus) -> bool {
+    let same = |before: &JobGroupStatus| before.phase == after.phase && before.conditions == after.conditions;
+    after.members.len() > WRITTEN_AT_ONCE_MAX && before.is_some_and(same)
 }
 
 fn ended_note(phase: GroupPhase, counts: MemberCounts) -> Note {
@@ -250,7 +153,7 @@ fn member_job(group: &JobGroup, member: &GroupMember) -> Job {
     let spec = JobSpec {
         template_ref: Some(member.template_ref.clone()),
         params: member.params.clone(),
-        priority: member.priority.or(group.spec.priority),
+        priority: member.priority,
         group_ref: Some(GroupReference { name: name.clone(), uid: uid.clone(), member: member.name.clone() }),
         ..JobSpec::default()
     };
@@ -269,12 +172,8 @@ fn member_job(group: &JobGroup, member: &GroupMember) -> Job {
 }
 
 /// The owner reference of a Job that Rota made for a schedule or group.
-pub(crate) fn owner(
-    kind: &str,
-    name: &str,
-    uid: &str,
-) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
-    k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+pub(crate) fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
+    OwnerReference {
         api_version: API_VERSION.into(),
         kind: kind.into(),
         name: name.into(),

@@ -21,11 +21,12 @@ use super::run::{self, BatchState, RunInput};
 use super::{group, names};
 use crate::api::job::WaitingFor;
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
-use crate::api::{Cancel, Job, JobPhase, JobRun, JobSpec, JobStatus, LocalReference, Outcome, Position, Reason};
+use crate::api::{Cancel, Job, JobPhase, JobRun, JobStatus, LocalReference, Outcome, Position, Reason};
 
 mod attempt;
 mod earlier;
 mod end;
+mod gate;
 mod status;
 mod waiting;
 
@@ -235,7 +236,11 @@ pub fn ending(job: &Job, memory: Option<&Memory>) -> Option<Ending> {
 /// Decides about one Job.
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let attempt = current_attempt(facts.job);
-    let resolved = resolve(facts.job, facts.source);
+    let mut resolved = resolve(facts.job, facts.source);
+    let of_group = facts.gate.and_then(|gate| gate.priority).filter(|_| facts.job.spec.priority.is_none());
+    if let (Ok(resolved), Some(priority)) = (&mut resolved, of_group) {
+        resolved.priority = priority;
+    }
     let known = resolved.as_ref().ok();
     if ending(facts.job, None).is_some() {
         let plan = after_end(facts, known, None, now);
@@ -311,7 +316,7 @@ fn queued_at(facts: &Facts<'_>, now: Timestamp) -> Timestamp {
 
 fn queued_since(job: &Job, memory: &Memory, now: Timestamp) -> Timestamp {
     let said = job.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
-    let held_back = previously_waiting_for(job) == Some(WaitingFor::GroupOrder);
+    let held_back = matches!(previously_waiting_for(job), Some(WaitingFor::Group | WaitingFor::GroupOrder));
     micro(said.or(memory.queueable_since.filter(|_| !held_back)).unwrap_or(now)).0
 }
 

@@ -291,7 +291,8 @@ fn add_volume(spec: &mut Map<String, Value>, path: &Path) -> Result<(), LaunchEr
 fn environment(input: &LaunchInput<'_>, batch_name: &str) -> Vec<(String, String)> {
     let metadata = &input.job.metadata;
     let spec = &input.job.spec;
-    let group = spec.group_ref.as_ref();
+    let group = super::group::reference(input.job);
+    let group = group.as_ref();
     let identity = [
         ("ROTA_JOB", metadata.name.clone()),
         ("ROTA_JOB_UID", metadata.uid.clone()),

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use self::cluster::{Cluster, Crash, covered};
 use self::operator::Operator;
-use crate::api::job_group::GroupPhase;
+use crate::api::job_group::{GroupMode, GroupPhase};
 use crate::api::schedule::ConcurrencyPolicy;
 use crate::api::{Job, JobRun, JobTemplateSpec, Outcome};
 use crate::domain::job::{attempt_name, current_attempt};
@@ -55,6 +55,8 @@ enum Event {
     UserCancels { index: usize },
     UserToggles,
     UserCancelsGroup,
+    UserStartsGroup,
+    UserReordersGroup,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -74,6 +76,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0usize..9).prop_map(|index| Event::UserCancels { index }),
         1 => Just(Event::UserToggles),
         1 => Just(Event::UserCancelsGroup),
+        2 => Just(Event::UserStartsGroup),
+        1 => Just(Event::UserReordersGroup),
     ]
 }
 
@@ -96,13 +100,13 @@ fn setting() -> impl Strategy<Value = Setting> {
     ];
     let mode = prop_oneof![Just("Parallel"), Just("Sequential")];
     let failure = prop_oneof![Just("Continue"), Just("Stop")];
-    let limits = (1u32..4, prop::option::of(1u32..3), 1u32..3, prop::option::of(5i64..60));
+    let limits = (1u32..4, prop::option::of(1u32..3), 1u32..3, any::<bool>(), prop::option::of(5i64..60));
     (policy, catch_up, mode, failure, limits).prop_map(|(policy, catch_up, mode, failure, limits)| Setting {
         schedule: format!("concurrencyPolicy: {policy}, catchUp: {catch_up}"),
-        group: format!("mode: {mode}, failurePolicy: {failure}, maxRunning: {}", limits.2),
+        group: format!("mode: {mode}, failurePolicy: {failure}, maxRunning: {}, started: {}", limits.2, limits.3),
         queue_max: limits.0,
         template_max: limits.1,
-        deadline: limits.3,
+        deadline: limits.4,
     })
 }
 
@@ -146,6 +150,11 @@ spec:
         cluster.create_job(yaml(
             "{metadata: {name: by-hand, namespace: team, generation: 1}, spec: {templateRef: {name: template}}}",
         ));
+        for member in ["batch-joins", "batch-joins-too"] {
+            cluster.create_job(yaml(&format!(
+                "{{metadata: {{name: {member}, namespace: team, generation: 1}}, spec: {{templateRef: {{name: template}}, groupRef: {{name: batch}}}}}}",
+            )));
+        }
         let operator = Operator::new(now, template.clone());
         Self { cluster, operator, template, owed_since: Some(now), seen_disabled: None }
     }
@@ -192,8 +201,10 @@ spec:
             }
             Event::UserToggles => self.toggle(),
             Event::UserCancelsGroup => {
-                self.cluster.group.spec.cancel.get_or_insert_default();
+                self.cluster.edit_group(|spec| _ = spec.cancel.get_or_insert_default());
             }
+            Event::UserStartsGroup => self.cluster.edit_group(|spec| spec.started = Some(true)),
+            Event::UserReordersGroup => self.cluster.edit_group(|spec| spec.jobs.reverse()),
         }
     }
 
@@ -295,7 +306,8 @@ spec:
         let limit = self.template.max_running.map_or(self.cluster.queue_max, |max| max.min(self.cluster.queue_max));
         assert!(active.len() <= limit as usize, "I3: {active:?} run, and the limit is {limit}");
         let of_group = active.iter().filter(|name| name.starts_with("batch-")).count();
-        let group_max = self.cluster.group.spec.max_running.unwrap_or(u32::MAX);
+        let spec = &self.cluster.group.spec;
+        let group_max = if spec.mode == GroupMode::Sequential { 1 } else { spec.max_running.unwrap_or(u32::MAX) };
         assert!(of_group <= group_max as usize, "I3: {active:?} run, and the limit of the group is {group_max}");
         if self.cluster.schedule.spec.concurrency_policy == Some(ConcurrencyPolicy::Forbid) {
             let jobs = self.cluster.jobs.values().filter(|job| job.spec.schedule_ref.is_some());
@@ -412,6 +424,7 @@ spec:
             self.rest(false);
             self.assert_restart_writes_nothing();
         }
+        self.cluster.edit_group(|spec| spec.started = Some(true));
         self.rest(true);
         self.assert_restart_writes_nothing();
         for name in self.cluster.made.keys().filter(|name| self.cluster.batches.contains_key(*name)) {
@@ -420,6 +433,11 @@ spec:
         self.assert_attempts();
         let group = self.cluster.group.status.as_ref().unwrap();
         assert!(group.phase.is_some_and(GroupPhase::is_ended), "I11: the group does not end: {group:?}");
+        for member in group.members.iter().filter(|member| member.job_ref.is_some()) {
+            let run = member.run_ref.as_ref().and_then(|run| self.cluster.runs.get(&run.name));
+            let said = run.and_then(|run| run.status.as_ref()).map(|status| status.phase);
+            assert_eq!(said, member.outcome, "the group says of {} what its record does not", member.name);
+        }
         self.pass(KEPT_SECONDS);
         self.rest(true);
         assert_eq!(self.cluster.jobs.keys().collect::<Vec<_>>(), [""; 0], "I11: Jobs are left over");

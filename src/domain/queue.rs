@@ -23,13 +23,16 @@ pub(crate) mod snapshot;
 
 pub use line::{Counts, Line};
 
-/// The place of a Job in line: priority descending, then position, then the time it was queued, then name (I4).
+/// The place of a Job in line: priority descending, then position, then its place in its group, then the time it was queued,
+/// then name (I4).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     /// Higher goes first.
     pub priority: Reverse<i32>,
     /// Lower goes first.
     pub position: Position,
+    /// The order among the members of a group, which have one position; lower goes first. 0 for other Jobs.
+    pub place: u32,
     /// Earlier goes first.
     pub queued_at: Timestamp,
     /// The last word among equals.

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::conditions::{micro, shorten};
 use super::job::content_label;
 use super::resolve::Resolved;
-use super::{names, retry};
+use super::{group, names, retry};
 use crate::api::job_run::{JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
 use crate::api::labels::{
@@ -283,7 +283,7 @@ fn run_spec(input: &RunInput<'_>, name: &str, uid: &str) -> JobRunSpec {
         template_ref: known.map_or(said.template, |known| known.template.clone()),
         schedule_ref: job.schedule_ref.clone(),
         scheduled_time: job.scheduled_time.as_ref().map(|time| micro(time.0)),
-        group_ref: job.group_ref.clone(),
+        group_ref: group::reference(input.job),
         job_type: known
             .map(|known| known.job_type.clone())
             .or(said.job_type)

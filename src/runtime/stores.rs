@@ -314,6 +314,16 @@ pub fn of_schedule(namespace: &str, name: &str) -> String {
     format!("schedule:{namespace}/{name}")
 }
 
+/// The index word of the Jobs that name a group of that name.
+pub fn of_group(namespace: &str, name: &str) -> String {
+    format!("group:{namespace}/{name}")
+}
+
+/// The index word of the groups that resume the group of that name.
+pub fn of_resumed(namespace: &str, name: &str) -> String {
+    format!("resumed:{namespace}/{name}")
+}
+
 /// The index word of Jobs with a dedupKey.
 pub fn of_dedup_key(namespace: &str, key: &str) -> String {
     format!("dedup:{namespace}/{key}")
@@ -349,7 +359,9 @@ impl Stored for Queue {
 
 impl Stored for JobGroup {
     fn index(&self) -> Vec<String> {
-        self.metadata.uid.as_deref().map(of_uid).into_iter().collect()
+        let resumed = self.spec.resume_of.as_ref();
+        let resumed = resumed.map(|it| namespaced("resumed", self.metadata.namespace.as_ref(), &it.name));
+        self.metadata.uid.as_deref().map(of_uid).into_iter().chain(resumed).collect()
     }
 }
 
@@ -359,7 +371,7 @@ impl Stored for Job {
         let mut words = vec![in_namespace(namespace.map(String::as_str).unwrap_or_default())];
         words.extend(self.metadata.uid.as_deref().map(of_uid));
         words.extend(self.spec.schedule_ref.as_ref().map(|it| namespaced("schedule", namespace, &it.name)));
-        words.extend(self.spec.group_ref.as_ref().map(|it| of_uid(&it.uid)));
+        words.extend(self.spec.group_ref.as_ref().map(|it| namespaced("group", namespace, &it.name)));
         words.extend(self.spec.template_ref.as_ref().map(|it| namespaced("template", namespace, &it.name)));
         words.extend(self.spec.dedup_key.as_ref().map(|it| namespaced("dedup", namespace, it)));
         let template = self.status.as_ref().and_then(|status| status.template.as_ref());

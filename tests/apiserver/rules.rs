@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::Status;
 use kube::core::cel::ValidationErrors;
 use rota::api::{Job, JobGroup, JobRun, JobTemplate, Queue, Schedule};
+use rota::cli::lint::schema::Node;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -65,7 +66,12 @@ fn evaluate(kind: &str, case: &Case) -> Result<(), ValidationErrors> {
             let object: $kind = decode(kind, &case.object);
             match &case.before {
                 None => object.validate_cel(),
-                Some(before) => object.validate_cel_update(&decode(kind, before)),
+                Some(before) => {
+                    // What the lint does too: the API server compares lists that are maps by key.
+                    let mut before = before.clone();
+                    Node::read(&schema::of(kind)).align(&mut before, &case.object);
+                    object.validate_cel_update(&decode(kind, &before))
+                }
             }
         }};
     }

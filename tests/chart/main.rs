@@ -101,6 +101,8 @@ fn the_examples_end_as_they_say(examples: &Namespace<'_>) {
         ("condition=Skipped", "rjob/sync-idle"),
         ("condition=Complete", "rgroup/warehouse-load"),
         ("condition=Failed", "rgroup/thumbnails"),
+        ("condition=Failed", "rgroup/catalogue"),
+        ("condition=Complete", "rgroup/catalogue-again"),
         ("condition=Complete", "rjob/printing-last"),
         ("condition=LastRunSucceeded", "rsched/heartbeat"),
         ("condition=Ready", "rsched/nightly-report"),

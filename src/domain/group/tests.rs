@@ -1,8 +1,12 @@
 //! What is decided about a group: the members made, the gates, the phases and the counts.
 
+mod joining;
+
 use super::*;
-use crate::api::Reason;
+use crate::api::job_group::GroupMode;
+use crate::api::{Cancel, JobPhase, ObjectReference, Position, Reason};
 use crate::domain::plan::Effect;
+use crate::domain::plan::Ending;
 
 fn at(second: i64) -> Timestamp {
     let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
@@ -17,6 +21,7 @@ fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> T {
 struct Case {
     group: JobGroup,
     jobs: Vec<MemberJob>,
+    resumed: Option<JobGroup>,
 }
 
 fn group(more: &str) -> Case {
@@ -32,7 +37,7 @@ spec:
   {more}
 "
     ));
-    Case { group, jobs: Vec::new() }
+    Case { group, jobs: Vec::new(), resumed: None }
 }
 
 fn sequential(more: &str) -> Case {
@@ -45,7 +50,7 @@ const MEMBERS: [&str; 3] = ["build", "check", "ship"];
 
 impl Case {
     fn decide(&self, now: Timestamp) -> Plan<JobGroupStatus> {
-        super::decide(&self.group, &self.jobs, now)
+        super::decide(&self.group, &self.jobs, self.resumed.as_ref(), now)
     }
 
     /// Decides, makes the Jobs, writes the status, and names the members whose Jobs were made.
@@ -62,6 +67,7 @@ impl Case {
 
     /// A group that has made all its Jobs and knows it.
     fn started(mut self) -> Self {
+        assert_eq!(self.step(0), [""; 0]);
         assert_eq!(self.step(0), MEMBERS);
         assert_eq!(self.step(0), [""; 0]);
         self
@@ -110,9 +116,12 @@ impl Case {
         assert!(again.status.is_none() || again.status == self.group.status);
     }
 
+    /// What the group says to the Job of each member.
     fn gates(&self) -> Vec<Gate> {
-        let outcome = |name: &str| self.status().members.iter().find(|member| member.name == name)?.outcome;
-        MEMBERS.iter().map(|member| gate(&self.group, member, outcome)).collect()
+        let standing = standing(&self.group, &self.jobs);
+        let job = |member: &GroupMember| member_job(&self.group, member);
+        let gate = |member| gate(&job(member), Some((&self.group, &standing))).unwrap();
+        self.group.spec.jobs.iter().map(gate).collect()
     }
 }
 
@@ -124,12 +133,23 @@ fn made(effect: &Effect) -> MemberJob {
     let member = job.spec.group_ref.as_ref().unwrap().member.clone();
     assert_eq!(name, names::member_job("release", "uid-release", &member));
     let job = ObjectReference { uid: format!("uid-of-{name}"), name };
-    MemberJob { member, job, phase: None, started_at: None, stalled: None, ending: None }
+    MemberJob {
+        member,
+        job,
+        belonging: Belonging::Inline,
+        created: at(0),
+        position: None,
+        phase: None,
+        started_at: None,
+        stalled: None,
+        ending: None,
+    }
 }
 
 #[test]
 fn a_group_makes_the_jobs_of_all_members_under_their_own_names() {
-    let case = group("priority: 5");
+    let mut case = group("priority: 5");
+    assert_eq!(case.step(0), [""; 0], "the start is a write of its own");
     let plan = case.decide(at(0));
     assert_eq!(plan.effects.len(), 3);
     let expected: Job = yaml(
@@ -146,7 +166,6 @@ metadata:
 spec:
   templateRef: {name: make}
   params: {target: all}
-  priority: 5
   groupRef: {name: release, uid: uid-release, member: build}
 "
         .replace("NAME", &names::member_job("release", "uid-release", "build"))
@@ -157,13 +176,15 @@ spec:
         Effect::CreateJob { job, .. } => job.spec.priority,
         _ => None,
     });
-    assert_eq!(priorities.collect::<Vec<_>>(), [Some(5), Some(9), Some(5)]);
+    assert_eq!(priorities.collect::<Vec<_>>(), [None, Some(9), None]);
     assert_eq!((plan.notes, plan.wake_at), (vec![], None));
 }
 
 #[test]
 fn a_member_s_name_depends_on_the_group_s_uid() {
-    let names: Vec<String> = group("").decide(at(0)).effects.iter().map(|effect| made(effect).job.name).collect();
+    let mut case = group("");
+    case.step(0);
+    let names: Vec<String> = case.decide(at(0)).effects.iter().map(|effect| made(effect).job.name).collect();
     assert_eq!(names, MEMBERS.map(|member| names::member_job("release", "uid-release", member)));
     assert_ne!(names[0], names::member_job("release", "uid-of-the-next-group", "build"));
 }
@@ -175,13 +196,15 @@ fn a_group_that_is_not_started_makes_nothing_until_it_is() {
     assert_eq!((case.phase(), case.counts()), (Some(GroupPhase::Created), [3, 0, 0, 0, 0]));
     case.assert_rests(100);
     case.group.spec.started = Some(true);
-    assert_eq!(case.step(200), MEMBERS);
-    assert_eq!(case.phase(), Some(GroupPhase::Queued));
+    assert_eq!(case.step(200), [""; 0]);
+    assert_eq!((case.phase(), case.status().queued_at.clone()), (Some(GroupPhase::Queued), Some(micro(at(200)))));
+    assert_eq!(case.step(201), MEMBERS);
 }
 
 #[test]
 fn a_crash_between_two_members_is_completed_without_making_one_twice() {
     let mut case = group("");
+    case.step(0);
     let effects = case.decide(at(0)).effects;
     case.jobs.push(made(&effects[0]));
     assert_eq!(case.step(5), ["check", "ship"]);
@@ -249,12 +272,17 @@ fn a_group_once_running_stays_so_while_a_member_waits_for_its_next_attempt() {
     assert_eq!((case.phase(), case.counts()), (Some(GroupPhase::Running), [3, 0, 0, 0, 0]));
 }
 
+/// What a started group says to a member that may run.
+fn open_gate(place: u32) -> Gate {
+    let position = Some(Position::at(at(0)));
+    Gate { group_uid: "uid-release".into(), position, place, ..Gate::default() }
+}
+
 #[test]
 fn parallel_members_are_let_through_with_the_group_s_limit() {
     let case = group("maxRunning: 2").started();
     for gate in case.gates() {
-        let expected = Gate { group_uid: "uid-release".into(), max_running: Some(2), ..Gate::default() };
-        assert_eq!(gate, expected);
+        assert_eq!(gate, Gate { max_running: Some(2), ..open_gate(gate.place) });
     }
 }
 
@@ -265,11 +293,12 @@ fn sequential_members_go_in_the_order_of_the_list_whatever_the_outcome() {
     let mut case = sequential("").started();
     assert_eq!(waits(&case), [None, goes_first("build"), goes_first("build")]);
     case.ends("build", Outcome::Failed, 5);
+    assert_eq!(waits(&case)[1..], [None, goes_first("check")], "before the status says that build ended");
     case.step(6);
-    assert_eq!(waits(&case), [None, None, goes_first("check")]);
+    assert_eq!(waits(&case)[1..], [None, goes_first("check")]);
     case.ends("check", Outcome::Skipped, 7);
     case.step(8);
-    assert_eq!(waits(&case), [None, None, None]);
+    assert_eq!(waits(&case)[2..], [None]);
 }
 
 #[test]
@@ -289,7 +318,7 @@ fn a_skipped_member_does_not_stop_the_others() {
     let mut case = sequential("failurePolicy: Stop").started();
     case.ends("build", Outcome::Skipped, 5);
     case.step(6);
-    assert_eq!(case.gates()[1], Gate { group_uid: "uid-release".into(), ..Gate::default() });
+    assert_eq!(case.gates()[1], Gate { max_running: Some(1), ..open_gate(1) });
 }
 
 #[test]
@@ -332,6 +361,7 @@ fn a_cancelled_group_tells_its_members_and_ends_with_the_last_of_them() {
 #[test]
 fn a_cancel_that_comes_while_the_members_are_made_still_waits_for_those_that_were() {
     let mut case = group("");
+    case.step(0);
     let effects = case.decide(at(0)).effects;
     case.jobs.push(made(&effects[0]));
     case.group.spec.cancel = Some(yaml("{}"));
@@ -345,6 +375,7 @@ fn a_cancel_that_comes_while_the_members_are_made_still_waits_for_those_that_wer
 #[test]
 fn a_member_that_ends_after_the_group_is_written_down_and_changes_nothing_else() {
     let mut case = group("");
+    case.step(0);
     let effects = case.decide(at(0)).effects;
     case.group.spec.cancel = Some(yaml("{}"));
     case.step(1);
@@ -403,6 +434,7 @@ fn a_member_that_cannot_run_as_it_is_written_is_named() {
 #[test]
 fn a_group_that_is_being_deleted_makes_nothing_and_still_writes_endings_down() {
     let mut case = group("");
+    case.step(0);
     let effects = case.decide(at(0)).effects;
     case.jobs.push(made(&effects[0]));
     case.group.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));

@@ -103,7 +103,11 @@ pub(super) fn set_waiting(
     status.waiting_for = blocker.map(|blocker| blocker.waiting_for);
     let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
     let generation_said = facts.job.status.as_ref().and_then(|status| status.observed_generation);
-    let same = before.is_some() && before == status.waiting_for && generation_said == facts.job.metadata.generation;
+    let joined = facts.job.status.as_ref().and_then(|status| status.joined_group.as_ref());
+    let same = before.is_some()
+        && before == status.waiting_for
+        && joined == status.joined_group.as_ref()
+        && generation_said == facts.job.metadata.generation;
     if let Some(blocker) = blocker.filter(|_| !same) {
         let reason = blocker.waiting_for.as_str();
         let message = blocker.message.clone();
@@ -125,6 +129,9 @@ pub(super) fn set_waiting(
 pub(super) fn base_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, now: Timestamp) -> JobStatus {
     let mut status = facts.job.status.clone().unwrap_or_default();
     status.observed_generation = facts.job.metadata.generation;
+    if let Some(gate) = facts.gate.filter(|gate| gate.joins) {
+        status.joined_group = Some(gate.group_uid.clone());
+    }
     if let Some(resolved) = known {
         status.queue = Some(resolved.queue.clone());
         status.priority = Some(resolved.priority);

@@ -1,5 +1,6 @@
 //! A Job without a batch Job: queued, recorded as skipped, or told what it waits for.
 
+use super::gate::kept_out;
 use super::status::{base_status, previously_waiting_for, set_waiting, waiting_status};
 use super::*;
 
@@ -30,6 +31,9 @@ pub(super) fn without_batch(
     }
     if let Some(decision) = duplicate(facts, &input, attempt, now) {
         return decision;
+    }
+    if let Some(plan) = kept_out(facts, &input, now) {
+        return plan.into();
     }
     if let Some((reason, message)) = &facts.memory.dropped {
         return record(run::skipped_run(&input, *reason, message.clone())).into();
@@ -205,24 +209,27 @@ fn refusal_blocker(refusal: &Refusal) -> Blocker {
 }
 
 fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at: Timestamp) -> Candidate {
+    let position = facts.job.spec.position.or(facts.gate.and_then(|gate| gate.position));
     Candidate {
         rank: Rank {
             priority: Reverse(resolved.priority),
-            position: facts.job.spec.position.unwrap_or(Position::at(queued_at)),
+            position: position.unwrap_or(Position::at(queued_at)),
+            place: facts.gate.map(|gate| gate.place).unwrap_or_default(),
             queued_at,
             name: facts.job.metadata.name.clone().unwrap_or_default(),
         },
         uid: facts.job.metadata.uid.clone().unwrap_or_default(),
         attempt,
         queue: resolved.queue.clone(),
-        limits: limits(&facts.job.spec).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
+        limits: limits(facts.job).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
     }
 }
 
 /// What limits a Job besides its queue.
-pub fn limits(spec: &JobSpec) -> Vec<Limit> {
+pub fn limits(job: &Job) -> Vec<Limit> {
+    let spec = &job.spec;
     let template = spec.template_ref.as_ref().map(|it| Limit::Template(it.name.clone()));
-    let group = spec.group_ref.as_ref().map(|it| Limit::Group(it.uid.clone()));
+    let group = group::reference(job).map(|it| Limit::Group(it.uid));
     let schedule = spec.schedule_ref.as_ref().map(|it| Limit::Schedule(it.name.clone()));
     template.into_iter().chain(group).chain(schedule).collect()
 }

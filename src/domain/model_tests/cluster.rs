@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER};
 use crate::api::queue::InFlight;
-use crate::api::{Job, JobGroup, JobRun, Schedule};
+use crate::api::{Job, JobGroup, JobGroupSpec, JobRun, Schedule};
 use crate::domain::plan::{Effect, ObjectIdentity};
 
 /// The operator ended before it could go on; its memory is lost.
@@ -112,6 +112,15 @@ impl Cluster {
         }
         self.request()?;
         Ok(found)
+    }
+
+    /// A user edits the group.
+    pub fn edit_group(&mut self, change: impl FnOnce(&mut JobGroupSpec)) {
+        let before = self.group.spec.clone();
+        change(&mut self.group.spec);
+        if self.group.spec != before {
+            *self.group.metadata.generation.get_or_insert_default() += 1;
+        }
     }
 
     pub fn create_job(&mut self, mut job: Job) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::cluster::{Cluster, Crash, is_active};
 use crate::api::job::TemplateSnapshot;
 use crate::api::queue::InFlight;
-use crate::api::{Job, JobTemplateSpec, ObjectReference, Outcome, ScheduleStatus};
+use crate::api::{Job, JobTemplateSpec, ObjectReference, ScheduleStatus};
 use crate::domain::group::{self, Gate, MemberJob};
 use crate::domain::job::{self, Memory, attempt_name, current_attempt};
 use crate::domain::plan::Ending;
@@ -113,19 +113,8 @@ impl Operator {
 
     /// As controllers/job_group.rs.
     pub fn group(&mut self, cluster: &mut Cluster) -> Result<(), Crash> {
-        let members = cluster.jobs.values().filter_map(|job| {
-            let status = job.status.as_ref();
-            Some(MemberJob {
-                member: job.spec.group_ref.as_ref()?.member.clone(),
-                job: ObjectReference { name: job.metadata.name.clone()?, uid: uid(job).to_owned() },
-                phase: status.and_then(|status| status.phase),
-                started_at: status.and_then(|status| status.started_at.as_ref()).map(|time| time.0),
-                stalled: None,
-                ending: self.ending(job),
-            })
-        });
-        let members: Vec<MemberJob> = members.collect();
-        let plan = group::decide(&cluster.group, &members, cluster.now);
+        let members = self.members(cluster);
+        let plan = group::decide(&cluster.group, &members, None, cluster.now);
         for effect in &plan.effects {
             cluster.apply(effect)?;
         }
@@ -134,6 +123,16 @@ impl Operator {
             cluster.request()?;
         }
         Ok(())
+    }
+
+    fn members(&self, cluster: &Cluster) -> Vec<MemberJob> {
+        let named = cluster.jobs.values().filter(|job| job.spec.group_ref.is_some());
+        named.filter_map(|job| group::member(job, &cluster.group, self.ending(job))).collect()
+    }
+
+    fn gate(&self, cluster: &Cluster, job: &Job) -> Option<Gate> {
+        let standing = group::standing(&cluster.group, &self.members(cluster));
+        group::gate(job, Some((&cluster.group, &standing)))
     }
 
     /// As controllers/job.rs.
@@ -146,7 +145,7 @@ impl Operator {
             memory.queueable_since = Some(if waited { now } else { memory.first_seen });
         }
         let memory = memory.clone();
-        let gate = gate(cluster, &object);
+        let gate = self.gate(cluster, &object);
         let batch_name = attempt_name(&object, current_attempt(&object));
         let pods = cluster.pods.get(&batch_name).cloned().unwrap_or_default();
         let facts = job::Facts {
@@ -156,10 +155,7 @@ impl Operator {
             gate: gate.as_ref(),
             schedule_settled: object.spec.schedule_ref.is_none()
                 || cluster.schedule.status.as_ref().is_some_and(|status| schedule::has_settled(status, &object)),
-            group_settled: object.spec.group_ref.as_ref().is_none_or(|reference| {
-                let mut members = cluster.group.status.iter().flat_map(|status| &status.members);
-                members.any(|member| member.name == reference.member && member.outcome.is_some())
-            }),
+            group_settled: group::is_settled(Some(&cluster.group), &object),
             batch: cluster.batches.get(&batch_name),
             pods: &pods,
             duplicate_of: None,
@@ -270,13 +266,14 @@ impl Operator {
     pub fn launch(&mut self, cluster: &mut Cluster, name: &str) -> Result<(), Crash> {
         let Some(object) = cluster.jobs.get(name).cloned() else { return Ok(()) };
         let attempt = current_attempt(&object);
+        let gate = self.gate(cluster, &object);
         let Some(memory) = self.memories.get_mut(uid(&object)) else { return Ok(()) };
         if memory.launching != Some(attempt) {
             return Ok(());
         }
         let cancelled = object.metadata.deletion_timestamp.is_some()
             || object.spec.cancel.is_some()
-            || gate(cluster, &object).is_some_and(|gate| gate.cancel.is_some());
+            || gate.is_some_and(|gate| gate.cancel.is_some());
         let source = Source::Template { spec: &self.template, snapshot: &self.snapshot };
         let known = resolve(&object, source).unwrap();
         if !cancelled && job::may_launch(&object, memory, &known, cluster.now) {
@@ -289,17 +286,6 @@ impl Operator {
     }
 }
 
-fn gate(cluster: &Cluster, job: &Job) -> Option<Gate> {
-    let reference = job.spec.group_ref.as_ref()?;
-    let members = cluster.group.status.as_ref().map(|status| status.members.as_slice()).unwrap_or_default();
-    let outcome = |name: &str| -> Option<Outcome> { members.iter().find(|member| member.name == name)?.outcome };
-    Some(group::gate(&cluster.group, &reference.member, outcome))
-}
-
 fn occupant(job: &Job) -> Occupant {
-    Occupant {
-        name: job.metadata.name.clone().unwrap_or_default(),
-        queue: "default".into(),
-        limits: job::limits(&job.spec),
-    }
+    Occupant { name: job.metadata.name.clone().unwrap_or_default(), queue: "default".into(), limits: job::limits(job) }
 }

@@ -20,6 +20,7 @@ fn candidate(name: &str, priority: i32, position: i64, queued: i64) -> Candidate
         rank: Rank {
             priority: Reverse(priority),
             position: position.into(),
+            place: 0,
             queued_at: Timestamp::from_second(queued).unwrap(),
             name: name.into(),
         },

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Case, Rule};
 
 pub fn rules() -> Vec<Rule> {
-    vec![frozen(), started(), cancelled()]
+    vec![frozen(), started(), cancelled(), with_members()]
 }
 
 /// A group that has not started.
@@ -89,6 +89,28 @@ fn cancelled() -> Rule {
         rejected: vec![
             change(&cancelled, "Running", json!({ "cancel": null })),
             change(&cancelled, "Created", json!({ "cancel": null })),
+        ],
+    }
+}
+
+fn with_members() -> Rule {
+    let group = |spec: Value| Case::created(json!({ "spec": spec }));
+    let member = json!({ "name": "one", "templateRef": { "name": "report" } });
+    let waits = json!({ "spec": { "mode": "Parallel", "started": false } });
+    Rule {
+        kind: "JobGroup",
+        path: "spec",
+        message: "a group without jobs must say whether it is started: create it with started: false, let Jobs join it, then start it",
+        accepted: vec![
+            group(json!({ "mode": "Parallel", "jobs": [member] })),
+            group(json!({ "mode": "Parallel", "started": false })),
+            group(json!({ "mode": "Parallel", "started": true, "jobs": [] })),
+            change(&waits, "Created", json!({ "started": true })),
+        ],
+        rejected: vec![
+            group(json!({ "mode": "Parallel" })),
+            group(json!({ "mode": "Sequential", "jobs": [] })),
+            change(&waits, "Created", json!({ "started": null })),
         ],
     }
 }

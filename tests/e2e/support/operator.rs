@@ -10,7 +10,8 @@ use super::wall_clock::WallClock;
 
 /// How much of the end of the log is printed when a test fails, in lines.
 const LINES_PRINTED: usize = 150;
-/// How long a crashed leader keeps the lease, in seconds. A restarted one has the same identity and need not wait.
+/// How long a crashed leader keeps the lease, in seconds, unless ROTA_TEST_LEASE_SECONDS says otherwise. A restarted one has the
+/// same identity and need not wait.
 const LEASE_SECONDS: &str = "5";
 
 /// How an operator is started, each time.
@@ -128,10 +129,13 @@ impl Drop for Operator {
 fn spawn(start: &Start) -> Child {
     let Start { kubeconfig, namespace, identity, log, clock } = start;
     let log = OpenOptions::new().append(true).open(log).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
+    // An optimized program for those tests that are about large numbers.
+    let program = std::env::var("ROTA_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_rota").to_owned());
+    let lease = std::env::var("ROTA_TEST_LEASE_SECONDS").unwrap_or(LEASE_SECONDS.to_owned());
+    let mut command = Command::new(program);
     command
         .args(["operator", "--http-address", "127.0.0.1:0", "--log-format", "plain", "--identity", identity])
-        .args(["--namespace", namespace, "--lease-namespace", namespace, "--lease-duration-seconds", LEASE_SECONDS])
+        .args(["--namespace", namespace, "--lease-namespace", namespace, "--lease-duration-seconds", &lease])
         .env("KUBECONFIG", kubeconfig)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())

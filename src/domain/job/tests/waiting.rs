@@ -8,7 +8,13 @@ fn blocked(waiting_for: WaitingFor, message: &str) -> Blocker {
 
 fn the_candidate(queued_at: Timestamp) -> Candidate {
     Candidate {
-        rank: Rank { priority: Reverse(0), position: Position::at(queued_at), queued_at, name: "report".into() },
+        rank: Rank {
+            priority: Reverse(0),
+            position: Position::at(queued_at),
+            place: 0,
+            queued_at,
+            name: "report".into(),
+        },
         uid: "uid-report".into(),
         attempt: 1,
         queue: "default".into(),
@@ -129,7 +135,8 @@ fn position_priority_queue_and_limits_reach_the_queue() {
     case.template = template("queue: heavy\npriority: 3\nmaxRunning: 2");
     case.job.spec.position = Some((-1).into());
     let candidate = case.decide(after(1)).candidate.unwrap();
-    let rank = Rank { priority: Reverse(3), position: (-1).into(), queued_at: after(0), name: "report".into() };
+    let rank =
+        Rank { priority: Reverse(3), position: (-1).into(), place: 0, queued_at: after(0), name: "report".into() };
     assert_eq!(candidate.rank, rank);
     assert_eq!(candidate.queue, "heavy");
     let limits = vec![(Limit::Template("nightly".into()), Some(2)), (Limit::Group("uid-batch".into()), Some(4))];
@@ -410,4 +417,42 @@ fn a_refusal_of_an_earlier_attempt_is_forgotten() {
     let mut case = case();
     case.memory.refusal = Some(Refusal { attempt: 2, permanent: true, message: String::new(), at: after(0) });
     assert!(case.decide(after(0)).candidate.is_some());
+}
+
+#[test]
+fn a_job_waits_for_the_start_of_its_group_whatever_its_template_says_and_says_that_it_joined() {
+    let gate =
+        Gate { joins: true, unstarted: Some("JobGroup \"batch\" has not been started".into()), ..Gate::default() };
+    let mut case = case().of_group(gate);
+    case.stands = Stands::Missing;
+    let decision = case.decide(after(0));
+    assert_eq!((decision.candidate, decision.plan.effects), (None, vec![]));
+    let status = decision.plan.status.unwrap();
+    assert_eq!((status.phase, status.waiting_for), (Some(JobPhase::Pending), Some(WaitingFor::Group)));
+    assert_eq!((status.joined_group.as_deref(), status.queued_at), (Some("uid-batch"), None));
+    // The group is started: it is queued then, and not when it came.
+    case.stands = Stands::Usable;
+    case.write(after(0));
+    let gate = case.gate.as_mut().unwrap();
+    (gate.unstarted, gate.place, gate.position, gate.priority) = (None, 7, Some(5.into()), Some(4));
+    let decision = case.decide(after(60));
+    let rank = decision.candidate.unwrap().rank;
+    assert_eq!((rank.priority, rank.position, rank.place, rank.queued_at), (Reverse(4), 5.into(), 7, after(60)));
+    assert_eq!(decision.plan.status.unwrap().priority, Some(4));
+    // Its own go before the group's.
+    (case.job.spec.priority, case.job.spec.position) = (Some(1), Some(2.into()));
+    let rank = case.decide(after(60)).candidate.unwrap().rank;
+    assert_eq!((rank.priority, rank.position), (Reverse(1), 2.into()));
+}
+
+#[test]
+fn a_job_that_comes_too_late_or_succeeded_before_is_recorded() {
+    for (gate, reason) in [
+        (Gate { closed: Some("it has ended".into()), ..Gate::default() }, Reason::GroupClosed),
+        (Gate { succeeded_before: Some("it did".into()), ..Gate::default() }, Reason::AlreadySucceeded),
+    ] {
+        let case = case().of_group(gate);
+        let name = attempt_name(&case.job, 1);
+        assert_eq!(only_record(&case.decide(after(0))), (name, Outcome::Skipped, reason));
+    }
 }

@@ -184,7 +184,7 @@ impl Both {
                 let before = self.model.waiting.iter().position(|(_, one)| one.uid == uid);
                 let queued_at = before.map_or(at(self.model.now), |index| self.model.waiting[index].1.rank.queued_at);
                 let position = position.map_or(Position::at(queued_at), Position::from);
-                let rank = Rank { priority: Reverse(*priority), position, queued_at, name };
+                let rank = Rank { priority: Reverse(*priority), position, place: 0, queued_at, name };
                 let limits = limits.iter().map(|number| (limit(*number), None)).collect();
                 let one = Candidate { rank, uid, attempt: 1, queue: format!("q{queue}"), limits };
                 self.model.waiting.extend(before.is_none().then(|| (*namespace, one.clone())));
