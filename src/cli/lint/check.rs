@@ -135,7 +135,11 @@ impl Linter {
             object["status"] = status.clone();
         }
         if can_be_judged {
-            let broken = self.validator.validate_compiled(&kind.rules, object, old).err();
+            let mut aligned = object.clone();
+            if let Some(old) = old {
+                kind.schema.align(&mut aligned, old);
+            }
+            let broken = self.validator.validate_compiled(&kind.rules, &aligned, old).err();
             let broken = broken.map(|errors| errors.into_vec()).unwrap_or_default();
             faults.extend(broken.into_iter().map(|error| Fault::new(Source::Rule, error.field_path, error.message)));
         }

@@ -160,6 +160,26 @@ impl Node {
         walk.flaws
     }
 
+    /// Brings the items of lists that are maps into the order which they have in an older value: the API server compares
+    /// such lists whatever the order of their items is, and rules are judged here by libraries that do not.
+    pub fn align(&self, value: &mut Value, old: &Value) {
+        match (value, old) {
+            (Value::Object(fields), Value::Object(old)) => {
+                for (name, below) in &self.properties {
+                    if let (Some(value), Some(old)) = (fields.get_mut(name), old.get(name)) {
+                        below.align(value, old);
+                    }
+                }
+            }
+            (Value::Array(items), Value::Array(old)) if !self.keys.is_empty() => {
+                let is_same = |one: &Value, other: &Value| self.keys.iter().all(|key| one[key] == other[key]);
+                let place = |item: &Value| old.iter().position(|other| is_same(item, other)).unwrap_or(old.len());
+                items.sort_by_cached_key(place);
+            }
+            _ => {}
+        }
+    }
+
     /// The fields that an object may have here.
     pub fn properties(&self) -> impl Iterator<Item = (&String, &Self)> {
         self.properties.iter()
@@ -174,7 +194,7 @@ impl Node {
             Type::Boolean => value.is_boolean(),
             Type::Number => value.is_number(),
             Type::Integer => is_whole(value),
-            Type::IntegerOrString => value.is_string() || is_whole(value),
+            Type::IntegerOrString => value.is_string() || (is_whole(value) && fits_in_64_bits(value)),
         }
     }
 }
@@ -197,6 +217,12 @@ fn type_of(schema: &Value) -> Type {
 /// A number without a fraction, also if it is written as 1.0.
 fn is_whole(value: &Value) -> bool {
     value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+/// Whether a whole number can be held in 64 bits with a sign. Where a string may stand as well, the API server takes a
+/// larger one for no whole number at all.
+fn fits_in_64_bits(value: &Value) -> bool {
+    value.is_i64() || (value.is_f64() && value.as_f64().is_some_and(|number| number.abs() < i64::MAX as f64))
 }
 
 /// A walk through a value: where it is, and what it found.
