@@ -300,7 +300,7 @@ async fn within_group(
     }
     let waits = |name: &str| {
         let status = group.status.iter().flat_map(|status| &status.members).find(|it| it.name == name);
-        status.is_none_or(|it| it.outcome.is_none() && !it.phase.is_some_and(|phase| !is_before_launch(phase)))
+        status.is_none_or(|it| it.outcome.is_none() && it.phase.is_none_or(is_before_launch))
     };
     let Some(order) = reordered(&group.spec.jobs, member, neighbour.as_deref(), arguments, waits) else {
         return Err(PluginError::Failed(format!(

@@ -22,3 +22,4 @@ mod records;
 mod rules;
 mod schema;
 mod templates;
+mod verbs;
