@@ -10,6 +10,7 @@ mod cancel;
 mod crash;
 mod groups;
 mod outcomes;
+mod plugin;
 mod queues;
 mod recorded;
 mod schedules;
