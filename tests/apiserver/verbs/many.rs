@@ -91,7 +91,7 @@ async fn wait_in_line(scope: &Scope, number: usize) -> kube::Result<()> {
     });
     let job: DynamicObject = serde_json::from_value(whole).unwrap();
     scope.objects("Job").create(&PostParams::default(), &job).await?;
-    let queued = format!("2026-03-01T12:{:02}:{:02}.000000Z", number / 60 % 60, number % 60);
+    let queued = format!("2026-03-01T12:00:00.{number:06}Z");
     let status =
         json!({ "phase": "Queued", "queue": "reports", "priority": 0, "queuedAt": queued, "waitingFor": "QueueLimit" });
     scope

@@ -87,13 +87,15 @@ async fn where_there_is_no_room_nothing_is_written() {
             let patch = json!({ "spec": { "position": position } }).to_string();
             scope.kubectl(&["patch", "rjob", name, "--type=merge", "-p", &patch]).expect_success();
         }
-        // It was queued after both, so that it cannot share the position of the second one either.
-        let patch = json!({ "spec": { "position": "5" } }).to_string();
-        scope.kubectl(&["patch", "rjob", "c", "--type=merge", "-p", &patch]).expect_success();
-        scope.set_status("Job", "b", &json!({ "queuedAt": "2026-03-01T11:00:00.000000Z" })).await;
+        // Queued after the first one, it may share its position.
         rota(&scope, "move", &["c", "--after", "a"]).expect_success();
+        assert_eq!(order(&scope), ["urgent", "a", "c", "b"]);
+        // Queued after both of these, another one cannot be put between them.
+        let before = version(&scope, "rjob", "urgent");
         let printed = rota(&scope, "move", &["urgent", "--to", "2"]);
-        assert!(printed.succeeded, "beside one of the same position it may stand: {}", printed.errors);
+        assert_eq!(printed.code, Some(1), "{}", printed.output);
+        assert!(printed.errors.contains("no room for job urgent between a and c"), "{}", printed.errors);
+        assert_eq!(version(&scope, "rjob", "urgent"), before);
     })
     .await;
 }
