@@ -7,7 +7,7 @@ CLUSTER := target/debug/rota-cluster
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC_BINARY := target/$(STATIC_TARGET)/release/rota
 
-.PHONY: help demo test bench bench-calendar generate lint unit tools plugin image-binary clean
+.PHONY: help demo test bench bench-calendar bench-queue generate lint unit tools plugin image-binary clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -23,6 +23,9 @@ bench: ## Compare with the in-tree CronJob controller on one control plane
 
 bench-calendar: ## Check how long the next time of an expression takes, usual and hostile
 	@cargo bench --bench calendar
+
+bench-queue: ## Check how long it takes to decide who is next with a million Jobs waiting
+	@cargo bench --bench queue
 
 generate: ## Print the CRDs into crds/ and into the chart
 	@cargo run --quiet --bin rota -- crds --directory crds

@@ -1,182 +1,239 @@
-//! Dispatcher: admits waiting Jobs under the limits of their queues, templates and groups, and launches them.
+//! Dispatcher: admits waiting Jobs under the limits of their queues, templates, groups and schedules, and of the cluster.
 //!
-//! One round decides for all queues of a namespace from one snapshot. What it admits is first written to the status of
-//! the Queue, guarded by its resourceVersion, and only then launched: whoever comes next, after a crash or a change of
-//! leader, counts and completes it. Before a leader's first admission in a namespace it raises the epoch of every Queue
-//! there, so that an older leader's next admission fails.
+//! Who is next is decided by the one [`Line`] in memory, which is told of each change. What it admits takes its places at
+//! once, is then written to the status of its Queue, guarded by its resourceVersion, and only after that launched: whoever
+//! comes next, after a crash or a change of leader, counts and completes it. Before a leader's first admission in a
+//! namespace it raises the epoch of every Queue there (with a limit for the cluster: of every Queue), so that an older
+//! leader's next admission fails.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::ResourceExt;
 
-use crate::api::queue::InFlight;
-use crate::api::{DEFAULT_QUEUE, Job, Queue, QueueStatus, labels};
+use crate::api::queue::{InFlight, OverflowPolicy, PauseScope};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, Queue, QueueStatus, labels};
 use crate::apply::WriteError;
-use crate::controllers::job::{observe, source};
-use crate::controllers::{Context, NOT_LEADING_DELAY, outcome};
+use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
-use crate::domain::job::{Memory, Refusal, attempt_name, current_attempt, limits};
-use crate::domain::launch::{self, LaunchInput};
-use crate::domain::queue::{self, Candidate, Limit, Occupant, QueueState, Round, Snapshot};
-use crate::domain::resolve;
+use crate::domain::job::{Memory, attempt_name, current_attempt, limits};
+use crate::domain::queue::{Candidate, Counts, Limit, Line, Occupant, Offer, Settings};
 use crate::domain::run::{BatchState, batch_outcome};
+use crate::domain::{group, names, schedule};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::{in_namespace, job_uid, of_uid};
+use crate::runtime::stores::{in_namespace, of_uid};
 use crate::runtime::work::Next;
 
 /// How many Jobs one round admits in one queue; bounds the size of the status and the time a round takes.
 const ADMISSIONS_MAX: usize = 500;
 /// How long the counts in a Queue's status may lag behind, in seconds.
 const COUNTS_DELAY_SECONDS: i64 = 2;
+/// How many of the first Jobs in a queue are looked at when the queue is edited, so that they say what they wait for now.
+const TOLD_MAX: usize = 100;
 
 /// What the dispatcher remembers between rounds.
-#[derive(Default)]
 pub struct Dispatcher {
-    /// Namespaces whose Queues carry this leader's epoch and whose admitted launches were taken over.
+    /// Every Job that waits or runs.
+    line: Mutex<Line>,
+    /// What was admitted and is not written down yet, by namespace.
+    admitted: Mutex<HashMap<String, Vec<Candidate>>>,
+    /// Namespaces whose Queues carry this leader's epoch.
     prepared: Mutex<HashSet<String>>,
     /// Since when the counts of a Queue differ from its status.
     stale_since: Mutex<HashMap<Key, Timestamp>>,
 }
 
-/// One Job of the namespace with what is remembered of it.
-struct Known {
-    job: Arc<Job>,
-    memory: Memory,
+impl Dispatcher {
+    /// One under a limit for the whole cluster; absent: no limit.
+    pub fn new(ceiling: Option<u32>) -> Self {
+        Self {
+            line: Mutex::new(Line::new(ceiling)),
+            admitted: Mutex::default(),
+            prepared: Mutex::default(),
+            stale_since: Mutex::default(),
+        }
+    }
+
+    /// The line. Whoever holds it may look into the stores, and nobody who holds a store may ask for it.
+    pub fn line(&self) -> MutexGuard<'_, Line> {
+        lock(&self.line)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One round for a namespace.
-pub async fn round(context: Arc<Context>, dispatcher: Arc<Dispatcher>, key: Key) -> Next {
-    let result = run(&context, &dispatcher, &key).await;
+pub async fn round(context: Arc<Context>, key: Key) -> Next {
+    let result = run(&context, &key.namespace).await;
     outcome(&context, "dispatcher", &key, result)
 }
 
-async fn run(context: &Context, dispatcher: &Dispatcher, key: &Key) -> Result<Option<Timestamp>, WriteError> {
-    let namespace = key.namespace.as_str();
-    // Observe. A Job that was not looked at yet might go before others: those that came after it wait.
-    let Some((known, unseen_since)) = known_jobs(context, namespace) else { return Ok(None) };
-    take_over(context, dispatcher, namespace, &known);
-    let mut snapshot = snapshot(context, namespace, &known);
-    if let Some(since) = unseen_since {
-        snapshot.candidates.retain(|candidate| candidate.rank.queued_at < since);
-    }
-    let occupants = snapshot.occupants.clone();
-    let waiting = snapshot.candidates.clone();
-    // Decide.
+async fn run(context: &Context, namespace: &str) -> Result<Option<Timestamp>, WriteError> {
+    take_over(context, namespace);
+    // Decide, for all namespaces: those of others are written down by rounds of their own.
     let now_is = now();
-    let round = queue::decide(snapshot, ADMISSIONS_MAX, now_is);
-    // Apply: admissions first, then launches.
-    if !round.admitted.is_empty() {
-        prepare(context, dispatcher, namespace).await?;
+    let wake_at = decide(context, now_is);
+    // Apply: what is admitted is written down first, and only then launched.
+    let mine = lock(&context.dispatcher.admitted).remove(namespace).unwrap_or_default();
+    let mut by_queue: HashMap<&str, Vec<&Candidate>> = HashMap::new();
+    for candidate in &mine {
+        by_queue.entry(&candidate.queue).or_default().push(candidate);
     }
-    for (name, admitted) in &round.admitted {
-        admit(context, namespace, name, admitted, &occupants, &waiting, now_is).await?;
+    let mut result = Ok(());
+    for (queue, admitted) in &by_queue {
+        let written = match prepare(context, namespace).await {
+            Ok(()) => admit(context, namespace, queue, admitted, now_is).await,
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
+            // Whether it was written or not, nothing of it is launched; the next write tells.
+            let mut line = context.dispatcher.line();
+            admitted.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
+            result = written;
+        }
     }
-    tell_blockers(context, &known, &round);
-    let counts_due = write_counts(context, dispatcher, namespace, &occupants, &waiting, &round, now_is).await?;
-    Ok(match (round.wake_at, counts_due) {
+    result?;
+    let counts_due = write_counts(context, namespace, now_is).await?;
+    Ok(match (wake_at, counts_due) {
         (Some(left), Some(right)) => Some(left.min(right)),
         (left, right) => left.or(right),
     })
 }
 
-/// The unfinished Jobs of a namespace that were looked at, and the instant from which others were seen that were not:
-/// what was queued after it has to wait for them, or it might overtake one. Absent while a Job that was there when this
-/// process began to lead was not looked at: its place in line is older than this process.
-fn known_jobs(context: &Context, namespace: &str) -> Option<(HashMap<String, Known>, Option<Timestamp>)> {
-    let mut known = HashMap::new();
-    let mut unseen_since: Option<Timestamp> = None;
-    for job in context.stores.jobs.find(&in_namespace(namespace)) {
-        if job.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_ended()) {
-            continue;
-        }
-        let uid = job.uid().unwrap_or_default();
-        let memory = context.memories.get(&uid)?;
-        // One whose template was read since is about to be queued, with the time at which it came.
-        let looked_at = memory.looked_at && (!memory.template_unread || observe(context, &job).is_unread(&job));
-        match (looked_at, memory.from_start) {
-            (true, _) => {
-                known.insert(uid, Known { job, memory });
-            }
-            (false, true) => return None,
-            (false, false) => {
-                unseen_since = Some(unseen_since.map_or(memory.first_seen, |since| since.min(memory.first_seen)));
-            }
+/// Asks the line who is next, and hands out what it says. Returns when to ask again.
+fn decide(context: &Context, now_is: Timestamp) -> Option<Timestamp> {
+    let mut line = context.dispatcher.line();
+    let round = line.admit(ADMISSIONS_MAX, now_is);
+    let mut namespaces = HashSet::new();
+    {
+        let mut admitted = lock(&context.dispatcher.admitted);
+        for (namespace, candidate) in round.admitted {
+            namespaces.insert(namespace.clone());
+            admitted.entry(namespace).or_default().push(candidate);
         }
     }
-    Some((known, unseen_since))
+    for dropped in round.dropped {
+        context.memories.update(&dropped.uid, |memory| memory.dropped = Some((dropped.reason, dropped.message)));
+        context.triggers.jobs.trigger(Key::new(&dropped.namespace, &dropped.name));
+    }
+    drop(line);
+    namespaces.iter().for_each(|namespace| context.triggers.dispatch(namespace));
+    if round.more { Some(now_is) } else { round.wake_at }
 }
 
-/// Completes what an earlier leader admitted and did not launch.
-fn take_over(context: &Context, dispatcher: &Dispatcher, namespace: &str, known: &HashMap<String, Known>) {
-    let prepared = dispatcher.prepared.lock().unwrap_or_else(PoisonError::into_inner).contains(namespace);
-    if prepared {
+/// Offers a Job to the line, or takes it out, as was decided about it.
+pub fn offer(context: &Context, job: &Job, candidate: Option<&Candidate>) {
+    let namespace = job.namespace().unwrap_or_default();
+    let uid = job.uid().unwrap_or_default();
+    let mut line = context.dispatcher.line();
+    let Some(candidate) = candidate else {
+        line.withdraw(&uid);
+        return;
+    };
+    let memory = context.memories.update(&uid, |_| ());
+    let launched = memory.launched.is_some_and(|(attempt, _)| attempt == candidate.attempt);
+    if launched || memory.launching == Some(candidate.attempt) {
+        return;
+    }
+    let mut candidate = candidate.clone();
+    for (limit, max) in &mut candidate.limits {
+        *max = max_running(context, &namespace, limit);
+    }
+    let queue = context.stores.queues.get(&Key::new(&namespace, &candidate.queue));
+    let coalesces = queue.is_some_and(|queue| queue.spec.overflow_policy == Some(OverflowPolicy::CoalesceSame));
+    let accepted = job.status.as_ref().is_some_and(|status| status.phase == Some(JobPhase::Queued));
+    let asks_for = coalesces.then(|| names::request(&job.spec));
+    line.offer(Offer { namespace, candidate, accepted, asks_for }, now());
+}
+
+/// How many may run under a limit, as templates, groups and schedules say now.
+fn max_running(context: &Context, namespace: &str, limit: &Limit) -> Option<u32> {
+    match limit {
+        Limit::Template(name) => context.stores.templates.get(&Key::new(namespace, name))?.spec.max_running,
+        Limit::Schedule(name) => schedule::max_running(&context.stores.schedules.get(&Key::new(namespace, name))?.spec),
+        Limit::Group(uid) => group::max_running(&context.stores.groups.find(&of_uid(uid)).first()?.spec),
+    }
+}
+
+/// A template, group or schedule was edited: its limit is as it says now.
+pub fn limit_changed(context: &Context, namespace: &str, limit: &Limit) {
+    let mut line = context.dispatcher.line();
+    line.set_max(namespace, limit, max_running(context, namespace, limit));
+    drop(line);
+    context.triggers.dispatch(namespace);
+}
+
+/// A queue was edited, made or deleted. Its first Jobs say what they wait for now.
+pub fn queue_changed(context: &Context, key: &Key) {
+    let mut line = context.dispatcher.line();
+    let found = context.stores.queues.get(key);
+    line.set_queue(&key.namespace, &key.name, found.map(|queue| settings(context, &queue)));
+    let first = line.first(&key.namespace, &key.name, TOLD_MAX);
+    drop(line);
+    first.iter().for_each(|name| context.triggers.jobs.trigger(Key::new(&key.namespace, name)));
+    context.triggers.dispatch(&key.namespace);
+}
+
+/// What a queue is set to. Only in the operator's own namespace it can pause everything.
+fn settings(context: &Context, queue: &Queue) -> Settings {
+    let mut settings = Settings::of(&queue.spec);
+    let own = queue.namespace().as_deref() == Some(&context.own_namespace);
+    if let Some(pause) = settings.paused.as_mut().filter(|pause| pause.scope == Some(PauseScope::Cluster) && !own) {
+        pause.scope = Some(PauseScope::Queue);
+    }
+    settings
+}
+
+/// Brings what the line knows of a Job's places up to what the stores say: it takes them while it is being launched, and
+/// while a batch Job of it has not ended.
+pub fn sync(context: &Context, namespace: &str, uid: &str) {
+    let mut line = context.dispatcher.line();
+    let batches = context.stores.batch_jobs.find(&of_uid(uid));
+    let active = batches.iter().find(|batch| batch_outcome(batch) == BatchState::Active);
+    let launching = context.memories.get(uid).is_some_and(|memory| memory.launching.is_some());
+    match active {
+        Some(batch) => line.occupy(namespace, uid, occupant(context, uid, batch)),
+        None if launching || line.is_admitted(uid) => {}
+        None => line.release(uid),
+    }
+}
+
+/// Completes what an earlier leader admitted and did not launch, once all that was there has been looked at.
+fn take_over(context: &Context, namespace: &str) {
+    let mut line = context.dispatcher.line();
+    if !line.is_to_let_go(namespace) {
         return;
     }
     for queue in context.stores.queues.find(&in_namespace(namespace)) {
         for entry in queue.status.iter().flat_map(|status| &status.in_flight) {
-            let Some(Known { job, memory }) = known.get(&entry.uid) else { continue };
-            let attempt = current_attempt(job);
-            let name = attempt_name(job, attempt);
-            let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
-            let launched = context.stores.batch_jobs.get(&Key::new(namespace, &name)).is_some()
-                || said.is_some_and(|said| said.name == name)
-                || memory.launched.is_some_and(|(launched, _)| launched == attempt);
-            let refused = memory.refusal.as_ref().is_some_and(|refusal| refusal.attempt == attempt)
-                || job.status.as_ref().is_some_and(|status| status.refused_since.is_some());
-            if entry.attempt == attempt
-                && !launched
-                && !refused
-                && memory.launching.is_none()
-                && memory.recorded.is_none()
-            {
-                let place = place(job, memory, Some(&queue.name_any()));
-                context.memories.update(&entry.uid, |memory| {
-                    memory.launching = Some(attempt);
-                    memory.place = Some(place);
-                });
-                context.triggers.launcher.trigger(Key::of(job.as_ref()));
-            }
+            let Some(job) = context.stores.jobs.get(&Key::new(namespace, &entry.job)) else { continue };
+            let memory = context.memories.get(&entry.uid).filter(|_| job.uid().as_deref() == Some(&entry.uid));
+            let Some(memory) = memory.filter(|memory| is_left(context, &job, memory, entry.attempt)) else { continue };
+            line.occupy(namespace, &entry.uid, place(&job, &memory, Some(&queue.name_any())));
+            context.memories.update(&entry.uid, |memory| memory.launching = Some(entry.attempt));
+            context.triggers.launcher.trigger(Key::of(job.as_ref()));
         }
     }
+    line.let_go(namespace);
 }
 
-fn snapshot(context: &Context, namespace: &str, known: &HashMap<String, Known>) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    for queue in context.stores.queues.find(&in_namespace(namespace)) {
-        let paused = queue.spec.paused.as_ref().map(|it| (it.reason.clone(), it.until.as_ref().map(|time| time.0)));
-        snapshot.queues.insert(queue.name_any(), QueueState { max_running: queue.spec.max_running, paused });
-    }
-    let mut seen = HashSet::new();
-    for batch in context.stores.batch_jobs.find(&in_namespace(namespace)) {
-        if batch_outcome(&batch) != BatchState::Active {
-            seen.extend(job_uid(&batch.metadata).map(str::to_owned));
-            continue;
-        }
-        let uid = job_uid(&batch.metadata).unwrap_or_default().to_owned();
-        snapshot.occupants.push(occupant(context, &uid, &batch));
-        seen.insert(uid);
-    }
-    for (uid, Known { job, memory }) in known {
-        let attempt = current_attempt(job);
-        // What was being launched when the round began is either among the batch Jobs listed after that, or still to come.
-        let fresh = context.memories.get(uid).unwrap_or_else(|| memory.clone());
-        if memory.launching == Some(attempt) || fresh.launching == Some(attempt) {
-            if !seen.contains(uid) {
-                snapshot.occupants.push(place(job, &fresh, None));
-            }
-            continue;
-        }
-        let launched = memory.launched.is_some_and(|(launched, _)| launched == attempt);
-        if let Some(candidate) = memory.candidate.as_ref().filter(|it| it.attempt == attempt && !launched) {
-            snapshot.candidates.push(candidate.clone());
-        }
-    }
-    snapshot
+/// Whether an attempt that was admitted is still to be launched.
+fn is_left(context: &Context, job: &Job, memory: &Memory, attempt: u32) -> bool {
+    let status = job.status.as_ref();
+    let name = attempt_name(job, attempt);
+    let said = status.and_then(|status| status.batch_job_ref.as_ref());
+    let launched = context.stores.batch_jobs.get(&Key::new(job.namespace().unwrap_or_default(), &name)).is_some()
+        || said.is_some_and(|said| said.name == name)
+        || memory.launched.is_some_and(|(launched, _)| launched == attempt);
+    let refused = memory.refusal.as_ref().is_some_and(|refusal| refusal.attempt == attempt)
+        || status.is_some_and(|status| status.refused_since.is_some());
+    let ended = status.and_then(|status| status.phase).is_some_and(JobPhase::is_ended) || memory.recorded.is_some();
+    attempt == current_attempt(job) && !launched && !refused && !ended && memory.launching.is_none()
 }
 
 /// The places that an unfinished batch Job takes.
@@ -217,20 +274,27 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
     }
 }
 
-/// Raises the epoch of every Queue of the namespace to this leader's, once.
-async fn prepare(context: &Context, dispatcher: &Dispatcher, namespace: &str) -> Result<(), WriteError> {
-    if dispatcher.prepared.lock().unwrap_or_else(PoisonError::into_inner).contains(namespace) {
-        return Ok(());
-    }
-    let epoch = context.leadership.epoch();
-    for queue in context.stores.queues.find(&in_namespace(namespace)) {
-        let mut status = queue.status.clone().unwrap_or_default();
-        if status.epoch < epoch {
-            status.epoch = epoch;
-            context.writer.status(queue.as_ref(), &status, queue.resource_version().as_deref()).await?;
+/// Raises the epoch of the Queues that an admission in this namespace depends on to this leader's, once.
+async fn prepare(context: &Context, namespace: &str) -> Result<(), WriteError> {
+    let namespaces: HashSet<String> = if context.dispatcher.line().has_ceiling() {
+        context.stores.queues.keys().into_iter().map(|key| key.namespace).chain([namespace.to_owned()]).collect()
+    } else {
+        HashSet::from([namespace.to_owned()])
+    };
+    for namespace in namespaces {
+        if lock(&context.dispatcher.prepared).contains(&namespace) {
+            continue;
         }
+        let epoch = context.leadership.epoch();
+        for queue in context.stores.queues.find(&in_namespace(&namespace)) {
+            let mut status = queue.status.clone().unwrap_or_default();
+            if status.epoch < epoch {
+                status.epoch = epoch;
+                context.writer.status(queue.as_ref(), &status, queue.resource_version().as_deref()).await?;
+            }
+        }
+        lock(&context.dispatcher.prepared).insert(namespace);
     }
-    dispatcher.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned());
     Ok(())
 }
 
@@ -239,23 +303,26 @@ async fn admit(
     context: &Context,
     namespace: &str,
     name: &str,
-    admitted: &[Candidate],
-    occupants: &[Occupant],
-    waiting: &[Candidate],
+    admitted: &[&Candidate],
     now_is: Timestamp,
 ) -> Result<(), WriteError> {
     let key = Key::new(namespace, name);
-    let Some(queue) = context.stores.queues.get(&key) else { return Ok(()) };
+    let (counts, admitted) = {
+        let line = context.dispatcher.line();
+        let left: Vec<&Candidate> = admitted.iter().copied().filter(|it| line.is_admitted(&it.uid)).collect();
+        (line.counts(namespace, name), left)
+    };
+    let Some(queue) = context.stores.queues.get(&key).filter(|_| !admitted.is_empty()) else {
+        let mut line = context.dispatcher.line();
+        admitted.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
+        return Ok(());
+    };
     let epoch = context.leadership.epoch();
     if queue.status.as_ref().is_some_and(|status| status.epoch > epoch) {
         tracing::error!(%key, "a newer leader admits in this queue");
         return Err(WriteError::NotLeading);
     }
-    let uids: HashSet<&str> = admitted.iter().map(|it| it.uid.as_str()).collect();
-    let left: Vec<&Candidate> =
-        waiting.iter().filter(|it| it.queue == name && !uids.contains(it.uid.as_str())).collect();
-    let running = occupants.iter().filter(|it| it.queue == name).count() + admitted.len();
-    let mut status = queue_status(&queue, running, &left, now_is);
+    let mut status = queue_status(&queue, counts, now_is);
     status.epoch = epoch;
     status.in_flight = still_in_flight(context, &queue, namespace);
     status.in_flight.extend(admitted.iter().map(|it| InFlight {
@@ -264,24 +331,32 @@ async fn admit(
         attempt: it.attempt,
     }));
     let version = queue.resource_version();
-    if context.writer.status(queue.as_ref(), &status, version.as_deref()).await?.is_none() {
-        return Ok(());
-    }
+    let written = context.writer.status(queue.as_ref(), &status, version.as_deref()).await?.is_some();
+    let mut line = context.dispatcher.line();
     for candidate in admitted {
-        context.memories.update(&candidate.uid, |memory| {
-            memory.launching = Some(candidate.attempt);
-            memory.place = Some(Occupant {
-                name: candidate.rank.name.clone(),
-                queue: candidate.queue.clone(),
-                limits: candidate.limits.iter().map(|(limit, _)| limit.clone()).collect(),
-            });
-            memory.candidate = None;
-            memory.blocker = None;
-            memory.refusal = None;
-        });
-        context.triggers.launcher.trigger(Key::new(namespace, &candidate.rank.name));
+        if !written {
+            // The queue is gone.
+            line.put_back(&candidate.uid, now_is);
+        } else if line.confirm(&candidate.uid) {
+            begin_launch(context, namespace, candidate);
+        }
     }
     Ok(())
+}
+
+fn begin_launch(context: &Context, namespace: &str, candidate: &Candidate) {
+    context.memories.update(&candidate.uid, |memory| {
+        memory.launching = Some(candidate.attempt);
+        memory.place = Some(Occupant {
+            name: candidate.rank.name.clone(),
+            queue: candidate.queue.clone(),
+            limits: candidate.limits.iter().map(|(limit, _)| limit.clone()).collect(),
+        });
+        memory.candidate = None;
+        memory.blocker = None;
+        memory.refusal = None;
+    });
+    context.triggers.launcher.trigger(Key::new(namespace, &candidate.rank.name));
 }
 
 /// The entries of a Queue's status whose launch was not seen to have happened.
@@ -294,12 +369,12 @@ fn still_in_flight(context: &Context, queue: &Queue, namespace: &str) -> Vec<InF
     pending.cloned().collect()
 }
 
-fn queue_status(queue: &Queue, running: usize, waiting: &[&Candidate], now_is: Timestamp) -> QueueStatus {
+fn queue_status(queue: &Queue, counts: Counts, now_is: Timestamp) -> QueueStatus {
     let mut status = queue.status.clone().unwrap_or_default();
     status.observed_generation = queue.metadata.generation;
-    status.running = u32::try_from(running).unwrap_or(u32::MAX);
-    status.waiting = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-    status.oldest_queued_at = waiting.iter().map(|it| it.rank.queued_at).min().map(micro);
+    status.running = u32::try_from(counts.running).unwrap_or(u32::MAX);
+    status.waiting = u32::try_from(counts.waiting).unwrap_or(u32::MAX);
+    status.oldest_queued_at = counts.oldest.map(micro);
     let mut list = Conditions::from(&status.conditions, queue.metadata.generation, now_is);
     let pause = queue.spec.paused.as_ref().filter(|it| it.until.as_ref().is_none_or(|until| until.0 > now_is));
     match pause {
@@ -314,44 +389,16 @@ fn queue_status(queue: &Queue, running: usize, waiting: &[&Candidate], now_is: T
     status
 }
 
-/// Says to each Job that waits what it waits for, if that is something new.
-fn tell_blockers(context: &Context, known: &HashMap<String, Known>, round: &Round) {
-    for (uid, blocker) in &round.blocked {
-        let Some(Known { job, memory }) = known.get(uid) else { continue };
-        let before = memory.blocker.as_ref().map(|it| it.waiting_for);
-        if memory.blocker.as_ref() != Some(blocker) {
-            context.memories.update(uid, |memory| memory.blocker = Some(blocker.clone()));
-        }
-        if before != Some(blocker.waiting_for) {
-            context.triggers.jobs.trigger(Key::of(job.as_ref()));
-        }
-    }
-}
-
 /// Brings the counts in the statuses up to date, a little late, so that a busy queue does not cost a write a Job.
-async fn write_counts(
-    context: &Context,
-    dispatcher: &Dispatcher,
-    namespace: &str,
-    occupants: &[Occupant],
-    waiting: &[Candidate],
-    round: &Round,
-    now_is: Timestamp,
-) -> Result<Option<Timestamp>, WriteError> {
+async fn write_counts(context: &Context, namespace: &str, now_is: Timestamp) -> Result<Option<Timestamp>, WriteError> {
     let mut due = None;
     for queue in context.stores.queues.find(&in_namespace(namespace)) {
-        let name = queue.name_any();
-        if round.admitted.iter().any(|(admitted, _)| *admitted == name) {
-            continue;
-        }
         let key = Key::of(queue.as_ref());
-        let left: Vec<&Candidate> = waiting.iter().filter(|it| it.queue == name).collect();
-        let running = occupants.iter().filter(|it| it.queue == name).count();
-        let status = queue_status(&queue, running, &left, now_is);
-        let same = queue.status.as_ref() == Some(&status);
+        let counts = context.dispatcher.line().counts(namespace, &key.name);
+        let status = queue_status(&queue, counts, now_is);
         let at = {
-            let mut stale = dispatcher.stale_since.lock().unwrap_or_else(PoisonError::into_inner);
-            if same {
+            let mut stale = lock(&context.dispatcher.stale_since);
+            if queue.status.as_ref() == Some(&status) {
                 stale.remove(&key);
                 continue;
             }
@@ -366,7 +413,7 @@ async fn write_counts(
         let version = queue.resource_version();
         match context.writer.status(queue.as_ref(), &status, version.as_deref()).await {
             Ok(_) => {
-                dispatcher.stale_since.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                lock(&context.dispatcher.stale_since).remove(&key);
             }
             // Somebody edited it meanwhile; the watch brings the edit, and with it another round.
             Err(error) if error.code() == Some(409) => {}
@@ -374,101 +421,4 @@ async fn write_counts(
         }
     }
     Ok(due)
-}
-
-/// Launches an admitted Job.
-pub async fn launch(context: Arc<Context>, key: Key) -> Next {
-    let result = launch_one(&context, &key).await;
-    context.metrics.reconciled("launcher", result.is_ok());
-    match result {
-        Ok(()) => Next::Wait,
-        Err(WriteError::NotLeading) => Next::After(NOT_LEADING_DELAY),
-        Err(error) => {
-            tracing::warn!(%key, error = %error.text(), "launch failed, trying again");
-            Next::Failed
-        }
-    }
-}
-
-async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
-    let Some(job) = context.stores.jobs.get(key) else { return Ok(()) };
-    let uid = job.uid().unwrap_or_default();
-    let attempt = current_attempt(&job);
-    if context.memories.get(&uid).and_then(|memory| memory.launching) != Some(attempt) {
-        return Ok(());
-    }
-    let observed = observe(context, &job);
-    let resolved = resolve::resolve(&job, source(&job, &observed));
-    let memory = context.memories.update(&uid, |_| ());
-    let stopped = job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some() || observed.is_stopped();
-    let (Ok(resolved), false) = (resolved, stopped) else {
-        return end_launch(context, &job, |memory| memory.launching = None);
-    };
-    let input = LaunchInput {
-        job: &job,
-        attempt,
-        job_type: &resolved.job_type,
-        template_job: resolved.job_template,
-        template: resolved.template.as_ref(),
-        declared: resolved.declared,
-        params: &resolved.params,
-        queue: &resolved.queue,
-        timeout_seconds: resolved.timeout_seconds,
-    };
-    let refuse = |message: String, permanent: bool| {
-        let refusal = Refusal { attempt, permanent, message, at: now() };
-        end_launch(context, &job, |memory| {
-            memory.launching = None;
-            memory.refusal = Some(refusal);
-        })
-    };
-    let manifest = match launch::batch_job(&input) {
-        Ok(manifest) => manifest,
-        Err(error) => return refuse(error.to_string(), true),
-    };
-    match context.writer.launch(&manifest, &uid).await {
-        Ok(()) => {
-            let at = now();
-            let queued = memory.queueable_since.unwrap_or(memory.first_seen);
-            context.metrics.dispatched(Duration::try_from(at.duration_since(queued)).unwrap_or_default());
-            end_launch(context, &job, |memory| {
-                memory.launching = None;
-                memory.launched = Some((attempt, at));
-            })
-        }
-        Err(error) => match verdict(&error) {
-            Verdict::TryAgain => Err(error),
-            Verdict::NotNow => refuse(error.text(), false),
-            Verdict::Never => refuse(error.text(), true),
-        },
-    }
-}
-
-/// What a failed launch means.
-enum Verdict {
-    /// Nothing was decided: it keeps its place and is tried again.
-    TryAgain,
-    /// A quota or an admission policy refuses it for now: it gives its place back and is tried again later.
-    NotNow,
-    /// It is invalid, or its name is taken by an object of somebody else's.
-    Never,
-}
-
-fn verdict(error: &WriteError) -> Verdict {
-    match error {
-        WriteError::Foreign { .. } => Verdict::Never,
-        WriteError::NotLeading | WriteError::Timeout => Verdict::TryAgain,
-        WriteError::Api(_) => match error.code() {
-            Some(400 | 422) => Verdict::Never,
-            Some(401 | 409 | 429 | 503 | 504) | None => Verdict::TryAgain,
-            Some(_) => Verdict::NotNow,
-        },
-    }
-}
-
-fn end_launch(context: &Context, job: &Job, change: impl FnOnce(&mut Memory)) -> Result<(), WriteError> {
-    context.memories.update(&job.uid().unwrap_or_default(), change);
-    context.triggers.jobs.trigger(Key::of(job));
-    context.triggers.dispatch(&job.namespace().unwrap_or_default());
-    Ok(())
 }

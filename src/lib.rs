@@ -8,6 +8,7 @@ pub mod domain;
 pub mod apply;
 pub mod controllers;
 pub mod dispatcher;
+pub mod launcher;
 pub mod operator;
 pub mod runtime;
 

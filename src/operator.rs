@@ -1,5 +1,6 @@
 //! Operator: wires caches, controllers and dispatcher together, and runs them while this process leads.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::api::JobGroup;
 use crate::api::job_group::{FailurePolicy, GroupMode};
 use crate::api::labels::JOB_NAME_ANNOTATION;
+use crate::api::{Job, JobGroup, JobPhase};
 use crate::apply::Writer;
 use crate::controllers::{self, Context, Memories, Triggers};
-use crate::dispatcher::{self, Dispatcher};
+use crate::dispatcher::Dispatcher;
 use crate::domain::plan::Note;
+use crate::domain::queue::Limit;
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::runtime::clock::now;
 use crate::runtime::http::{self, Endpoints};
@@ -25,6 +27,7 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
 use crate::runtime::stores::{Stores, job_uid, of_schedule, of_template, of_uid};
 use crate::runtime::work;
+use crate::{dispatcher, launcher};
 
 /// How many decisions each controller makes at once, at the most.
 const CONTROLLER_PLACES: usize = 64;
@@ -52,6 +55,8 @@ pub struct Settings {
     pub identity: String,
     /// How long a leader that does not renew keeps the lease.
     pub lease_duration: Duration,
+    /// How many Jobs may run in the cluster at once; absent: any number.
+    pub max_running: Option<u32>,
     /// Where the endpoints listen.
     pub http_address: std::net::SocketAddr,
 }
@@ -152,6 +157,8 @@ fn lead(
         leadership: leadership.clone(),
         leading_since: now(),
         metrics: metrics.clone(),
+        dispatcher: Dispatcher::new(settings.max_running),
+        own_namespace: settings.lease_namespace.clone(),
         memories: Memories::default(),
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
@@ -161,7 +168,7 @@ fn lead(
         events,
     });
     listen(&context);
-    let dispatcher = Arc::new(Dispatcher::default());
+    tell_line(&context);
     let mut parts = JoinSet::new();
     let shared = context.clone();
     parts.spawn(work::run(template_work, CONTROLLER_PLACES, halted.clone(), move |key| {
@@ -181,11 +188,11 @@ fn lead(
     }));
     let shared = context.clone();
     parts.spawn(work::run(round_work, DISPATCHER_PLACES, halted.clone(), move |key| {
-        dispatcher::round(shared.clone(), dispatcher.clone(), key)
+        dispatcher::round(shared.clone(), key)
     }));
     let shared = context.clone();
     parts.spawn(work::run(launch_work, LAUNCHER_PLACES, halted.clone(), move |key| {
-        dispatcher::launch(shared.clone(), key)
+        launcher::launch(shared.clone(), key)
     }));
     let events = send_events(client.clone(), settings.identity.clone(), leadership.clone(), event_queue);
     parts.spawn(until_halted(events, watch_clock(context.clone()), halted.clone()));
@@ -202,21 +209,48 @@ async fn until_halted(one: impl Future<Output = ()>, other: impl Future<Output =
     }
 }
 
+/// The namespaces in which something waits or runs, or may.
+fn namespaces(context: &Context) -> HashSet<String> {
+    let stores = &context.stores;
+    let keys = stores.queues.keys().into_iter().chain(stores.jobs.keys()).chain(stores.batch_jobs.keys());
+    keys.map(|key| key.namespace).collect()
+}
+
+/// All Jobs, such that those that came before this process are first seen in the order in which they came.
+fn in_order_of_creation(context: &Context) -> Vec<Arc<Job>> {
+    let stores = &context.stores;
+    let mut jobs: Vec<_> = stores.jobs.keys().iter().filter_map(|key| stores.jobs.get(key)).collect();
+    jobs.sort_by_key(|job| (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any()));
+    jobs
+}
+
+/// Tells the line what there is. Nothing of a namespace is decided before everything in it has been looked at.
+fn tell_line(context: &Context) {
+    namespaces(context).iter().for_each(|namespace| context.dispatcher.line().hold_back(namespace));
+    context.stores.queues.keys().iter().for_each(|key| dispatcher::queue_changed(context, key));
+    for job in in_order_of_creation(context) {
+        if job.status.as_ref().and_then(|status| status.phase).is_some_and(JobPhase::is_ended) {
+            continue;
+        }
+        let uid = job.uid().unwrap_or_default();
+        let memory = context.memories.update(&uid, |_| ());
+        context.dispatcher.line().expect(&job.namespace().unwrap_or_default(), &uid, memory.first_seen, true);
+    }
+    for batch in context.stores.batch_jobs.keys().iter().filter_map(|key| context.stores.batch_jobs.get(key)) {
+        dispatcher::sync(context, &batch.namespace().unwrap_or_default(), job_uid(&batch.metadata).unwrap_or_default());
+    }
+}
+
 /// Looks at every object once.
 fn start_all(context: &Context) {
     let triggers = &context.triggers;
     context.stores.templates.keys().into_iter().for_each(|key| triggers.templates.trigger(key));
     context.stores.schedules.keys().into_iter().for_each(|key| triggers.schedules.trigger(key));
     context.stores.groups.keys().into_iter().for_each(|key| triggers.groups.trigger(key));
-    let mut jobs: Vec<_> = context.stores.jobs.keys().iter().filter_map(|key| context.stores.jobs.get(key)).collect();
-    jobs.sort_by_key(|job| (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any()));
-    for job in jobs {
-        context.memories.update(&job.uid().unwrap_or_default(), |memory| memory.from_start = true);
+    for job in in_order_of_creation(context) {
         triggers.jobs.trigger(Key::of(job.as_ref()));
     }
-    for key in context.stores.queues.keys() {
-        triggers.dispatch(&key.namespace);
-    }
+    namespaces(context).iter().for_each(|namespace| triggers.dispatch(namespace));
     for revision in context.stores.revisions.keys() {
         poke_template_of(context, &revision);
     }
@@ -238,15 +272,23 @@ fn listen(context: &Arc<Context>) {
         let word = of_template(&change.key.namespace, &change.key.name);
         poke(&shared.stores.schedules, &word, &shared.triggers.schedules);
         for job in shared.stores.jobs.find(&word) {
+            let uid = job.uid().unwrap_or_default();
+            if let Some(memory) = shared.memories.get(&uid).filter(|memory| memory.template_unread) {
+                // It is about to be queued, with the time at which it came.
+                shared.dispatcher.line().expect(&change.key.namespace, &uid, memory.first_seen, false);
+            }
             if shared.memories.get(&job.uid().unwrap_or_default()).is_some_and(|memory| memory.launched.is_none()) {
                 shared.triggers.jobs.trigger(Key::of(job.as_ref()));
             }
         }
-        shared.triggers.dispatch(&change.key.namespace);
+        dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Template(change.key.name.clone()));
     });
     let shared = context.clone();
     context.stores.schedules.listen(move |change| {
         shared.triggers.schedules.trigger(change.key.clone());
+        if change.before.map(|it| &it.spec) != change.after.map(|it| &it.spec) {
+            dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Schedule(change.key.name.clone()));
+        }
         let before =
             change.before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
         for settled in change.after.iter().filter_map(|it| it.status.as_ref()).flat_map(|it| &it.settled) {
@@ -266,13 +308,17 @@ fn listen(context: &Arc<Context>) {
     context.stores.queues.listen(move |change| {
         let spec = |queue: &Arc<crate::api::Queue>| queue.spec.clone();
         if change.before.map(spec) != change.after.map(spec) {
-            shared.triggers.dispatch(&change.key.namespace);
+            dispatcher::queue_changed(&shared, change.key);
         }
     });
     listen_to_jobs(context);
     let shared = context.clone();
     context.stores.groups.listen(move |change| {
         shared.triggers.groups.trigger(change.key.clone());
+        if change.before.map(|it| &it.spec) != change.after.map(|it| &it.spec) {
+            let uid = change.after.or(change.before).and_then(|it| it.uid()).unwrap_or_default();
+            dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Group(uid));
+        }
         poke_members(&shared, change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
     });
     let shared = context.clone();
@@ -292,7 +338,9 @@ fn listen_to_jobs(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.jobs.listen(move |change| {
         if let (None, Some(new)) = (change.before, change.after) {
-            shared.memories.update(&new.uid().unwrap_or_default(), |_| ());
+            let uid = new.uid().unwrap_or_default();
+            let memory = shared.memories.update(&uid, |_| ());
+            shared.dispatcher.line().expect(&change.key.namespace, &uid, memory.first_seen, false);
         }
         shared.triggers.jobs.trigger(change.key.clone());
         let namespace = &change.key.namespace;
@@ -305,7 +353,15 @@ fn listen_to_jobs(context: &Arc<Context>) {
             }
         }
         if let (Some(gone), None) = (change.before, change.after) {
-            shared.memories.forget(&gone.uid().unwrap_or_default());
+            let uid = gone.uid().unwrap_or_default();
+            let memory = shared.memories.update(&uid, |_| ());
+            {
+                let mut line = shared.dispatcher.line();
+                line.looked_at(namespace, &uid, memory.first_seen);
+                line.forget(&uid);
+            }
+            shared.memories.forget(&uid);
+            dispatcher::sync(&shared, namespace, &uid);
             if let Some(template) = &gone.spec.template_ref {
                 shared.triggers.templates.trigger(Key::new(namespace, &template.name));
             }
@@ -317,6 +373,7 @@ fn listen_to_jobs(context: &Arc<Context>) {
         let Some(batch) = change.after.or(change.before) else { return };
         let name = batch.annotations().get(JOB_NAME_ANNOTATION).cloned().unwrap_or_default();
         shared.triggers.jobs.trigger(Key::new(&change.key.namespace, name));
+        dispatcher::sync(&shared, &change.key.namespace, job_uid(&batch.metadata).unwrap_or_default());
         let ended = |batch: &Arc<BatchJob>| batch_outcome(batch) != BatchState::Active;
         if change.after.is_none_or(ended) {
             shared.triggers.dispatch(&change.key.namespace);

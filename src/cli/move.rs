@@ -16,8 +16,7 @@ use super::state::{Standing, State, phase};
 use super::target::{Found, Target, TargetKind};
 use crate::api::job_group::{GroupMember, GroupMode};
 use crate::api::{Job, JobGroup};
-use crate::domain::line::{self, Move};
-use crate::domain::queue::Rank;
+use crate::domain::line::{self, Move, Rank};
 
 /// How often the place is computed anew after somebody else's write came first.
 const CONFLICTS_MAX: usize = 5;
@@ -143,9 +142,8 @@ async fn decide_job(
     }
     if let Some(member) = &job.spec.group_ref {
         let group: Option<JobGroup> = session.find(&member.name).await?;
-        let group = group.filter(|group| member.uid.is_empty() || group.uid().as_deref() == Some(&member.uid));
-        if let Some(group) = group
-            && let Some(decision) = within_group(arguments, session, &group, &member.member, &name).await?
+        if let Some(group) = group.filter(|group| line::is_member(job, group))
+            && let Some(decision) = within_group(arguments, session, &group, line::member_name(job), &name).await?
         {
             return Ok(decision);
         }
@@ -164,7 +162,7 @@ async fn decide_job(
         line.waiting.iter().filter(|it| it.place.is_some() && it.job.name_any() != name).collect();
     let index = index(arguments, &others, &queue)?;
     let what = format!("job {name}");
-    let Some(found) = place(&own.rank, own.increase, &others, index) else {
+    let Some(found) = place(std::slice::from_ref(&own.rank), own.increase, &others, index) else {
         return Err(no_room(&what, &others, index));
     };
     decide(TargetKind::Job, &what, listed.name_any(), listed.resource_version(), found, index, &queue)
@@ -178,7 +176,7 @@ async fn decide_group(
 ) -> Result<Decision, PluginError> {
     let what = format!("group {}", group.name_any());
     let state = State::fetch(session, None).await?;
-    let is_member = |job: &Job| job.spec.group_ref.as_ref().is_some_and(|it| Some(&it.uid) == group.uid().as_ref());
+    let is_member = |job: &Job| line::is_member(job, group);
     let waiting = state.jobs.objects.values().filter(|job| is_member(job) && line::is_queued(job));
     let mut queues: Vec<String> = waiting.map(|job| line::queue_name(job).to_owned()).collect();
     queues.sort();
@@ -195,14 +193,15 @@ async fn decide_group(
     };
     let line = state.line(queue, now);
     let follows = |it: &&Standing<'_>| is_member(it.job) && it.job.spec.position.is_none();
-    let Some(own) = line.waiting.iter().find(follows) else {
+    let own: Vec<Rank> = line.waiting.iter().filter(follows).map(|it| it.rank.clone()).collect();
+    let Some(first) = line.waiting.iter().find(follows) else {
         return Err(PluginError::Failed(format!(
             "each waiting member of {what} has a position of its own: move them one by one"
         )));
     };
     let others: Vec<&Standing<'_>> = line.waiting.iter().filter(|it| it.place.is_some() && !follows(it)).collect();
     let index = index(arguments, &others, queue)?;
-    let Some(found) = place(&own.rank, own.increase, &others, index) else {
+    let Some(found) = place(&own, first.increase, &others, index) else {
         return Err(no_room(&what, &others, index));
     };
     decide(TargetKind::Group, &what, group.name_any(), group.resource_version(), found, index, queue)
@@ -229,7 +228,7 @@ fn index(arguments: &Arguments, others: &[&Standing<'_>], queue: &str) -> Result
     }
 }
 
-fn place(own: &Rank, increase: i32, others: &[&Standing<'_>], index: usize) -> Option<Move> {
+fn place(own: &[Rank], increase: i32, others: &[&Standing<'_>], index: usize) -> Option<Move> {
     let before = index.checked_sub(1).and_then(|index| others.get(index)).map(|it| &it.rank);
     line::place(own, increase, before, others.get(index).map(|it| &it.rank))
 }
@@ -282,9 +281,7 @@ async fn within_group(
     let neighbour = match arguments.before.as_ref().or(arguments.after.as_ref()) {
         Some(target) => {
             let other: Option<Job> = session.find(&target.name).await?;
-            let reference =
-                other.and_then(|other| other.spec.group_ref).filter(|it| Some(&it.uid) == group.uid().as_ref());
-            reference.map(|it| it.member)
+            other.filter(|other| line::is_member(other, group)).map(|other| line::member_name(&other).to_owned())
         }
         None => None,
     };

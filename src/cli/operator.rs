@@ -25,6 +25,10 @@ pub struct Arguments {
     /// How long a leader that crashed keeps the lease, in seconds.
     #[arg(long, env = "ROTA_LEASE_DURATION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
     pub lease_duration_seconds: u64,
+    /// How many Jobs may run in the cluster at once. Namespaces share it: the one that runs least goes first. Default: no
+    /// limit.
+    #[arg(long, env = "ROTA_MAX_RUNNING", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_running: Option<u32>,
     /// Where /livez, /readyz and /metrics listen.
     #[arg(long, env = "ROTA_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
@@ -71,6 +75,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         namespace: arguments.namespace,
         identity: arguments.identity.unwrap_or_else(default_identity),
         lease_duration: Duration::from_secs(arguments.lease_duration_seconds),
+        max_running: arguments.max_running,
         http_address: arguments.http_address,
     };
     let zone_database = crate::domain::calendar::zone_database_version();

@@ -71,6 +71,7 @@ pub async fn run(
         tokio::select! {
             changed = state.jobs.changed() => changed?,
             changed = state.queues.changed() => changed?,
+            changed = state.groups.changed(), if state.has_groups => changed?,
         }
         state.fetch_groups(&session).await?;
     }

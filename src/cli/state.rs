@@ -3,21 +3,20 @@
 //! Jobs that have not ended and queues are listed once. Groups are, if members wait; of past runs a sample is taken, which
 //! tells how long Jobs of the waiting and running templates take.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
 use kube::api::ListParams;
 
-use super::objects::{Live, Session, UNFINISHED, list};
+use super::objects::{Live, Session, UNFINISHED};
 use super::plugin::PluginError;
 use crate::api::job::WaitingFor;
 use crate::api::labels::{OUTCOME, TEMPLATE};
 use crate::api::queue::{Pause, PauseScope};
 use crate::api::{Job, JobGroup, JobPhase, JobRun, Queue};
 use crate::domain::estimate::{self, Estimate, History, Running, Waiting};
-use crate::domain::queue::Rank;
+use crate::domain::line::Rank;
 use crate::domain::{conditions, line, names};
 
 /// How many past runs are looked at.
@@ -31,8 +30,10 @@ pub struct State {
     pub jobs: Live<Job>,
     /// The queues.
     pub queues: Live<Queue>,
-    /// The groups, if members wait.
-    groups: Vec<JobGroup>,
+    /// The groups, as soon as a member waits.
+    pub groups: Live<JobGroup>,
+    /// Whether they were listed.
+    pub has_groups: bool,
     /// How long Jobs take.
     history: History,
 }
@@ -81,7 +82,8 @@ impl State {
     pub async fn fetch(session: &Session, history_of: Option<Option<&str>>) -> Result<Self, PluginError> {
         let jobs = Live::list(session.api::<Job>(), ListParams::default().fields(UNFINISHED)).await?;
         let queues = Live::list(session.api::<Queue>(), ListParams::default()).await?;
-        let mut state = Self { jobs, queues, groups: Vec::new(), history: History::default() };
+        let mut state =
+            Self { jobs, queues, groups: Live::none(session.api()), has_groups: false, history: History::default() };
         state.fetch_groups(session).await?;
         if let Some(queue) = history_of {
             state.history = state.past_runs(session, queue).await?;
@@ -89,13 +91,12 @@ impl State {
         Ok(state)
     }
 
-    /// The groups of members that wait, if they were not fetched yet.
+    /// The groups, if members wait and nobody asked for them yet.
     pub async fn fetch_groups(&mut self, session: &Session) -> Result<(), PluginError> {
-        let known: BTreeSet<String> = self.groups.iter().filter_map(ResourceExt::uid).collect();
-        let waits =
-            |job: &Job| line::is_queued(job) && job.spec.group_ref.as_ref().is_some_and(|it| !known.contains(&it.uid));
-        if self.jobs.objects.values().any(waits) {
-            self.groups = list(&session.api::<JobGroup>(), &ListParams::default()).await?.0;
+        let is_member = |job: &Job| line::is_queued(job) && job.spec.group_ref.is_some();
+        if !self.has_groups && self.jobs.objects.values().any(is_member) {
+            self.groups = Live::list(session.api(), ListParams::default()).await?;
+            self.has_groups = true;
         }
         Ok(())
     }
@@ -124,11 +125,6 @@ impl State {
         self.queues.objects.get(name)
     }
 
-    /// The groups by uid.
-    fn groups_by_uid(&self) -> HashMap<String, &JobGroup> {
-        self.groups.iter().filter_map(|group| Some((group.uid()?, group))).collect()
-    }
-
     /// The names of the queues that exist or in which Jobs wait.
     pub fn queue_names(&self) -> BTreeSet<String> {
         let waited_in =
@@ -139,12 +135,11 @@ impl State {
     /// Who runs and who waits in a queue.
     pub fn line(&self, name: &str, now: Timestamp) -> Line<'_> {
         let queue = self.queue(name);
-        let groups = self.groups_by_uid();
         let aging = queue.and_then(|queue| queue.spec.aging.as_ref());
         let here: Vec<&Job> = self.jobs.objects.values().filter(|job| line::queue_name(job) == name).collect();
         let running: Vec<&Job> = here.iter().copied().filter(|job| line::is_running(job)).collect();
         let standing = |job| {
-            let group = job_group(job, &groups);
+            let group = job_group(job, &self.groups.objects);
             let rank = line::rank(job, group, aging, now);
             let increase = line::increase(aging, rank.queued_at, now);
             Standing { job, rank, increase, place: None, estimate: Estimate::Unknown(String::new()) }
@@ -240,8 +235,8 @@ impl State {
 }
 
 /// The group of a Job, if it is a member.
-fn job_group<'a>(job: &Job, groups: &HashMap<String, &'a JobGroup>) -> Option<&'a JobGroup> {
-    groups.get(&job.spec.group_ref.as_ref()?.uid).copied()
+fn job_group<'a>(job: &Job, groups: &'a BTreeMap<String, JobGroup>) -> Option<&'a JobGroup> {
+    groups.get(&job.spec.group_ref.as_ref()?.name).filter(|group| line::is_member(job, group))
 }
 
 /// The template of a Job.

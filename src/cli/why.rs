@@ -17,6 +17,7 @@ use crate::api::job::WaitingFor;
 use crate::api::labels::{ATTEMPT, JOB, JOB_UID};
 use crate::api::{Job, JobPhase, JobRun, Outcome};
 use crate::domain::estimate::Estimate;
+use crate::domain::queue::ordinal;
 use crate::domain::{conditions, line, names};
 
 /// How many names a sentence lists.
@@ -378,16 +379,6 @@ fn listed<'a>(jobs: impl Iterator<Item = &'a Job>) -> String {
     if more == 0 { format!(": {shown}") } else { format!(": {shown} and {more} more") }
 }
 
-fn ordinal(number: usize) -> String {
-    let suffix = match (number % 10, number % 100) {
-        (1, rest) if rest != 11 => "st",
-        (2, rest) if rest != 12 => "nd",
-        (3, rest) if rest != 13 => "rd",
-        _ => "th",
-    };
-    format!("{number}{suffix}")
-}
-
 fn capital(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
@@ -401,12 +392,6 @@ fn full_stop(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_told_as_people_do() {
-        let told: Vec<String> = [1, 2, 3, 4, 11, 12, 21, 112].map(ordinal).into();
-        assert_eq!(told, ["1st", "2nd", "3rd", "4th", "11th", "12th", "21st", "112th"]);
-    }
 
     #[test]
     fn sentences_end_once() {

@@ -12,6 +12,7 @@ use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
 use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, JobTemplateSpec, Outcome, Reason, Schedule};
 use crate::apply::WriteError;
+use crate::dispatcher;
 use crate::domain::group::{self, Gate};
 use crate::domain::job::{self, Facts, Memory, attempt_name, current_attempt};
 use crate::domain::plan::{Effect, Ending};
@@ -75,6 +76,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         memory.queueable_since = Some(since);
         context.memories.update(&uid, |memory| memory.queueable_since = Some(since));
     }
+    memory.blocker = context.dispatcher.line().blocker(&uid, now_is);
     // Decide.
     let facts = facts(&object, &observed, &memory, context.writer.is_busy());
     let decision = job::decide(&facts, now_is);
@@ -84,6 +86,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     let template_unread = observed.is_unread(&object);
     let told = (memory.looked_at, memory.template_unread, &memory.candidate);
+    dispatcher::offer(context, &object, decision.candidate.as_ref());
+    context.dispatcher.line().looked_at(&key.namespace, &uid, memory.first_seen);
     if told != (true, template_unread, &decision.candidate) {
         context.memories.update(&uid, |memory| {
             memory.looked_at = true;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{Job, JobTemplateSpec, ScheduleStatus};
 use crate::apply::{WriteError, Writer};
+use crate::dispatcher::Dispatcher;
 use crate::domain::job::Memory;
 use crate::domain::plan::{Effect, Ending, Note};
 use crate::domain::template;
@@ -69,6 +70,10 @@ pub struct Context {
     pub leading_since: Timestamp,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who waits, who runs, and who is next.
+    pub dispatcher: Dispatcher,
+    /// The namespace of the operator itself: a Queue there may pause everything.
+    pub own_namespace: String,
     /// What is remembered of Jobs, by uid.
     pub memories: Memories,
     /// The answers of the API server about templates, by uid and digest.

@@ -70,6 +70,11 @@ pub fn gate(group: &JobGroup, member: &str, outcome: impl Fn(&str) -> Option<Out
     gate
 }
 
+/// How many members of a group may run at once: one after the other means one.
+pub fn max_running(spec: &crate::api::JobGroupSpec) -> Option<u32> {
+    if spec.mode == GroupMode::Sequential { Some(1) } else { spec.max_running }
+}
+
 /// Decides about one group.
 pub fn decide(group: &JobGroup, jobs: &[MemberJob], now: Timestamp) -> Plan<JobGroupStatus> {
     let before = group.status.clone().unwrap_or_default();

@@ -50,8 +50,6 @@ pub const REFUSED_RETRY_SECONDS: i64 = 10;
 pub struct Memory {
     /// When this process first saw it.
     pub first_seen: Timestamp,
-    /// Whether it was there when this process began to lead.
-    pub from_start: bool,
     /// Whether it was looked at since.
     pub looked_at: bool,
     /// Whether its template had not been read then, so that nobody could tell whether it may be queued.
@@ -70,8 +68,10 @@ pub struct Memory {
     pub refusal: Option<Refusal>,
     /// The attempt whose JobRun is known to exist, and how it ended.
     pub recorded: Option<(u32, Ending)>,
-    /// What it waits for, according to the last round of its queue.
+    /// What it waits for in its queue.
     pub blocker: Option<Blocker>,
+    /// Why its queue, which was full, did not keep it.
+    pub dropped: Option<(Reason, String)>,
     /// What its queue may launch, according to the last decision; absent: nothing.
     pub candidate: Option<Candidate>,
 }
@@ -81,7 +81,6 @@ impl Memory {
     pub fn new(first_seen: Timestamp) -> Self {
         Self {
             first_seen,
-            from_start: false,
             looked_at: false,
             template_unread: false,
             gone_pods: Vec::new(),
@@ -92,6 +91,7 @@ impl Memory {
             refusal: None,
             recorded: None,
             blocker: None,
+            dropped: None,
             candidate: None,
         }
     }
@@ -355,6 +355,9 @@ fn without_batch(
     if let Some(other) = facts.duplicate_of {
         let text = format!("unfinished Job {other:?} has the same dedupKey");
         return record(run::skipped_run(&input, Reason::DuplicateKey, text)).into();
+    }
+    if let Some((reason, message)) = &facts.memory.dropped {
+        return record(run::skipped_run(&input, *reason, message.clone())).into();
     }
     match &resolved {
         Err(unresolved) => unresolvable(facts, unresolved, &input, now).into(),

@@ -1,18 +1,33 @@
 //! Line: the place of a waiting Job among others, and the position that puts it elsewhere.
 //!
-//! The order is the dispatcher's (I4): priority in force descending, position, time of queueing, name. A Job that was not
-//! moved has the position of its group, else of the instant at which it, or its group, was queued.
+//! The order is the dispatcher's (I4): priority in force descending, position, for members of one group the order of its
+//! list, time of queueing, name. A Job that was not moved has the position of its group, else of the instant at which it, or
+//! its group, was queued.
 
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
-use super::queue::Rank;
 use crate::api::queue::Aging;
 use crate::api::{DEFAULT_QUEUE, Job, JobGroup, JobPhase, Position};
 
 /// The lowest and the highest priority that an object may have.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1_000_000..=1_000_000;
+
+/// What decides on the place of a Job in line.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// The priority in force; higher goes first.
+    pub priority: Reverse<i32>,
+    /// Lower goes first.
+    pub position: Position,
+    /// The place within its group, from 0; 0 for a Job without one.
+    pub member: usize,
+    /// Earlier goes first.
+    pub queued_at: Timestamp,
+    /// The last word among equals.
+    pub name: String,
+}
 
 /// Whether a Job is in a queue and has not been launched: it has a place in line, or gets one when a hold, a time or a
 /// delay is over.
@@ -60,9 +75,29 @@ pub fn rank(job: &Job, group: Option<&JobGroup>, aging: Option<&Aging>, now: Tim
     Rank {
         priority: Reverse(priority),
         position: position(job, group, queued_at),
+        member: group.map_or(0, |group| member_place(job, group)),
         queued_at,
         name: job.metadata.name.clone().unwrap_or_default(),
     }
+}
+
+/// Whether a Job names this group as the one that it is a member of.
+pub fn is_member(job: &Job, group: &JobGroup) -> bool {
+    let reference = job.spec.group_ref.as_ref().filter(|it| Some(&it.name) == group.metadata.name.as_ref());
+    reference.is_some_and(|it| it.uid.is_empty() || Some(&it.uid) == group.metadata.uid.as_ref())
+}
+
+/// The name of a Job as a member of its group.
+pub fn member_name(job: &Job) -> &str {
+    let given = job.spec.group_ref.as_ref().map(|it| it.member.as_str()).filter(|member| !member.is_empty());
+    given.or(job.metadata.name.as_deref()).unwrap_or_default()
+}
+
+/// The place of a member: in the list, else, for one that joined, among all members.
+fn member_place(job: &Job, group: &JobGroup) -> usize {
+    let name = member_name(job);
+    let joined = || group.status.as_ref()?.members.iter().position(|member| member.name == name);
+    group.spec.jobs.iter().position(|member| member.name == name).or_else(joined).unwrap_or(usize::MAX)
 }
 
 /// By how much waiting has raised a priority.
@@ -106,32 +141,34 @@ impl Move {
     }
 }
 
-/// What puts `own` between the Job before it and the Job after it; absent when there is no room between the two. `increase`
-/// is what waiting added to its priority. The priority changes only where it must, and then as little as it can.
-pub fn place(own: &Rank, increase: i32, before: Option<&Rank>, after: Option<&Rank>) -> Option<Move> {
+/// What puts a Job, or the members of a group that move with it, between the Job before them and the Job after them; absent
+/// when there is no room between the two. `own` are their ranks in order, of which those with the priority of the first count;
+/// `increase` is what waiting added to that. The priority changes only where it must, and then as little as it can.
+pub fn place(own: &[Rank], increase: i32, before: Option<&Rank>, after: Option<&Rank>) -> Option<Move> {
+    let first = own.first()?;
+    let alike = || own.iter().filter(|rank| rank.priority == first.priority);
     let fits = |rank: &Rank| before.is_none_or(|it| it < rank) && after.is_none_or(|it| rank < it);
-    if fits(own) {
+    if alike().all(fits) {
         return Some(Move::default());
     }
-    let Reverse(mut priority) = own.priority;
+    let Reverse(mut priority) = first.priority;
     priority = before.map_or(priority, |it| priority.min(it.priority.0));
     priority = after.map_or(priority, |it| priority.max(it.priority.0));
+    let at = |position| move |rank: &Rank| Rank { priority: Reverse(priority), position, ..rank.clone() };
+    let all_fit = |position: &Position| alike().map(at(*position)).all(|rank| fits(&rank));
     let beside = |rank: Option<&Rank>| rank.filter(|it| it.priority.0 == priority).map(|it| it.position);
-    let position = match (beside(before), beside(after)) {
+    let candidates = match (beside(before), beside(after)) {
         // Where two have the same position, the time of queueing decides, and may do so here too.
-        (Some(lower), Some(upper)) => [Position::between(lower, upper), Some(lower), Some(upper)]
-            .into_iter()
-            .flatten()
-            .find(|position| fits(&Rank { priority: Reverse(priority), position: *position, ..own.clone() }))?,
-        (Some(lower), None) => lower.after(),
-        (None, Some(upper)) => upper.before(),
-        (None, None) => own.position,
+        (Some(lower), Some(upper)) => [Position::between(lower, upper), Some(lower), Some(upper)],
+        (Some(lower), None) => [Some(lower.after()), None, None],
+        (None, Some(upper)) => [Some(upper.before()), None, None],
+        (None, None) => [Some(first.position), None, None],
     };
+    let position = candidates.into_iter().flatten().find(all_fit)?;
     let written = priority.saturating_sub(increase);
-    let moved = Rank { priority: Reverse(priority), position, ..own.clone() };
-    (fits(&moved) && PRIORITIES.contains(&written)).then_some(Move {
-        position: (position != own.position).then_some(position),
-        priority: (priority != own.priority.0).then_some(written),
+    PRIORITIES.contains(&written).then_some(Move {
+        position: (position != first.position).then_some(position),
+        priority: (priority != first.priority.0).then_some(written),
     })
 }
 

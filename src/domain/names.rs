@@ -19,6 +19,8 @@ const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 const SHORT_HASH_LENGTH: usize = 5;
 /// The length of the hash in the name of a template revision, in characters.
 const REVISION_HASH_LENGTH: usize = 10;
+/// The length of the hash of what a Job asks for, in characters.
+const REQUEST_HASH_LENGTH: usize = 20;
 
 /// Five characters that stand for a text: the same in every build and on every machine.
 pub fn short_hash(text: &str) -> String {
@@ -60,6 +62,12 @@ pub fn member_job(group_name: &str, group_uid: &str, member: &str) -> String {
 /// The name of the batch Job of an attempt, and of the JobRun of that attempt.
 pub fn attempt(job_name: &str, job_uid: &str, attempt: u32) -> String {
     with_suffix(job_name, &format!("{}-{attempt}", short_hash(job_uid)), NAME_MAX)
+}
+
+/// A word for what a Job asks for: two that would run the same with the same parameters have the same.
+pub fn request(spec: &crate::api::JobSpec) -> String {
+    let asked = (&spec.template_ref, &spec.job_template, &spec.job_type, &spec.params);
+    hash(&serde_json::to_string(&asked).unwrap_or_default(), REQUEST_HASH_LENGTH)
 }
 
 /// The name of the ControllerRevision that holds a template's specification with that digest.

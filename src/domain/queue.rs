@@ -1,15 +1,28 @@
-//! Queue: which of the waiting Jobs of a namespace may be launched now, and what the others wait for.
+//! Queue: which of the waiting Jobs may be launched now, and what the others wait for.
 //!
-//! One call decides for all queues of a namespace from one snapshot, because templates and groups have limits that span
-//! queues. It must not look at anything but the snapshot.
+//! [`Line`] holds every Job that waits or runs, and is told of each change. To admit the next Job takes time that grows
+//! with the logarithm of how many wait: within a queue, Jobs with the same limits stand in one row, rows whose limit is
+//! reached are set aside until it has room again, and among the others the first in rank is next. Under a limit for the
+//! whole cluster the namespace that runs least goes first. Nothing here is remembered for longer than a process lives:
+//! it is told everything anew after a restart.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::api::Position;
 use crate::api::job::WaitingFor;
+use crate::api::queue::{Aging, OverflowPolicy, Pause};
+use crate::api::{Position, QueueSpec, Reason};
+
+mod blockers;
+mod depth;
+mod line;
+mod rows;
+#[cfg(test)]
+pub(crate) mod snapshot;
+
+pub use blockers::ordinal;
+pub use line::{Counts, Line};
 
 /// The place of a Job in line: priority descending, then position, then the time it was queued, then name (I4).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,17 +63,6 @@ pub enum Limit {
     Schedule(String),
 }
 
-impl Limit {
-    fn blocker(&self, used: u32, max: u32) -> Blocker {
-        let (waiting_for, whose) = match self {
-            Self::Template(name) => (WaitingFor::TemplateLimit, format!("template {name}")),
-            Self::Group(_) => (WaitingFor::GroupLimit, "its group".to_owned()),
-            Self::Schedule(name) => (WaitingFor::ScheduleLimit, format!("schedule {name}")),
-        };
-        Blocker { waiting_for, message: format!("{whose}: {used} of {max} running") }
-    }
-}
-
 /// A Job that runs, or is being launched: it takes a place in each of its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occupant {
@@ -72,24 +74,42 @@ pub struct Occupant {
     pub limits: Vec<Limit>,
 }
 
-/// A queue as it is now.
+/// What a queue is set to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QueueState {
+pub struct Settings {
     /// How many may run; absent: no limit.
     pub max_running: Option<u32>,
-    /// Why it starts nothing, and until when.
-    pub paused: Option<(String, Option<Timestamp>)>,
+    /// Why it starts nothing, until when, and how much besides it.
+    pub paused: Option<Pause>,
+    /// How waiting raises the priority.
+    pub aging: Option<Aging>,
+    /// How many may wait, and what happens to more.
+    pub depth: Option<(u32, OverflowPolicy)>,
 }
 
-/// All that a decision for a namespace depends on.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Its queues by name.
-    pub queues: HashMap<String, QueueState>,
-    /// What runs.
-    pub occupants: Vec<Occupant>,
-    /// What waits, in any order.
-    pub candidates: Vec<Candidate>,
+impl Settings {
+    /// What the specification of a queue says.
+    pub fn of(spec: &QueueSpec) -> Self {
+        Self {
+            max_running: spec.max_running,
+            paused: spec.paused.clone(),
+            aging: spec.aging.clone(),
+            depth: spec.max_depth.map(|max| (max, spec.overflow_policy.unwrap_or_default())),
+        }
+    }
+}
+
+/// A Job that may be launched as soon as it is its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its namespace.
+    pub namespace: String,
+    /// What would be launched.
+    pub candidate: Candidate,
+    /// Whether its queue took it already, so that it cannot be refused for want of room.
+    pub accepted: bool,
+    /// What it asks for, such that two that ask for the same have the same word; absent: nobody needs to know.
+    pub asks_for: Option<String>,
 }
 
 /// Why a Job is not launched now.
@@ -101,131 +121,47 @@ pub struct Blocker {
     pub message: String,
 }
 
-/// The decision for a namespace.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A Job that its full queue does not keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// One decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Round {
-    /// What to launch, by queue, in order.
-    pub admitted: Vec<(String, Vec<Candidate>)>,
-    /// What every other candidate waits for, by uid.
-    pub blocked: HashMap<String, Blocker>,
+    /// What to launch, with its namespace, in order.
+    pub admitted: Vec<(String, Candidate)>,
+    /// What is not kept.
+    pub dropped: Vec<Dropped>,
+    /// Whether more could be admitted in another round.
+    pub more: bool,
     /// When a pause ends.
     pub wake_at: Option<Timestamp>,
 }
 
-/// How many running Jobs a message names.
-const NAMES_SHOWN_MAX: usize = 3;
-
-/// Decides one round. At most `admissions_max` Jobs are admitted in one queue; the rest is for the next round.
-pub fn decide(mut snapshot: Snapshot, admissions_max: usize, now: Timestamp) -> Round {
-    let mut usage = Usage::of(&snapshot.occupants);
-    let mut round = Round::default();
-    snapshot.candidates.sort_by(|left, right| left.rank.cmp(&right.rank));
-    let mut admitted: HashMap<String, Vec<Candidate>> = HashMap::new();
-    for candidate in std::mem::take(&mut snapshot.candidates) {
-        if usage.closed.contains(&candidate.queue) {
-            continue;
-        }
-        match usage.blocker(&snapshot, &candidate, now) {
-            Some(blocker) => {
-                round.blocked.insert(candidate.uid, blocker);
-            }
-            None => {
-                let queue = admitted.entry(candidate.queue.clone()).or_default();
-                if queue.len() < admissions_max {
-                    usage.occupy(&candidate);
-                    queue.push(candidate);
-                } else {
-                    // Full for this round: nothing behind it in the queue may overtake it, so the queue is closed.
-                    usage.closed.insert(candidate.queue);
-                }
-            }
-        }
-    }
-    round.admitted = admitted.into_iter().collect();
-    round.admitted.sort_by(|left, right| left.0.cmp(&right.0));
-    round.wake_at = snapshot
-        .queues
-        .values()
-        .filter_map(|queue| queue.paused.as_ref().and_then(|(_, until)| *until))
-        .filter(|until| *until > now)
-        .min();
-    round
-}
-
-/// How many places are taken.
-#[derive(Default)]
-struct Usage {
-    queues: HashMap<String, Vec<String>>,
-    limits: HashMap<Limit, u32>,
-    closed: HashSet<String>,
-}
-
-impl Usage {
-    fn of(occupants: &[Occupant]) -> Self {
-        let mut usage = Self::default();
-        for occupant in occupants {
-            usage.queues.entry(occupant.queue.clone()).or_default().push(occupant.name.clone());
-            for limit in &occupant.limits {
-                *usage.limits.entry(limit.clone()).or_default() += 1;
-            }
-        }
-        usage
-    }
-
-    fn occupy(&mut self, candidate: &Candidate) {
-        self.queues.entry(candidate.queue.clone()).or_default().push(candidate.rank.name.clone());
-        for (limit, _) in &candidate.limits {
-            *self.limits.entry(limit.clone()).or_default() += 1;
-        }
-    }
-
-    fn blocker(&self, snapshot: &Snapshot, candidate: &Candidate, now: Timestamp) -> Option<Blocker> {
-        let Some(queue) = snapshot.queues.get(&candidate.queue) else {
-            return Some(Blocker {
-                waiting_for: WaitingFor::Queue,
-                message: format!("there is no Queue {:?} in this namespace", candidate.queue),
-            });
-        };
-        if let Some(blocker) = paused(&candidate.queue, queue, now) {
-            return Some(blocker);
-        }
-        self.limit_blocker(queue, candidate)
-    }
-
-    fn limit_blocker(&self, queue: &QueueState, candidate: &Candidate) -> Option<Blocker> {
-        let none = Vec::new();
-        let running = self.queues.get(&candidate.queue).unwrap_or(&none);
-        if queue.max_running.is_some_and(|max| running.len() >= max as usize) {
-            let max = queue.max_running.unwrap_or_default();
-            return Some(Blocker {
-                waiting_for: WaitingFor::QueueLimit,
-                message: format!("queue {}: {} of {max} running{}", candidate.queue, running.len(), names(running)),
-            });
-        }
-        candidate.limits.iter().find_map(|(limit, max)| {
-            let used = self.limits.get(limit).copied().unwrap_or_default();
-            max.filter(|max| used >= *max).map(|max| limit.blocker(used, max))
-        })
-    }
-}
-
-fn paused(name: &str, queue: &QueueState, now: Timestamp) -> Option<Blocker> {
-    let (reason, until) = queue.paused.as_ref()?;
-    if until.is_some_and(|until| until <= now) {
-        return None;
-    }
-    let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-    Some(Blocker { waiting_for: WaitingFor::QueuePaused, message: format!("queue {name} is paused{until}: {reason}") })
-}
-
-fn names(running: &[String]) -> String {
-    if running.is_empty() {
-        return String::new();
-    }
-    let shown = running.iter().take(NAMES_SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
-    let more = running.len().saturating_sub(NAMES_SHOWN_MAX);
-    if more == 0 { format!(": {shown}") } else { format!(": {shown} and {more} more") }
+/// The rank of a Job that has waited since it was queued, and when waiting changes it next.
+pub fn aged(rank: &Rank, aging: Option<&Aging>, now: Timestamp) -> (Rank, Option<Timestamp>) {
+    let Some(aging) = aging else { return (rank.clone(), None) };
+    let interval = aging.interval_seconds.max(1);
+    let waited = now.duration_since(rank.queued_at).as_secs().max(0);
+    let steps = (waited / interval).min(i64::from(aging.maximum_increase));
+    let increase = i32::try_from(steps).unwrap_or(i32::MAX);
+    let next = SignedDuration::from_secs((steps + 1).saturating_mul(interval));
+    let changes = steps < i64::from(aging.maximum_increase);
+    let rank = Rank { priority: Reverse(rank.priority.0.saturating_add(increase)), ..rank.clone() };
+    let at = rank.queued_at.checked_add(next).ok().filter(|_| changes);
+    (rank, at)
 }
 
 #[cfg(test)]

@@ -349,7 +349,7 @@ impl Stored for Queue {
 
 impl Stored for JobGroup {
     fn index(&self) -> Vec<String> {
-        Vec::new()
+        self.metadata.uid.as_deref().map(of_uid).into_iter().collect()
     }
 }
 

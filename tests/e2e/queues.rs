@@ -40,9 +40,9 @@ async fn a_queue_runs_one_at_a_time_by_priority_position_and_time() {
         let jobs = [
             ("first-come", json!({})),
             ("second-come", json!({})),
-            ("moved-back", json!({ "position": 5 })),
+            ("moved-back", json!({ "position": 4_000_000_000_i64 })),
             ("moved-up", json!({ "position": -1 })),
-            ("urgent", json!({ "priority": 10, "position": 9 })),
+            ("urgent", json!({ "priority": 10, "position": 4_000_000_000_i64 })),
         ];
         for (name, fields) in jobs {
             world.create::<Job>(name, with(of("quick"), fields)).await;

@@ -135,11 +135,9 @@ impl Linter {
             object["status"] = status.clone();
         }
         if can_be_judged {
-            let mut aligned = object.clone();
-            if let Some(old) = old {
-                kind.schema.align(&mut aligned, old);
-            }
-            let broken = self.validator.validate_compiled(&kind.rules, &aligned, old).err();
+            let mut old = old.cloned();
+            old.iter_mut().for_each(|old| kind.schema.align(old, object));
+            let broken = self.validator.validate_compiled(&kind.rules, object, old.as_ref()).err();
             let broken = broken.map(|errors| errors.into_vec()).unwrap_or_default();
             faults.extend(broken.into_iter().map(|error| Fault::new(Source::Rule, error.field_path, error.message)));
         }

@@ -160,21 +160,22 @@ impl Node {
         walk.flaws
     }
 
-    /// Brings the items of lists that are maps into the order which they have in an older value: the API server compares
-    /// such lists whatever the order of their items is, and rules are judged here by libraries that do not.
-    pub fn align(&self, value: &mut Value, old: &Value) {
-        match (value, old) {
-            (Value::Object(fields), Value::Object(old)) => {
-                for (name, below) in &self.properties {
-                    if let (Some(value), Some(old)) = (fields.get_mut(name), old.get(name)) {
-                        below.align(value, old);
+    /// Brings the lists of an older value that are maps into the order that their items have in a newer one. The API server
+    /// compares such lists by key; the library that evaluates rules here compares them item by item.
+    pub fn align(&self, old: &mut Value, new: &Value) {
+        match (old, new) {
+            (Value::Object(old), Value::Object(new)) => {
+                for (name, old) in old {
+                    let node = self.properties.get(name).or(self.values.as_deref());
+                    if let (Some(node), Some(new)) = (node, new.get(name)) {
+                        node.align(old, new);
                     }
                 }
             }
-            (Value::Array(items), Value::Array(old)) if !self.keys.is_empty() => {
-                let is_same = |one: &Value, other: &Value| self.keys.iter().all(|key| one[key] == other[key]);
-                let place = |item: &Value| old.iter().position(|other| is_same(item, other)).unwrap_or(old.len());
-                items.sort_by_cached_key(place);
+            (Value::Array(old), Value::Array(new)) if !self.keys.is_empty() => {
+                let key = |item: &Value| self.keys.iter().map(|key| item[key].to_string()).collect::<Vec<_>>();
+                let places: BTreeMap<_, _> = new.iter().enumerate().map(|(place, item)| (key(item), place)).collect();
+                old.sort_by_key(|item| places.get(&key(item)).copied().unwrap_or(usize::MAX));
             }
             _ => {}
         }
@@ -540,6 +541,15 @@ mod tests {
         let found = Node::read(&schema).check(&mut value);
         assert_eq!(found.len(), 1, "the unknown field: {found:?}");
         assert_eq!(value, json!({ "name": "a", "age": 7, "port": 3 }));
+    }
+
+    #[test]
+    fn an_older_list_that_is_a_map_comes_into_the_order_of_the_newer_one() {
+        let friends =
+            |names: &[&str]| json!({ "friends": names.iter().map(|it| json!({ "name": it })).collect::<Vec<_>>() });
+        let mut old = friends(&["gone", "b", "a", "c"]);
+        Node::read(&person()).align(&mut old, &friends(&["c", "new", "a", "b"]));
+        assert_eq!(old, friends(&["c", "a", "b", "gone"]));
     }
 
     #[test]

@@ -95,10 +95,10 @@ fn schedule_node(schedule: &Schedule, seen: &Seen<'_>, now: Timestamp) -> Node {
 
 fn group_node(group: &JobGroup, seen: &Seen<'_>, now: Timestamp) -> Node {
     let status = group.status.clone().unwrap_or_default();
-    let is_its = |job: &&&Job| job.spec.group_ref.as_ref().is_some_and(|it| Some(&it.uid) == group.uid().as_ref());
+    let is_its = |job: &&&Job| line::is_member(job, group);
     let mut jobs: Vec<&Job> = seen.jobs.iter().filter(is_its).copied().collect();
     let place = |member: &str| group.spec.jobs.iter().position(|it| it.name == member).unwrap_or(usize::MAX);
-    jobs.sort_by_key(|job| job.spec.group_ref.as_ref().map(|it| (place(&it.member), it.member.clone())));
+    jobs.sort_by_key(|job| (place(line::member_name(job)), line::member_name(job).to_owned()));
     let mut children: Vec<Node> = jobs.iter().map(|job| job_node(job, seen, now)).collect();
     // Members whose Jobs are gone are told from the group.
     for member in &status.members {
@@ -134,8 +134,8 @@ fn job_node(job: &Job, seen: &Seen<'_>, now: Timestamp) -> Node {
     let status = job.status.clone().unwrap_or_default();
     let uid = job.uid().unwrap_or_default();
     let mut notes = Vec::new();
-    if let Some(member) = &job.spec.group_ref {
-        notes.push(format!("member {}", member.member));
+    if job.spec.group_ref.is_some() {
+        notes.push(format!("member {}", line::member_name(job)));
     }
     if let Some(time) = &job.spec.scheduled_time {
         notes.push(format!("for {}", time.0));

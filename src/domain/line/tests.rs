@@ -37,8 +37,8 @@ fn waiting_raises_a_priority_step_by_step_up_to_the_maximum() {
 #[test]
 fn a_member_stands_where_its_group_does_unless_it_was_moved_itself() {
     let group: JobGroup = serde_json::from_value(json!({
-        "apiVersion": "rota.dev/v1alpha1", "kind": "JobGroup", "metadata": { "name": "g" },
-        "spec": { "mode": "Parallel" }, "status": { "queuedAt": "2026-03-01T11:00:00.000000Z" },
+        "apiVersion": "rota.dev/v1alpha1", "kind": "JobGroup", "metadata": { "name": "g", "uid": "u" },
+        "spec": { "mode": "Parallel", "jobs": [{ "name": "late", "templateRef": { "name": "t" } }] }, "status": { "queuedAt": "2026-03-01T11:00:00.000000Z", "members": [{ "name": "late" }, { "name": "own" }] },
     }))
     .unwrap();
     let late = job("late", json!({}), at("11:30:00"));
@@ -51,6 +51,37 @@ fn a_member_stands_where_its_group_does_unless_it_was_moved_itself() {
     let own = job("own", json!({ "position": 9, "priority": 1 }), at("11:30:00"));
     let place = rank(&own, Some(&moved), None, now());
     assert_eq!((place.position, place.priority), (Position::from(9), Reverse(1)));
+}
+
+#[test]
+fn members_go_in_the_order_of_the_list_and_those_that_joined_after_them() {
+    let listed = ["z", "a"].map(|name| json!({ "name": name, "templateRef": { "name": "t" } }));
+    let group: JobGroup = serde_json::from_value(json!({
+        "apiVersion": "rota.dev/v1alpha1", "kind": "JobGroup", "metadata": { "name": "g", "uid": "u" },
+        "spec": { "mode": "Parallel", "jobs": listed },
+        "status": { "queuedAt": "2026-03-01T11:00:00.000000Z", "members": [{ "name": "z" }, { "name": "a" }, { "name": "guest" }] },
+    }))
+    .unwrap();
+    let named = |name: &str, member: Value| job(name, json!({ "groupRef": member }), at("11:30:00"));
+    let jobs = [
+        named("guest", json!({ "name": "g" })),
+        named("g-a", json!({ "name": "g", "uid": "u", "member": "a" })),
+        named("g-z", json!({ "name": "g", "uid": "u", "member": "z" })),
+    ];
+    assert!(jobs.iter().all(|job| is_member(job, &group)));
+    assert!(!is_member(&named("other", json!({ "name": "g", "uid": "another" })), &group));
+    let mut ranks: Vec<Rank> = jobs.iter().map(|job| rank(job, Some(&group), None, now())).collect();
+    ranks.sort();
+    assert_eq!(ranks.iter().map(|rank| rank.name.as_str()).collect::<Vec<_>>(), ["g-z", "g-a", "guest"]);
+    // A group goes between two others as a whole, or not at all.
+    let beside = |position: &str, queued: &str| {
+        rank(&job("other", json!({ "position": position }), at(queued)), None, None, now())
+    };
+    let (before, after) = (beside("1", "10:00:00"), beside("2", "12:00:00"));
+    assert_eq!(place(&ranks, 0, Some(&before), Some(&after)).and_then(|it| it.position), "1.5".parse().ok());
+    let after = beside("1", "12:00:00");
+    assert_eq!(place(&ranks[..1], 0, Some(&before), Some(&after)).and_then(|it| it.position), Some(Position::from(1)));
+    assert_eq!(place(&ranks, 0, Some(&before), Some(&after)), None, "the second member would come after it");
 }
 
 #[test]
@@ -76,6 +107,7 @@ fn ranks() -> impl Strategy<Value = Vec<Rank>> {
             .map(|(index, (priority, position, queued))| Rank {
                 priority: Reverse(priority),
                 position: Position::from(position),
+                member: 0,
                 queued_at: Timestamp::from_second(queued).unwrap(),
                 name: format!("job-{index}"),
             })
@@ -94,7 +126,7 @@ proptest! {
         let to = to % (others.len() + 1);
         let before = to.checked_sub(1).map(|index| &others[index]);
         let after = others.get(to);
-        let Some(found) = place(&own, increase, before, after) else {
+        let Some(found) = place(std::slice::from_ref(&own), increase, before, after) else {
             let (before, after) = (before.expect("room at the front"), after.expect("room at the end"));
             prop_assert_eq!((before.priority, before.position), (after.priority, after.position), "there was room");
             return Ok(());

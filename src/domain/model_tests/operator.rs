@@ -11,7 +11,8 @@ use crate::api::{Job, JobRun, JobTemplateSpec, ObjectReference, Outcome, Schedul
 use crate::domain::group::{self, Gate, MemberJob};
 use crate::domain::job::{self, Memory, attempt_name, current_attempt};
 use crate::domain::plan::Ending;
-use crate::domain::queue::{self, Occupant, QueueState, Snapshot};
+use crate::domain::queue::snapshot::{Snapshot, decide};
+use crate::domain::queue::{Occupant, Settings};
 use crate::domain::resolve::Source;
 use crate::domain::schedule::{self, OwnJob};
 
@@ -194,8 +195,9 @@ impl Operator {
         }
         self.take_over(cluster, &known);
         let snapshot = self.snapshot(cluster, &known);
-        let round = queue::decide(snapshot, ADMISSIONS_MAX, cluster.now);
-        for (_, admitted) in &round.admitted {
+        let round = decide(snapshot, ADMISSIONS_MAX, cluster.now);
+        let admitted = &round.admitted;
+        if !admitted.is_empty() {
             let pending = cluster.in_flight.iter().filter(|entry| {
                 self.memories.get(&entry.uid).and_then(|memory| memory.launching) == Some(entry.attempt)
             });
@@ -240,7 +242,7 @@ impl Operator {
     }
 
     fn snapshot(&self, cluster: &Cluster, known: &[Job]) -> Snapshot {
-        let queue = QueueState { max_running: Some(cluster.queue_max), paused: None };
+        let queue = Settings { max_running: Some(cluster.queue_max), ..Settings::default() };
         let mut snapshot = Snapshot { queues: HashMap::from([("default".into(), queue)]), ..Snapshot::default() };
         for batch in cluster.batches.values().filter(|batch| is_active(batch)) {
             let job = &cluster.jobs[&batch.metadata.labels.as_ref().unwrap()["job"]];

@@ -1,8 +1,15 @@
 //! The queue's order and limits, as tables and against a plain model.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
+use super::snapshot::{Decided, Snapshot, decide};
 use super::*;
+
+mod depth;
+mod history;
+mod shares;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_000).unwrap()
@@ -27,8 +34,12 @@ fn occupant(name: &str) -> Occupant {
     Occupant { name: name.into(), queue: "default".into(), limits: Vec::new() }
 }
 
-fn queue(max_running: Option<u32>) -> HashMap<String, QueueState> {
-    HashMap::from([("default".to_owned(), QueueState { max_running, paused: None })])
+fn queue(max_running: Option<u32>) -> HashMap<String, Settings> {
+    HashMap::from([("default".to_owned(), Settings { max_running, ..Settings::default() })])
+}
+
+fn pause(until: Option<Timestamp>) -> Pause {
+    Pause { reason: "maintenance".into(), until: until.map(crate::domain::conditions::micro), scope: None }
 }
 
 /// The limit of a template.
@@ -36,8 +47,8 @@ fn report(max: u32) -> (Limit, Option<u32>) {
     (Limit::Template("report".into()), Some(max))
 }
 
-fn admitted(round: &Round) -> Vec<&str> {
-    round.admitted.iter().flat_map(|(_, list)| list.iter().map(|one| one.rank.name.as_str())).collect()
+fn admitted(round: &Decided) -> Vec<&str> {
+    round.admitted.iter().map(|one| one.rank.name.as_str()).collect()
 }
 
 #[test]
@@ -65,7 +76,7 @@ fn a_full_queue_names_who_runs() {
     assert!(admitted(&round).is_empty());
     assert_eq!(
         round.blocked["uid-a"],
-        Blocker { waiting_for: WaitingFor::QueueLimit, message: "queue default: 2 of 2 running: x, y".into() }
+        Blocker { waiting_for: WaitingFor::QueueLimit, message: "first in queue default, 2 of 2 running: x, y".into() }
     );
 }
 
@@ -85,7 +96,7 @@ fn a_job_held_back_by_its_template_lets_others_of_the_queue_pass() {
 #[test]
 fn a_template_limit_spans_queues() {
     let mut queues = queue(None);
-    queues.insert("other".into(), QueueState::default());
+    queues.insert("other".into(), Settings::default());
     let mut first = candidate("first", 1, 0, 1);
     first.limits = vec![report(1)];
     let mut second = candidate("second", 0, 0, 1);
@@ -120,7 +131,7 @@ fn each_limit_is_told_in_its_own_words() {
 fn a_paused_queue_starts_nothing_until_its_pause_ends() {
     let until = Timestamp::from_second(2_000).unwrap();
     let mut queues = queue(None);
-    queues.get_mut("default").unwrap().paused = Some(("maintenance".into(), Some(until)));
+    queues.get_mut("default").unwrap().paused = Some(pause(Some(until)));
     let snapshot = Snapshot { queues, candidates: vec![candidate("a", 0, 0, 1)], ..Snapshot::default() };
     let round = decide(snapshot.clone(), 100, now());
     assert_eq!(round.blocked["uid-a"].waiting_for, WaitingFor::QueuePaused);
@@ -149,8 +160,8 @@ proptest! {
         queue_limits in prop::collection::vec(prop::option::of(0u32..6), 2),
         limits in prop::collection::vec(prop::option::of(1u32..4), 7),
     ) {
-        let queues: HashMap<String, QueueState> = queue_limits.iter().enumerate()
-            .map(|(index, max)| (format!("q{index}"), QueueState { max_running: *max, paused: None })).collect();
+        let queues: HashMap<String, Settings> = queue_limits.iter().enumerate()
+            .map(|(index, max)| (format!("q{index}"), Settings { max_running: *max, ..Settings::default() })).collect();
         let candidates: Vec<Candidate> = jobs.iter().enumerate().map(|(index, job)| {
             let mut one = candidate(&format!("j{index}"), job.0, job.1, job.2);
             one.queue = format!("q{}", job.3);
@@ -180,10 +191,8 @@ proptest! {
             taken.push(model.remove(index));
         }
         let round = decide(Snapshot { queues, occupants: vec![], candidates }, usize::MAX, now());
-        let mut got: Vec<String> = round.admitted.iter().flat_map(|(_, list)| list.iter().map(|one| one.uid.clone())).collect();
-        let mut want: Vec<String> = taken.iter().map(|one| one.uid.clone()).collect();
-        got.sort();
-        want.sort();
+        let got: Vec<String> = round.admitted.iter().map(|one| one.uid.clone()).collect();
+        let want: Vec<String> = taken.iter().map(|one| one.uid.clone()).collect();
         prop_assert_eq!(got, want);
         prop_assert_eq!(round.blocked.len(), model.len());
     }

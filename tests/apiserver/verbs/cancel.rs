@@ -48,7 +48,7 @@ async fn of_what_has_ended_nothing_is_left_to_cancel() {
 #[tokio::test]
 async fn a_group_is_cancelled_as_a_whole_and_waited_for() {
     in_namespace(|scope| async move {
-        create(&scope, "JobGroup", "batch", json!({ "mode": "Parallel" }));
+        create(&scope, "JobGroup", "batch", json!({ "mode": "Parallel", "started": false }));
         let arguments = ["--namespace", scope.namespace.as_str(), "group/batch", "--wait"];
         let child = plugin_command("cancel", &arguments).stdout(Stdio::piped()).spawn().unwrap();
         scope

@@ -148,7 +148,7 @@ async fn why_tells_place_blocker_and_estimate_of_one_that_waits() {
         past_run(&scope, "past", 60).await;
         let text = rota(&scope, "why", &["second"]).expect_success();
         for part in [
-            "Job second is 3rd of 3 in queue reports.",
+            "Job second is third of 3 in queue reports.",
             "1 of 1 running: busy.",
             "Before it: urgent, first.",
             "It will probably start in 2m",

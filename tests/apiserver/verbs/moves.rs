@@ -156,7 +156,7 @@ async fn a_member_of_a_sequential_group_moves_within_it() {
 async fn a_name_that_a_job_and_a_group_have_is_refused_with_both() {
     in_namespace(|scope| async move {
         line(&scope).await;
-        create(&scope, "JobGroup", "a", json!({ "mode": "Parallel" }));
+        create(&scope, "JobGroup", "a", json!({ "mode": "Parallel", "started": false }));
         let printed = rota(&scope, "move", &["a", "--last"]);
         assert_eq!(printed.code, Some(2));
         assert!(printed.errors.contains("write job/a or group/a"), "{}", printed.errors);

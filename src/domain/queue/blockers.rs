@@ -1,0 +1,121 @@
+//! Blockers: what a waiting Job waits for, in a word and in a sentence.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::line::Line;
+use super::rows::{Namespace, Place, QueueRows, Usage};
+use super::{Blocker, Limit};
+use crate::api::job::WaitingFor;
+use crate::api::queue::{Pause, PauseScope};
+
+/// How many running Jobs a message names.
+const NAMES_SHOWN_MAX: usize = 3;
+/// Up to which place in line Jobs before it are counted.
+const PLACE_MAX: usize = 1_000;
+
+impl Line {
+    /// What a waiting Job waits for; absent if it does not wait here, or is about to be launched.
+    pub fn blocker(&self, uid: &str, now: Timestamp) -> Option<Blocker> {
+        let (namespace, candidate, place, limits) = self.waiting(uid)?;
+        let name = candidate.queue.as_str();
+        let space = self.namespaces.get(namespace)?;
+        let rows = space.queues.get(name)?;
+        let Some(settings) = &rows.settings else {
+            let message = format!("there is no Queue {name:?} in this namespace");
+            return Some(Blocker { waiting_for: WaitingFor::Queue, message });
+        };
+        if let Some((queue, pause)) = self.pause_of_cluster(now) {
+            return Some(paused(WaitingFor::ClusterPaused, "everything is paused", Some(&queue), pause));
+        }
+        if let Some((queue, pause)) = pause_of_namespace(space, now) {
+            return Some(paused(WaitingFor::NamespacePaused, "the namespace is paused", Some(queue), pause));
+        }
+        if let Some(pause) = settings.paused.as_ref().filter(|pause| is_active(pause, now)) {
+            return Some(paused(WaitingFor::QueuePaused, &format!("queue {name} is paused"), None, pause));
+        }
+        if let Some(max) = settings.max_running.filter(|max| rows.running.len() >= *max as usize) {
+            let running = names(&rows.running);
+            let message =
+                format!("{} in queue {name}, {} of {max} running{running}", place_in(rows, place), rows.running.len());
+            return Some(Blocker { waiting_for: WaitingFor::QueueLimit, message });
+        }
+        let full = limits.iter().find_map(|limit| Some((limit, space.limits.get(limit).filter(|it| it.is_full())?)));
+        if let Some((limit, usage)) = full {
+            return Some(limited(limit, usage));
+        }
+        self.is_full().then(|| Blocker {
+            waiting_for: WaitingFor::ClusterLimit,
+            message: format!(
+                "{} in queue {name}; the operator runs {} of {} in the cluster, {} of them in this namespace",
+                place_in(rows, place),
+                self.running,
+                self.ceiling.unwrap_or_default(),
+                space.running
+            ),
+        })
+    }
+}
+
+/// The pause of a whole namespace that is in force, and the queue that says so.
+pub(super) fn pause_of_namespace(space: &Namespace, now: Timestamp) -> Option<(&str, &Pause)> {
+    space.queues.iter().find_map(|(name, rows)| {
+        let pause = rows.settings.as_ref()?.paused.as_ref()?;
+        let wide = pause.scope == Some(PauseScope::Namespace) && is_active(pause, now);
+        wide.then_some((name.as_str(), pause))
+    })
+}
+
+/// Whether a pause has not ended.
+pub(super) fn is_active(pause: &Pause, now: Timestamp) -> bool {
+    pause.until.as_ref().is_none_or(|until| until.0 > now)
+}
+
+fn paused(waiting_for: WaitingFor, what: &str, by: Option<&str>, pause: &Pause) -> Blocker {
+    let until = pause.until.as_ref().map(|until| format!(" until {}", until.0)).unwrap_or_default();
+    let by = by.map(|queue| format!(" by queue {queue}")).unwrap_or_default();
+    Blocker { waiting_for, message: format!("{what}{by}{until}: {}", pause.reason) }
+}
+
+fn limited(limit: &Limit, usage: &Usage) -> Blocker {
+    let (waiting_for, whose) = match limit {
+        Limit::Template(name) => (WaitingFor::TemplateLimit, format!("template {name}")),
+        Limit::Group(_) => (WaitingFor::GroupLimit, "its group".to_owned()),
+        Limit::Schedule(name) => (WaitingFor::ScheduleLimit, format!("schedule {name}")),
+    };
+    let max = usage.max.unwrap_or_default();
+    Blocker { waiting_for, message: format!("{whose}: {} of {max} running", usage.used) }
+}
+
+/// The place of a Job in its queue, in a word.
+fn place_in(rows: &QueueRows, place: &Place) -> String {
+    let before = rows.order.range(..place).take(PLACE_MAX).count();
+    if before >= PLACE_MAX { format!("behind more than {PLACE_MAX} others") } else { ordinal(before + 1) }
+}
+
+/// A number as the place in a row.
+pub fn ordinal(number: usize) -> String {
+    const WORDS: [&str; 10] =
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+    if let Some(word) = number.checked_sub(1).and_then(|index| WORDS.get(index)) {
+        return (*word).to_owned();
+    }
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
+fn names(running: &BTreeSet<(String, String)>) -> String {
+    if running.is_empty() {
+        return String::new();
+    }
+    let shown = running.iter().take(NAMES_SHOWN_MAX).map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let more = running.len().saturating_sub(NAMES_SHOWN_MAX);
+    if more == 0 { format!(": {shown}") } else { format!(": {shown} and {more} more") }
+}

@@ -1,0 +1,522 @@
+//! Line: every Job that waits or runs, told of each change, and asked who is next.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::blockers::{is_active, pause_of_namespace};
+use super::rows::{Limits, Namespace, Place, QueueRows};
+use super::{Candidate, Limit, Occupant, Offer, Round, Settings, aged};
+use crate::api::queue::{Pause, PauseScope};
+
+/// Every Job that waits or runs.
+#[derive(Debug, Default)]
+pub struct Line {
+    pub(super) ceiling: Option<u32>,
+    pub(super) running: usize,
+    pub(super) namespaces: HashMap<String, Namespace>,
+    /// Queues in which more wait than may.
+    pub(super) overfull: BTreeSet<(String, String)>,
+    /// What was not kept and is to be recorded.
+    pub(super) dropped: HashSet<String>,
+    jobs: HashMap<Arc<str>, Entry>,
+    /// Namespaces that may have something to launch; the one that runs least comes first.
+    ready: BTreeSet<(usize, String)>,
+    /// Namespaces that are not to be decided about before this process knows what runs there.
+    held_back: HashSet<String>,
+    /// When waiting changes the rank of a Job.
+    aging: BTreeSet<(Timestamp, Arc<str>)>,
+    /// When a pause ends, and of which namespace.
+    endings: BTreeSet<(Timestamp, String)>,
+    /// Queues that pause everything.
+    everything: BTreeMap<(String, String), Pause>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    namespace: String,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(Box<Waiting>),
+    /// It runs, or is being launched; `offer` is there until it is written down that it may be.
+    Occupying {
+        place: Occupant,
+        offer: Option<Box<Offer>>,
+    },
+}
+
+#[derive(Debug)]
+struct Waiting {
+    offer: Offer,
+    place: Place,
+    limits: Limits,
+    changes_at: Option<Timestamp>,
+}
+
+/// How many waiting Jobs there are in a queue, how many run, and since when the longest has waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How many run or are being launched.
+    pub running: usize,
+    /// How many wait for their turn.
+    pub waiting: usize,
+    /// Since when the one that has waited longest is queued.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Line {
+    /// An empty line under a limit for the whole cluster; absent: no limit.
+    pub fn new(ceiling: Option<u32>) -> Self {
+        Self { ceiling, ..Self::default() }
+    }
+
+    /// Whether there is a limit for the whole cluster.
+    pub fn has_ceiling(&self) -> bool {
+        self.ceiling.is_some()
+    }
+
+    /// Decides nothing about a namespace (with a limit for the cluster: about none) until [`Self::let_go`].
+    pub fn hold_back(&mut self, namespace: &str) {
+        self.held_back.insert(namespace.to_owned());
+    }
+
+    /// It is known what runs in that namespace.
+    pub fn let_go(&mut self, namespace: &str) {
+        if self.held_back.remove(namespace) {
+            self.wake(namespace);
+        }
+    }
+
+    /// Whether the namespace is held back and all that was there at the start has been looked at.
+    pub fn is_to_let_go(&self, namespace: &str) -> bool {
+        let looked_at = self.namespaces.get(namespace).is_none_or(|space| space.from_start.is_empty());
+        self.held_back.contains(namespace) && looked_at
+    }
+
+    /// A Job is there that nobody has looked at: what came after it must not overtake it.
+    pub fn expect(&mut self, namespace: &str, uid: &str, first_seen: Timestamp, from_start: bool) {
+        let space = self.namespaces.entry(namespace.to_owned()).or_default();
+        if from_start {
+            space.from_start.insert(uid.to_owned());
+        } else {
+            space.unseen.insert((first_seen, uid.to_owned()));
+        }
+    }
+
+    /// It was looked at, or is gone.
+    pub fn looked_at(&mut self, namespace: &str, uid: &str, first_seen: Timestamp) {
+        let Some(space) = self.namespaces.get_mut(namespace) else { return };
+        let unseen = space.unseen.remove(&(first_seen, uid.to_owned()));
+        if space.from_start.remove(uid) || unseen {
+            let gated = std::mem::take(&mut space.gated);
+            space.restless.extend(gated);
+            self.touch(namespace);
+        }
+    }
+
+    /// A queue is set to that; absent: it is gone.
+    pub fn set_queue(&mut self, namespace: &str, queue: &str, settings: Option<Settings>) {
+        let space = self.namespaces.entry(namespace.to_owned()).or_default();
+        let rows = space.queues.entry(queue.to_owned()).or_default();
+        if rows.settings == settings {
+            return;
+        }
+        let aging = |settings: &Option<Settings>| settings.as_ref().and_then(|it| it.aging.clone());
+        let reranked = aging(&rows.settings) != aging(&settings);
+        let pause = settings.as_ref().and_then(|it| it.paused.clone());
+        if rows.settings.as_ref().is_none_or(|it| it.depth.is_none()) {
+            rows.arrivals.clear();
+        }
+        rows.settings = settings;
+        if rows.settings.as_ref().is_some_and(|it| it.depth.is_some()) {
+            self.overfull.insert((namespace.to_owned(), queue.to_owned()));
+        }
+        let waiting: Vec<Arc<str>> = rows.order.iter().filter(|_| reranked).map(|(_, uid)| uid.clone()).collect();
+        waiting.iter().for_each(|uid| self.rerank(uid, Timestamp::MIN));
+        let key = (namespace.to_owned(), queue.to_owned());
+        let everything = pause.as_ref().filter(|it| it.scope == Some(PauseScope::Cluster)).cloned();
+        let before = match everything {
+            Some(pause) => self.everything.insert(key, pause),
+            None => self.everything.remove(&key),
+        };
+        if let Some(until) = pause.and_then(|pause| pause.until) {
+            self.endings.insert((until.0, namespace.to_owned()));
+        }
+        if before.is_some() {
+            self.wake_all();
+        }
+        self.wake(namespace);
+    }
+
+    /// How many may run under a limit.
+    pub fn set_max(&mut self, namespace: &str, limit: &Limit, max: Option<u32>) {
+        if let Some(space) = self.namespaces.get_mut(namespace) {
+            space.set_max(limit, max);
+            self.touch(namespace);
+        }
+    }
+
+    /// A Job may be launched when it is its turn. One that runs already, or was not kept, is not taken.
+    pub fn offer(&mut self, offer: Offer, now: Timestamp) {
+        let uid: Arc<str> = offer.candidate.uid.as_str().into();
+        if self.dropped.contains(uid.as_ref()) {
+            return;
+        }
+        match self.jobs.get(&uid).map(|entry| &entry.state) {
+            Some(State::Occupying { .. }) => return,
+            Some(State::Waiting(waiting)) if waiting.offer.candidate == offer.candidate => return,
+            Some(State::Waiting(_)) => self.withdraw(&uid),
+            None => {}
+        }
+        self.stand(uid, offer, now);
+    }
+
+    fn stand(&mut self, uid: Arc<str>, offer: Offer, now: Timestamp) {
+        let namespace = offer.namespace.clone();
+        let space = self.namespaces.entry(namespace.clone()).or_default();
+        let candidate = &offer.candidate;
+        let queue = candidate.queue.clone();
+        let rows = space.queues.entry(queue.clone()).or_default();
+        let aging = rows.settings.as_ref().and_then(|it| it.aging.as_ref());
+        let (rank, changes_at) = aged(&candidate.rank, aging, now);
+        let place = (Arc::new(rank), uid.clone());
+        let limits: Limits = candidate.limits.iter().map(|(limit, _)| limit.clone()).collect();
+        let age = (candidate.rank.queued_at, candidate.rank.name.clone(), uid.clone());
+        rows.ages.insert(age.clone());
+        if !offer.accepted {
+            rows.arrivals.insert(age);
+        }
+        if let Some(asks_for) = &offer.asks_for {
+            rows.same.entry(asks_for.clone()).or_default().insert(candidate.rank.name.clone());
+        }
+        if rows.settings.as_ref().and_then(|it| it.depth).is_some_and(|(max, _)| rows.order.len() >= max as usize) {
+            self.overfull.insert((namespace.clone(), queue.clone()));
+        }
+        space.insert(&queue, &limits, place.clone());
+        for (limit, max) in &candidate.limits {
+            space.set_max(limit, *max);
+        }
+        self.aging.extend(changes_at.map(|at| (at, uid.clone())));
+        let waiting = Waiting { offer, place, limits, changes_at };
+        self.jobs.insert(uid, Entry { namespace: namespace.clone(), state: State::Waiting(Box::new(waiting)) });
+        self.touch(&namespace);
+    }
+
+    /// A Job must not be launched any more, or not now. One whose launch is written down goes on.
+    pub fn withdraw(&mut self, uid: &str) {
+        match self.jobs.get(uid).map(|entry| &entry.state) {
+            Some(State::Waiting(_)) => drop(self.leave(uid)),
+            Some(State::Occupying { offer: Some(_), .. }) => self.release(uid),
+            Some(State::Occupying { offer: None, .. }) | None => {}
+        }
+    }
+
+    /// Takes a waiting Job out of its line.
+    fn leave(&mut self, uid: &str) -> Option<(String, Box<Waiting>)> {
+        let (uid, entry) = self.jobs.remove_entry(uid)?;
+        let Entry { namespace, state: State::Waiting(waiting) } = entry else {
+            self.jobs.insert(uid, entry);
+            return None;
+        };
+        self.aging.remove(&(waiting.changes_at.unwrap_or_default(), uid.clone()));
+        let candidate = &waiting.offer.candidate;
+        if let Some(space) = self.namespaces.get_mut(&namespace) {
+            space.remove(&candidate.queue, &waiting.limits, &waiting.place);
+            if let Some(rows) = space.queues.get_mut(&candidate.queue) {
+                forget(rows, &waiting.offer, &uid);
+            }
+        }
+        self.touch(&namespace);
+        Some((namespace, waiting))
+    }
+
+    /// A Job runs, or is being launched, and takes those places. One of which that is known keeps the places it has.
+    pub fn occupy(&mut self, namespace: &str, uid: &str, place: Occupant) {
+        if matches!(self.jobs.get(uid), Some(Entry { state: State::Occupying { .. }, .. })) {
+            return;
+        }
+        drop(self.leave(uid));
+        self.take_places(namespace, uid.into(), place, None);
+    }
+
+    fn take_places(&mut self, namespace: &str, uid: Arc<str>, place: Occupant, offer: Option<Box<Offer>>) {
+        let space = self.namespaces.entry(namespace.to_owned()).or_default();
+        space.occupy(&uid, &place);
+        self.running += 1;
+        let state = State::Occupying { place, offer };
+        self.jobs.insert(uid, Entry { namespace: namespace.to_owned(), state });
+        self.touch(namespace);
+    }
+
+    /// A Job does not run any more, and gives its places back.
+    pub fn release(&mut self, uid: &str) {
+        let Some((key, entry)) = self.jobs.remove_entry(uid) else { return };
+        let State::Occupying { place, .. } = &entry.state else {
+            self.jobs.insert(key, entry);
+            return;
+        };
+        self.running = self.running.saturating_sub(1);
+        if let Some(space) = self.namespaces.get_mut(&entry.namespace) {
+            space.release(uid, place);
+        }
+        self.touch(&entry.namespace);
+    }
+
+    /// It is written down that an admitted Job may be launched. Absent if it was withdrawn since.
+    pub fn confirm(&mut self, uid: &str) -> bool {
+        match self.jobs.get_mut(uid).map(|entry| &mut entry.state) {
+            Some(State::Occupying { offer, .. }) => offer.take().is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a Job was admitted, and it is not written down yet.
+    pub fn is_admitted(&self, uid: &str) -> bool {
+        let state = self.jobs.get(uid).map(|entry| &entry.state);
+        matches!(state, Some(State::Occupying { offer: Some(_), .. }))
+    }
+
+    /// Whether a Job takes a place.
+    pub fn occupies(&self, uid: &str) -> bool {
+        matches!(self.jobs.get(uid), Some(Entry { state: State::Occupying { .. }, .. }))
+    }
+
+    /// It could not be written down that an admitted Job may be launched: it waits again.
+    pub fn put_back(&mut self, uid: &str, now: Timestamp) {
+        let Some(State::Occupying { offer, .. }) = self.jobs.get_mut(uid).map(|entry| &mut entry.state) else { return };
+        let Some(offer) = offer.take() else { return };
+        let offer = self.refreshed(*offer);
+        self.release(uid);
+        self.offer(offer, now);
+    }
+
+    /// A Job is gone.
+    pub fn forget(&mut self, uid: &str) {
+        self.withdraw(uid);
+        self.dropped.remove(uid);
+    }
+
+    /// How a queue stands.
+    pub fn counts(&self, namespace: &str, queue: &str) -> Counts {
+        let rows = self.namespaces.get(namespace).and_then(|space| space.queues.get(queue));
+        rows.map_or_else(Counts::default, |rows| Counts {
+            running: rows.running.len(),
+            waiting: rows.order.len(),
+            oldest: rows.ages.first().map(|(at, _, _)| *at),
+        })
+    }
+
+    /// The names of the first Jobs that wait in a queue, in order.
+    pub fn first(&self, namespace: &str, queue: &str, count: usize) -> Vec<String> {
+        let rows = self.namespaces.get(namespace).and_then(|space| space.queues.get(queue));
+        rows.into_iter().flat_map(|rows| rows.order.iter().take(count)).map(|(rank, _)| rank.name.clone()).collect()
+    }
+
+    /// Decides one round. At most `admissions_max` Jobs are admitted in one queue; the rest is for the next round.
+    pub fn admit(&mut self, admissions_max: usize, now: Timestamp) -> Round {
+        self.advance(now);
+        let mut round = Round::default();
+        let mut admitted: HashMap<(String, String), usize> = HashMap::new();
+        let mut closed: Vec<(String, String)> = Vec::new();
+        // Under a limit for the cluster one has to know what runs in all of it.
+        let knows = self.ceiling.is_none() || self.held_back.is_empty();
+        while knows && !self.is_full() {
+            let Some((_, namespace)) = self.ready.first().cloned() else { break };
+            let is_closed = |queue: &str| {
+                admitted.get(&(namespace.clone(), queue.to_owned())).is_some_and(|count| *count >= admissions_max)
+            };
+            let next = self.next(&namespace, now, is_closed, &mut closed);
+            let Some((namespace, waiting)) = next.and_then(|uid| self.leave(&uid)) else { continue };
+            let candidate = waiting.offer.candidate.clone();
+            *admitted.entry((namespace.clone(), candidate.queue.clone())).or_default() += 1;
+            self.take_places(
+                &namespace,
+                candidate.uid.as_str().into(),
+                places(&candidate),
+                Some(Box::new(waiting.offer)),
+            );
+            round.admitted.push((namespace, candidate));
+        }
+        round.more = !closed.is_empty();
+        for (namespace, queue) in closed {
+            if let Some(space) = self.namespaces.get_mut(&namespace) {
+                space.restless.insert(queue);
+            }
+            self.touch(&namespace);
+        }
+        self.trim(&mut round);
+        round.wake_at = self.endings.first().map(|(at, _)| *at);
+        round
+    }
+
+    /// The Job of a namespace that goes next; absent: none, and the namespace rests until something changes.
+    fn next(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        is_closed: impl Fn(&str) -> bool,
+        closed: &mut Vec<(String, String)>,
+    ) -> Option<Arc<str>> {
+        let everything = self.pause_of_cluster(now).is_some();
+        let held_back = self.held_back.contains(name);
+        let space = self.namespaces.get_mut(name)?;
+        let mut best: Option<Place> = None;
+        if everything || pause_of_namespace(space, now).is_some() {
+            space.restless.clear();
+        } else if held_back || !space.from_start.is_empty() {
+            let waiting = std::mem::take(&mut space.restless);
+            space.gated.extend(waiting);
+        }
+        let gate = space.unseen.first().map(|(at, _)| *at);
+        for queue in space.restless.clone() {
+            let first = startable(space, &queue, now);
+            let gated = first.as_ref().zip(gate).is_some_and(|(first, gate)| first.0.queued_at >= gate);
+            if first.is_none() || gated || is_closed(&queue) {
+                space.restless.remove(&queue);
+                if gated {
+                    space.gated.insert(queue);
+                } else if first.is_some() {
+                    closed.push((name.to_owned(), queue));
+                }
+            } else if best.is_none() || first < best {
+                best = first;
+            }
+        }
+        self.touch(name);
+        best.map(|(_, uid)| uid)
+    }
+
+    /// What time has changed.
+    fn advance(&mut self, now: Timestamp) {
+        while let Some((_, uid)) = self.aging.first().filter(|(at, _)| *at <= now).cloned() {
+            self.aging.pop_first();
+            self.rerank(&uid, now);
+        }
+        while let Some((_, namespace)) = self.endings.first().filter(|(at, _)| *at <= now).cloned() {
+            self.endings.pop_first();
+            // It may have paused more than its own namespace.
+            if self.everything.keys().any(|(it, _)| *it == namespace) {
+                self.wake_all();
+            }
+            self.wake(&namespace);
+        }
+    }
+
+    fn rerank(&mut self, uid: &str, now: Timestamp) {
+        let Some(offer) = self.offer_of(uid).cloned() else { return };
+        let offer = self.refreshed(Offer { accepted: self.is_taken(uid), ..offer });
+        drop(self.leave(uid));
+        self.stand(uid.into(), offer, now);
+    }
+
+    /// An offer with the limits as they are now.
+    fn refreshed(&self, mut offer: Offer) -> Offer {
+        let space = self.namespaces.get(&offer.namespace);
+        for (limit, max) in &mut offer.candidate.limits {
+            if let Some(usage) = space.and_then(|space| space.limits.get(limit)) {
+                *max = usage.max;
+            }
+        }
+        offer
+    }
+
+    /// Whether the queue of a waiting Job has taken it.
+    fn is_taken(&self, uid: &str) -> bool {
+        let Some(offer) = self.offer_of(uid) else { return false };
+        let rows = self.namespaces.get(&offer.namespace).and_then(|space| space.queues.get(&offer.candidate.queue));
+        let rank = &offer.candidate.rank;
+        rows.is_some_and(|rows| !rows.arrivals.contains(&(rank.queued_at, rank.name.clone(), uid.into())))
+    }
+
+    /// The pause of everything that is in force, and the queue that says so.
+    pub(super) fn pause_of_cluster(&self, now: Timestamp) -> Option<(String, &Pause)> {
+        let found = self.everything.iter().find(|(_, pause)| is_active(pause, now));
+        found.map(|((namespace, queue), pause)| (format!("{namespace}/{queue}"), pause))
+    }
+
+    /// Whether as many run in the cluster as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.ceiling.is_some_and(|ceiling| self.running >= ceiling as usize)
+    }
+
+    /// A waiting Job: its namespace, what would be launched, its place and its limits.
+    pub(super) fn waiting(&self, uid: &str) -> Option<(&str, &Candidate, &Place, &Limits)> {
+        let entry = self.jobs.get(uid)?;
+        let State::Waiting(waiting) = &entry.state else { return None };
+        Some((&entry.namespace, &waiting.offer.candidate, &waiting.place, &waiting.limits))
+    }
+
+    pub(super) fn offer_of(&self, uid: &str) -> Option<&Offer> {
+        match &self.jobs.get(uid)?.state {
+            State::Waiting(waiting) => Some(&waiting.offer),
+            State::Occupying { .. } => None,
+        }
+    }
+
+    fn wake(&mut self, namespace: &str) {
+        if let Some(space) = self.namespaces.get_mut(namespace) {
+            space.wake();
+        }
+        self.touch(namespace);
+    }
+
+    fn wake_all(&mut self) {
+        let all: Vec<String> = self.namespaces.keys().cloned().collect();
+        all.iter().for_each(|namespace| self.wake(namespace));
+    }
+
+    /// Lists a namespace among those that may have something to launch, or not, as it is now.
+    fn touch(&mut self, namespace: &str) {
+        let Some(space) = self.namespaces.get_mut(namespace) else { return };
+        let wanted = (!space.restless.is_empty()).then_some(space.running);
+        if space.listed != wanted {
+            if let Some(listed) = space.listed {
+                self.ready.remove(&(listed, namespace.to_owned()));
+            }
+            space.listed = wanted;
+            self.ready.extend(wanted.map(|running| (running, namespace.to_owned())));
+        }
+        if wanted.is_none() && space.is_empty() {
+            self.namespaces.remove(namespace);
+        }
+    }
+}
+
+/// The first Job of a queue that may be launched as far as queue and limits go.
+fn startable(space: &mut Namespace, queue: &str, now: Timestamp) -> Option<Place> {
+    let rows = space.queues.get(queue)?;
+    let settings = rows.settings.as_ref()?;
+    let full = settings.max_running.is_some_and(|max| rows.running.len() >= max as usize);
+    if full || settings.paused.as_ref().is_some_and(|pause| is_active(pause, now)) {
+        return None;
+    }
+    space.first(queue)
+}
+
+/// The places that a Job takes.
+fn places(candidate: &Candidate) -> Occupant {
+    Occupant {
+        name: candidate.rank.name.clone(),
+        queue: candidate.queue.clone(),
+        limits: candidate.limits.iter().map(|(limit, _)| limit.clone()).collect(),
+    }
+}
+
+fn forget(rows: &mut QueueRows, offer: &Offer, uid: &Arc<str>) {
+    let name = &offer.candidate.rank.name;
+    let age = (offer.candidate.rank.queued_at, name.clone(), uid.clone());
+    rows.ages.remove(&age);
+    rows.arrivals.remove(&age);
+    if let Some(asks_for) = &offer.asks_for
+        && let Some(names) = rows.same.get_mut(asks_for)
+    {
+        names.remove(name);
+        if names.is_empty() {
+            rows.same.remove(asks_for);
+        }
+    }
+}
