@@ -135,6 +135,16 @@ impl<K: Kind> Live<K> {
         Self { api, selected: ListParams::default(), version: String::new(), changes: None, objects: BTreeMap::new() }
     }
 
+    /// Begins to watch, so that waiting for several kinds at once does not begin it again and again.
+    pub async fn watch(&mut self) -> Result<(), PluginError> {
+        match self.api.watch(&self.watched(), &self.version).await {
+            Ok(changes) => self.changes = Some(changes.boxed()),
+            Err(error) if is_code(&error, 410) => self.list_again().await?,
+            Err(error) => return Err(refused(error)),
+        }
+        Ok(())
+    }
+
     /// Waits until something changed, and takes in all that changed meanwhile. May be dropped and called again.
     pub async fn changed(&mut self) -> Result<(), PluginError> {
         self.one_change().await?;

@@ -22,7 +22,7 @@ use crate::domain::estimate::Estimate;
     after_help = "Places are those of the operator: by priority (raised by aging), position, and time of queueing. Jobs without a \
     place (-) are held or wait for a time. An estimate is a range: a start before it, or after it, should be rare; it comes from past \
     runs of the same templates.\n\nExit codes: 0 done, 1 no cluster, no such queue or refused, 2 wrong arguments.\n\nExamples:\n  \
-    kubectl rota queue\n  kubectl rota queue reports -w\n  kubectl rota queue reports -o json | jq '.waiting[0].name'"
+    kubectl rota queue\n  kubectl rota queue reports -w\n  kubectl rota queue reports -o json | jq '.waitingJobs[0].name'"
 )]
 pub struct Arguments {
     /// Queue to show in full. Default: all queues of the namespace, a line each.
@@ -55,6 +55,10 @@ pub async fn run(
     let mut state = State::fetch(&session, Some(name)).await?;
     if let Some(name) = name.filter(|name| !state.queue_names().contains(*name)) {
         return Err(session.missing("queue", name));
+    }
+    if arguments.watch {
+        state.jobs.watch().await?;
+        state.queues.watch().await?;
     }
     let mut is_first = true;
     loop {
@@ -189,11 +193,11 @@ fn queue_json(name: &str, line: &Line<'_>) -> Value {
 
 fn line_json(name: &str, line: &Line<'_>) -> Value {
     let mut document = queue_json(name, line);
-    document["running"] = Value::from_iter(line.running.iter().map(|job| {
+    document["runningJobs"] = Value::from_iter(line.running.iter().map(|job| {
         let started = job.status.as_ref().and_then(|status| status.started_at.clone());
         json!({ "name": job.name_any(), "template": template(job), "startedAt": started })
     }));
-    document["waiting"] = Value::from_iter(line.waiting.iter().map(|standing| {
+    document["waitingJobs"] = Value::from_iter(line.waiting.iter().map(|standing| {
         json!({
             "place": standing.place,
             "name": standing.job.name_any(),

@@ -83,7 +83,8 @@ pub async fn run(arguments: &Arguments, now: Timestamp, output: &mut dyn Write) 
     check(&template, &given)?;
     let parameters = PostParams { dry_run: arguments.dry_run.is_some(), ..PostParams::default() };
     let job = session.api().create(&parameters, &job(arguments, given, at)).await.map_err(refused)?;
-    let made = format!("job {} created{}\n", job.name_any(), dry(arguments.dry_run));
+    let later = at.map(|at| format!(", to start at {at} at the earliest")).unwrap_or_default();
+    let made = format!("job {} created{later}{}\n", job.name_any(), dry(arguments.dry_run));
     if !arguments.wait && !arguments.follow {
         return Ok(match arguments.output {
             Format::Json => Answer { output: print::json(&job)?, ..Answer::default() },

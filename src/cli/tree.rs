@@ -15,7 +15,7 @@ use super::print::{self, Format, Style};
 use super::target::{Found, Target, TargetKind};
 use crate::api::labels::{GROUP, JOB_UID, MANAGED_BY, MANAGER, SCHEDULE};
 use crate::api::{Job, JobGroup, JobRun, Schedule};
-use crate::domain::names;
+use crate::domain::{line, names};
 
 mod draw;
 
@@ -52,6 +52,8 @@ struct Observed {
     pods: Live<Pod>,
     /// Records by name. They never change.
     runs: BTreeMap<String, JobRun>,
+    /// Records that were asked for: one that is not there will not come.
+    asked_for: BTreeSet<String>,
     /// Whether pods may not be looked at.
     blind: bool,
 }
@@ -67,6 +69,9 @@ pub async fn run(
     let kinds = [TargetKind::Job, TargetKind::Group, TargetKind::Schedule];
     let found = arguments.target.find(&session, &kinds).await?;
     let mut observed = observe(&session, &found).await?;
+    if arguments.watch {
+        observed.root.watch().await?;
+    }
     let mut is_first = true;
     loop {
         observed.fetch_runs(&session, &found).await?;
@@ -106,11 +111,17 @@ async fn observe(session: &Session, found: &Found) -> Result<Observed, PluginErr
         }
         Found::Group(it) => {
             group = Live::of(session.api(), (**it).clone());
-            (Live::list(session.api(), labelled(GROUP, it.name_any())).await?, managed)
+            let listed = |name: &String| it.spec.jobs.iter().any(|member| member.name == *name);
+            let members = it.status.iter().flat_map(|status| &status.members);
+            let joined = members.filter(|member| !listed(&member.name)).filter_map(|member| member.job_ref.as_ref());
+            let labelled = labelled(GROUP, it.name_any());
+            (jobs(session, labelled, joined.map(|job| job.name.clone()).collect()).await?, managed)
         }
         Found::Schedule(it) => {
             schedule = Live::of(session.api(), (**it).clone());
-            (Live::list(session.api(), labelled(SCHEDULE, it.name_any())).await?, managed)
+            let active = it.status.iter().flat_map(|status| &status.active_jobs);
+            let labelled = labelled(SCHEDULE, it.name_any());
+            (jobs(session, labelled, active.map(|job| job.name.clone()).collect()).await?, managed)
         }
     };
     // Who may not look at pods still sees the rest.
@@ -118,26 +129,40 @@ async fn observe(session: &Session, found: &Found) -> Result<Observed, PluginErr
         Ok(pods) => (pods, false),
         Err(_) => (Live::none(session.api()), true),
     };
-    Ok(Observed { root, schedule, group, pods, runs: BTreeMap::new(), blind })
+    Ok(Observed { root, schedule, group, pods, runs: BTreeMap::new(), asked_for: BTreeSet::new(), blind })
+}
+
+/// The Jobs that Rota made, which are labelled; all of the namespace, where some belong that people made and are not.
+async fn jobs(session: &Session, labelled: ListParams, known: Vec<String>) -> Result<Live<Job>, PluginError> {
+    let jobs = Live::list(session.api(), labelled).await?;
+    if known.iter().all(|name| jobs.objects.contains_key(name)) {
+        return Ok(jobs);
+    }
+    Live::list(session.api(), ListParams::default()).await
 }
 
 impl Observed {
     /// Fetches the records that Jobs name and that are not known yet: many by their Jobs at once, few one by one.
     async fn fetch_runs(&mut self, session: &Session, found: &Found) -> Result<(), PluginError> {
         let mut missing = Vec::new();
-        for job in self.root.objects.values() {
+        let is_its = |job: &&Job| match found {
+            Found::Job(_) => true,
+            Found::Group(group) => line::is_member(job, group),
+            Found::Schedule(it) => job.spec.schedule_ref.as_ref().is_some_and(|of| of.name == it.name_any()),
+        };
+        for job in self.root.objects.values().filter(is_its) {
             let named = job.status.iter().flat_map(|status| &status.run_refs);
             missing.extend(
                 named
-                    .filter(|run| !self.runs.contains_key(&run.name))
+                    .filter(|run| !self.asked_for.contains(&run.name))
                     .map(|run| (job.uid().unwrap_or_default(), run.name.clone())),
             );
         }
+        let members = self.group.objects.values().flat_map(|group| group.status.iter().flat_map(|it| &it.members));
+        let named = members.filter_map(|member| Some((member.job_ref.clone()?.uid, member.run_ref.clone()?.name)));
+        missing.extend(named.filter(|(_, name)| !self.asked_for.contains(name)));
+        self.asked_for.extend(missing.iter().map(|(_, name)| name.clone()));
         if let Found::Group(group) = found {
-            let named =
-                self.group.objects.values().flat_map(|group| group.status.iter().flat_map(|status| &status.members));
-            let named = named.filter_map(|member| Some((member.job_ref.clone()?.uid, member.run_ref.clone()?.name)));
-            missing.extend(named.filter(|(_, name)| !self.runs.contains_key(name)));
             // All records of a group are one list.
             if missing.len() > UIDS_MAX {
                 let of_group = format!("{GROUP}={}", names::label_value(&group.name_any()));

@@ -83,5 +83,5 @@ fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
 /// The names of those that wait in the queue `reports`, in order.
 fn order(scope: &Scope) -> Vec<String> {
     let line = document(scope, "queue", &["reports"]);
-    line["waiting"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+    line["waitingJobs"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
 }

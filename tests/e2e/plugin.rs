@@ -82,7 +82,7 @@ async fn moved_jobs_run_in_the_order_that_queue_shows() {
         let shown = rota(world, &["queue", "line", "-o", "json"]).await;
         let shown: Value = serde_json::from_str(&shown.output).unwrap();
         let shown: Vec<&str> =
-            shown["waiting"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+            shown["waitingJobs"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(shown, ["c", "d", "b", "a"]);
         let printed = rota(world, &["resume", "line"]).await;
         assert_eq!(printed.code, Some(0), "{}", printed.errors);

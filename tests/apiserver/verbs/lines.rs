@@ -38,16 +38,19 @@ async fn queue_shows_the_line_in_order_and_why_there_is_no_estimate() {
     in_namespace(|scope| async move {
         line(&scope).await;
         let found = document(&scope, "queue", &["reports"]);
-        let places: Vec<(Option<u64>, &str)> = found["waiting"]
+        let places: Vec<(Option<u64>, &str)> = found["waitingJobs"]
             .as_array()
             .unwrap()
             .iter()
             .map(|it| (it["place"].as_u64(), it["name"].as_str().unwrap()))
             .collect();
         assert_eq!(places, [(Some(1), "urgent"), (Some(2), "first"), (Some(3), "second"), (None, "held")]);
-        assert_eq!((&found["maxRunning"], &found["running"][0]["name"]), (&json!(1), &json!("busy")));
-        assert_eq!(found["waiting"][0]["start"]["unknown"], "no past run of template report tells how long it takes");
-        assert_eq!(found["waiting"][3]["start"]["unknown"], "it is held");
+        assert_eq!((&found["maxRunning"], &found["runningJobs"][0]["name"]), (&json!(1), &json!("busy")));
+        assert_eq!(
+            found["waitingJobs"][0]["start"]["unknown"],
+            "no past run of template report tells how long it takes"
+        );
+        assert_eq!(found["waitingJobs"][3]["start"]["unknown"], "it is held");
         let text = rota(&scope, "queue", &["reports"]).expect_success();
         assert!(text.starts_with("queue reports: 1 of 1 running, 4 waiting\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "no colours where nobody sees them");
@@ -63,7 +66,7 @@ async fn with_past_runs_queue_says_when_each_will_start() {
         past_run(&scope, "long", 600).await;
         let found = document(&scope, "queue", &["reports"]);
         let start = |index: usize, end: &str| -> jiff::Timestamp {
-            serde_json::from_value(found["waiting"][index]["start"][end].clone())
+            serde_json::from_value(found["waitingJobs"][index]["start"][end].clone())
                 .unwrap_or_else(|_| panic!("{found:#}"))
         };
         // What runs does so for longer than any did before: its place is about to be free.
@@ -88,7 +91,10 @@ async fn aging_lifts_those_that_have_waited_long() {
         scope.set_status("Job", "new", &status).await;
         assert_eq!(order(&scope), ["old", "new"]);
         let found = document(&scope, "queue", &["reports"]);
-        assert_eq!((&found["waiting"][0]["priority"], &found["waiting"][0]["increase"]), (&json!(3), &json!(3)));
+        assert_eq!(
+            (&found["waitingJobs"][0]["priority"], &found["waitingJobs"][0]["increase"]),
+            (&json!(3), &json!(3))
+        );
     })
     .await;
 }
@@ -104,7 +110,7 @@ async fn a_pause_of_the_namespace_stops_every_queue_and_is_told() {
         create(&scope, "Queue", "default", json!({ "paused": { "reason": "incident", "scope": "Namespace" } }));
         let found = document(&scope, "queue", &["reports"]);
         assert_eq!(found["paused"]["message"], "the namespace is paused (queue default): incident");
-        assert_eq!(found["waiting"][0]["start"]["unknown"], "the queue is paused");
+        assert_eq!(found["waitingJobs"][0]["start"]["unknown"], "the queue is paused");
         let why = rota(&scope, "why", &["first"]).expect_success();
         assert!(why.contains("The namespace is paused (queue default): incident."), "{why}");
     })
@@ -119,11 +125,11 @@ async fn queue_watched_starts_from_the_list_and_tells_what_changed() {
         let mut child = plugin_command("queue", &arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-        assert_eq!(next()["waiting"].as_array().unwrap().len(), 4);
+        assert_eq!(next()["waiting"], 4);
         scope.kubectl(&["patch", "rjob", "first", "--type=merge", "-p", r#"{"spec":{"priority":7}}"#]).expect_success();
-        assert_eq!(next()["waiting"][0]["name"], "first");
+        assert_eq!(next()["waitingJobs"][0]["name"], "first");
         scope.kubectl(&["delete", "rjob", "second", "--wait=false"]).expect_success();
-        assert_eq!(next()["waiting"].as_array().unwrap().len(), 3);
+        assert_eq!(next()["waiting"], 3);
         child.kill().unwrap();
         child.wait().unwrap();
     })
