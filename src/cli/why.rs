@@ -103,13 +103,18 @@ async fn explain(session: &Session, job: &Job, now: Timestamp) -> Result<Explana
             let state = State::fetch(session, Some(Some(line::queue_name(job)))).await?;
             queued(&state, job, now)
         }
-        Some(JobPhase::Pending | JobPhase::Queued) | None => pending(job, now),
+        Some(JobPhase::Pending | JobPhase::Queued) | None if line::is_waiting(job) => pending(job, now),
+        Some(JobPhase::Pending | JobPhase::Queued) | None => Explanation {
+            headline: format!("Job {} is about to end.", job.name_any()),
+            colour: Some(Colour::Yellow),
+            ..Explanation::default()
+        },
     };
     if !phase(job).is_some_and(JobPhase::is_ended) {
         if let Some(cancel) = &job.spec.cancel {
             let by = cancel.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
             let why = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };
-            explanation.sentences.insert(0, format!("It was cancelled{by}{why}; it is about to end."));
+            explanation.sentences.insert(0, format!("It was cancelled{by}{why}."));
         } else if job.metadata.deletion_timestamp.is_some() {
             explanation.sentences.insert(0, "It is being deleted; it goes when its outcome is recorded.".into());
         }

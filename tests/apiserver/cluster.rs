@@ -209,17 +209,18 @@ pub fn kubectl(arguments: &[&str], input: &str) -> Printed {
 
 /// Runs a verb of the plugin against the API server, with this text on its standard input.
 pub fn plugin(verb: &str, arguments: &[&str], input: &str) -> Printed {
-    run(plugin_command(verb, arguments), input)
+    run(plugin_command(&kubeconfig(), verb, arguments), input)
 }
 
-/// A verb of the plugin, to be run.
-pub fn plugin_command(verb: &str, arguments: &[&str]) -> Command {
+/// A verb of the plugin, to be run with that kubeconfig.
+pub fn plugin_command(kubeconfig: &str, verb: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-rota"));
-    command.arg(verb).arg("--kubeconfig").arg(kubeconfig()).args(arguments);
+    command.arg(verb).arg("--kubeconfig").arg(kubeconfig).args(arguments);
     command
 }
 
-fn run(mut command: Command, input: &str) -> Printed {
+/// Runs a program with this text on its standard input.
+pub fn run(mut command: Command, input: &str) -> Printed {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().expect("the program is there: kubectl is in the PATH that rota-cluster gives");
     let mut pipe = child.stdin.take().expect("its standard input is a pipe");

@@ -11,6 +11,7 @@ mod lines;
 mod many;
 mod moves;
 mod pause;
+mod proxy;
 mod rights;
 mod runs;
 mod trees;

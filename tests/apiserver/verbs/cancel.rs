@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::{create, document, get, rota, running, template};
-use crate::cluster::{in_namespace, plugin_command};
+use crate::cluster::{in_namespace, kubeconfig, plugin_command};
 
 #[tokio::test]
 async fn a_cancel_says_who_and_why_and_is_written_once() {
@@ -24,6 +24,8 @@ async fn a_cancel_says_who_and_why_and_is_written_once() {
         assert!(printed.contains("was cancelled already") && printed.contains("wrong month"), "{printed}");
         let printed = rota(&scope, "cancel", &["busy", "--force"]).expect_success();
         assert!(printed.contains("by force"), "{printed}");
+        let why = rota(&scope, "why", &["busy"]).expect_success();
+        assert!(why.contains(&format!("It was cancelled by {who}: wrong month.")), "{why}");
         let expected = json!({ "reason": "wrong month", "requestedBy": who, "force": true });
         assert_eq!(get(&scope, "rjob", "busy")["spec"]["cancel"], expected);
     })
@@ -50,7 +52,7 @@ async fn a_group_is_cancelled_as_a_whole_and_waited_for() {
     in_namespace(|scope| async move {
         create(&scope, "JobGroup", "batch", json!({ "mode": "Parallel", "started": false }));
         let arguments = ["--namespace", scope.namespace.as_str(), "group/batch", "--wait"];
-        let child = plugin_command("cancel", &arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let child = plugin_command(&kubeconfig(), "cancel", &arguments).stdout(Stdio::piped()).spawn().unwrap();
         scope
             .kubectl(&["wait", "rgroup/batch", "--for=jsonpath={.spec.cancel.requestedBy}", "--timeout=30s"])
             .expect_success();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{condition, create, document, order, rota, running, template, waiting};
-use crate::cluster::{Scope, in_namespace, plugin_command};
+use crate::cluster::{Scope, in_namespace, kubeconfig, plugin_command};
 
 /// A queue of one place, with one that runs and four that wait.
 async fn line(scope: &Scope) {
@@ -122,7 +122,7 @@ async fn queue_watched_starts_from_the_list_and_tells_what_changed() {
     in_namespace(|scope| async move {
         line(&scope).await;
         let arguments = ["--namespace", scope.namespace.as_str(), "reports", "-w", "-o", "json"];
-        let mut child = plugin_command("queue", &arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = plugin_command(&kubeconfig(), "queue", &arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
         assert_eq!(next()["waiting"], 4);

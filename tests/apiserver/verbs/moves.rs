@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::proxy::Proxy;
 use super::{create, get, order, rota, running, template, waiting};
 use crate::cluster::{Scope, in_namespace};
 
@@ -160,6 +161,39 @@ async fn a_name_that_a_job_and_a_group_have_is_refused_with_both() {
         let printed = rota(&scope, "move", &["a", "--last"]);
         assert_eq!(printed.code, Some(2));
         assert!(printed.errors.contains("write job/a or group/a"), "{}", printed.errors);
+    })
+    .await;
+}
+
+/// The path of a Job for the API server.
+fn path(scope: &Scope, name: &str) -> String {
+    format!("/apis/rota.dev/v1alpha1/namespaces/{}/jobs/{name}", scope.namespace)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_was_overtaken_by_another_write_is_computed_anew() {
+    in_namespace(|scope| async move {
+        line(&scope).await;
+        let faster = json!({ "spec": { "position": 1 } });
+        let proxy = Proxy::start(scope.client.clone(), Some((path(&scope, "c"), faster))).await;
+        let (printed, requests) = proxy.rota(&scope, "move", &["job/c", "--before", "b"]).await;
+        printed.expect_success();
+        assert_eq!(requests.iter().filter(|it| it.starts_with("PATCH ")).count(), 2, "{requests:#?}");
+        assert_eq!(order(&scope), ["urgent", "a", "c", "b"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_launched_while_it_is_moved_stays_where_it_is() {
+    in_namespace(|scope| async move {
+        line(&scope).await;
+        let launched = json!({ "status": { "phase": "Dispatched", "waitingFor": null } });
+        let proxy = Proxy::start(scope.client.clone(), Some((format!("{}/status", path(&scope, "c")), launched))).await;
+        let (printed, _) = proxy.rota(&scope, "move", &["job/c", "--first"]).await;
+        assert_eq!(printed.code, Some(3), "{}", printed.errors);
+        assert!(printed.errors.contains("it is Dispatched"), "{}", printed.errors);
+        assert!(get(&scope, "rjob", "c")["spec"].get("position").is_none());
     })
     .await;
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::{document, get, rota, template};
-use crate::cluster::{Scope, in_namespace, plugin_command};
+use crate::cluster::{Scope, in_namespace, kubeconfig, plugin_command};
 
 #[tokio::test]
 async fn a_job_of_the_template_is_made_with_what_was_said() {
@@ -56,7 +56,7 @@ async fn parameters_are_checked_before_anything_is_sent() {
 /// Runs `report` with --wait, ends its Job with that status, and returns the exit code and what was said.
 async fn ended(scope: &Scope, name: &str, status: Value) -> (Option<i32>, String) {
     let arguments = ["--namespace", scope.namespace.as_str(), "report", "-p", "region=eu-1", "--name", name, "--wait"];
-    let mut command: Command = plugin_command("run", &arguments);
+    let mut command: Command = plugin_command(&kubeconfig(), "run", &arguments);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
     assert_eq!(errors.next().unwrap().unwrap(), format!("job {name} created"));

@@ -1,9 +1,12 @@
 //! `kubectl rota tree`.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use super::{condition, create, document, get, rota, template};
-use crate::cluster::{Scope, in_namespace};
+use crate::cluster::{Scope, in_namespace, kubeconfig, plugin_command};
 
 /// A record of a Job of the group.
 fn record(scope: &Scope, name: &str, job: &Value, status: Value) {
@@ -58,6 +61,33 @@ group/batch Running (Sequential, 1 of 2 ended, 1 failed)
         assert_eq!(text, expected);
         let found = document(&scope, "tree", &["group/batch"]);
         assert_eq!(found["children"][0]["children"][0]["exitCode"], 3, "{found:#}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_somebody_ran_by_hand_belongs_to_its_schedule_and_a_change_is_shown() {
+    in_namespace(|scope| async move {
+        create(&scope, "Schedule", "nightly", json!({ "templateRef": { "name": "report" }, "cron": "0 0 * * *" }));
+        let by_hand = json!({ "templateRef": { "name": "report" }, "scheduleRef": { "name": "nightly" } });
+        create(&scope, "Job", "by-hand", by_hand);
+        create(&scope, "Job", "other", json!({ "templateRef": { "name": "report" } }));
+        let uid = get(&scope, "rjob", "by-hand")["metadata"]["uid"].clone();
+        let status = json!({ "phase": "Enabled", "activeJobs": [{ "name": "by-hand", "uid": uid }] });
+        scope.set_status("Schedule", "nightly", &status).await;
+        let arguments = ["--namespace", scope.namespace.as_str(), "nightly", "-w", "-o", "json"];
+        let mut child = plugin_command(&kubeconfig(), "tree", &arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+        let first = next();
+        assert_eq!(
+            (&first["children"][0]["name"], first["children"].as_array().unwrap().len()),
+            (&json!("by-hand"), 1)
+        );
+        scope.set_status("Job", "by-hand", &json!({ "phase": "Running" })).await;
+        assert_eq!(next()["children"][0]["phase"], "Running");
+        child.kill().unwrap();
+        child.wait().unwrap();
     })
     .await;
 }
