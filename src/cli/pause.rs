@@ -138,7 +138,7 @@ pub async fn pause(arguments: &PauseArguments, now: Timestamp) -> Result<Answer,
     let name = queue_name(arguments.target.as_ref())?;
     let until = match (&arguments.until, &arguments.for_) {
         (Some(until), _) => Some(print::instant("--until", until, now)?),
-        (None, Some(length)) => now.checked_add(print::length("--for", length)?).ok(),
+        (None, Some(length)) => print::whole_second(now).checked_add(print::length("--for", length)?).ok(),
         (None, None) => None,
     };
     if arguments.reason.is_empty() {

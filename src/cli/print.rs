@@ -133,9 +133,14 @@ pub fn instant(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Plug
         PluginError::Usage(message)
     };
     match text.strip_prefix('+') {
-        Some(relative) => now.checked_add(length(flag, relative)?).map_err(|_| wrong()),
+        Some(relative) => whole_second(now).checked_add(length(flag, relative)?).map_err(|_| wrong()),
         None => text.parse().map_err(|_| wrong()),
     }
+}
+
+/// The second that an instant is in, for what people or programs read.
+pub fn whole_second(instant: Timestamp) -> Timestamp {
+    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
 }
 
 /// A length of time such as `90s`, `10m` or `1h30m`.

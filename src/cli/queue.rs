@@ -217,7 +217,9 @@ fn line_json(name: &str, line: &Line<'_>) -> Value {
 /// An estimate as JSON: either both ends, or why there is none.
 pub fn estimate_json(estimate: &Estimate) -> Value {
     match estimate {
-        Estimate::Between(earliest, latest) => json!({ "earliest": earliest, "latest": latest }),
+        Estimate::Between(earliest, latest) => {
+            json!({ "earliest": print::whole_second(*earliest), "latest": print::whole_second(*latest) })
+        }
         Estimate::Unknown(why) => json!({ "unknown": why }),
     }
 }
