@@ -66,10 +66,51 @@ fn next_ends_with_2_for_wrong_arguments_and_1_without_a_cluster() {
 
 #[test]
 fn help_tells_the_exit_codes() {
-    for verb in ["next", "lint"] {
+    for verb in ["run", "queue", "why", "move", "cancel", "pause", "resume", "tree", "next", "lint"] {
         let (output, _, code) = rota(&[verb, "--help"], "");
         assert_eq!(code, Some(0));
         assert!(output.contains("Exit codes: 0 "), "{output}");
+    }
+}
+
+#[test]
+fn verbs_end_with_2_for_wrong_arguments_and_1_without_a_cluster() {
+    for arguments in [
+        &["run"][..],
+        &["run", "report", "-p", "region"],
+        &["run", "report", "--follow", "-o", "json"],
+        &["run", "report", "--wait", "--dry-run=server"],
+        &["run", "report", "--at", "soon"],
+        &["run", "report", "--dry-run=client"],
+        &["queue", "pod/reports"],
+        &["why"],
+        &["why", "group/a"],
+        &["move", "a"],
+        &["move", "a", "--to", "0"],
+        &["move", "a", "--first", "--to", "1"],
+        &["cancel"],
+        &["pause", "reports"],
+        &["pause", "--everything", "--whole-namespace", "--reason", "x"],
+        &["resume", "reports", "--everything"],
+        &["resume", "job/a"],
+        &["tree", "job/"],
+    ] {
+        let (output, errors, code) = rota(arguments, "");
+        assert_eq!((output.as_str(), code), ("", Some(2)), "{arguments:?}: {errors}");
+        assert!(!errors.is_empty());
+    }
+    for arguments in [
+        &["run", "report"][..],
+        &["queue"],
+        &["why", "a"],
+        &["move", "a", "--first"],
+        &["cancel", "a"],
+        &["pause", "--reason", "x"],
+        &["resume"],
+        &["tree", "a"],
+    ] {
+        let (output, errors, code) = rota(arguments, "");
+        assert_eq!((output.as_str(), code), ("", Some(1)), "{arguments:?}: {errors}");
     }
 }
 

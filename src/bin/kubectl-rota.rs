@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rota::cli::plugin::{self, Arguments};
+use rota::cli::print::Style;
 use rota::runtime::clock;
 
 fn main() -> ExitCode {
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(plugin::run(arguments, clock::now())) {
+    match runtime.block_on(plugin::run(arguments, clock::now, Style::detect(), &mut std::io::stdout())) {
         Ok(answer) => {
             eprint!("{}", answer.remarks);
             // Whoever reads the output may have seen enough of it, as `head` has.

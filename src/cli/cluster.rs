@@ -34,12 +34,32 @@ pub struct ClusterArguments {
     pub impersonate: Option<String>,
 }
 
+/// Which namespace of which cluster.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct NamespaceArguments {
+    /// Namespace. Default: the context's.
+    #[arg(short, long, value_name = "NAME", help_heading = "Cluster")]
+    pub namespace: Option<String>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+}
+
 impl ClusterArguments {
     /// A client, and the namespace that its context names.
     pub async fn connect(&self) -> Result<(Client, String), PluginError> {
+        self.connect_for(Some(READ_TIMEOUT)).await
+    }
+
+    /// The same for answers that come in pieces, with any time between them: watches and logs.
+    pub async fn connect_to_stream(&self) -> Result<(Client, String), PluginError> {
+        self.connect_for(None).await
+    }
+
+    async fn connect_for(&self, read_timeout: Option<Duration>) -> Result<(Client, String), PluginError> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
+        config.read_timeout = read_timeout;
         if self.impersonate.is_some() {
             config.auth_info.impersonate.clone_from(&self.impersonate);
         }

@@ -1,13 +1,25 @@
 //! The verbs of `rota` and of `kubectl rota`, one file each.
 
+pub mod cancel;
 pub mod cluster;
 pub mod crds;
+pub mod follow;
 pub mod lint;
+pub mod r#move;
 pub mod next;
+pub mod objects;
 pub mod operator;
+pub mod pause;
 pub mod plugin;
 pub mod preview;
+pub mod print;
+pub mod queue;
+pub mod run;
+pub mod state;
 pub mod table;
+pub mod target;
+pub mod tree;
+pub mod why;
 
 use clap::{Parser, Subcommand};
 

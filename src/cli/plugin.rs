@@ -1,22 +1,36 @@
 //! `kubectl rota`: its verbs, what a verb answers, and what its exit codes mean.
 
+use std::io::Write;
+
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
-use super::{lint, next};
+use super::print::Style;
+use super::{cancel, lint, r#move, next, pause, queue, run, tree, why};
 use crate::domain::calendar::TimingError;
 use crate::runtime::lease::chain;
 
 /// The exit code when all is well.
 pub const OK: u8 = 0;
-/// The exit code when something went wrong: no cluster, not found, findings.
+/// The exit code when something went wrong: no cluster, not found, refused, findings, a Job that failed.
 pub const FAILED: u8 = 1;
 /// The exit code when the arguments make no sense, or what they name cannot be read.
 pub const USAGE: u8 = 2;
+/// The exit code when it is too late: it does not wait any more, has ended, or was skipped.
+pub const LATE: u8 = 3;
+/// The exit code when the Job that was waited for was cancelled.
+pub const CANCELLED: u8 = 4;
 
-/// Works with Rota's objects. Nothing that it does changes the cluster.
+/// Works with Rota's objects, with your own rights.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-rota", bin_name = "kubectl rota", version, about)]
+#[command(
+    name = "kubectl-rota",
+    bin_name = "kubectl rota",
+    version,
+    about,
+    after_help = "Exit codes: 0 done; 1 not found, refused, no cluster, findings, or the Job failed; 2 wrong arguments; 3 too late: it does not \
+    wait any more, has ended, or was skipped; 4 the Job that was waited for was cancelled. Colours are left out where NO_COLOR is set."
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -26,6 +40,22 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Run a template now, or at a time; wait for it, and show its log.
+    Run(Box<run::Arguments>),
+    /// Show the queues, or one line in its order: place, what each waits for, when it will start.
+    Queue(Box<queue::Arguments>),
+    /// Say why a Job does not run, or ended as it did.
+    Why(Box<why::Arguments>),
+    /// Put a waiting Job or group elsewhere in its queue.
+    Move(Box<r#move::Arguments>),
+    /// Cancel a Job or a group.
+    Cancel(Box<cancel::Arguments>),
+    /// Stop starting Jobs: of a queue, a namespace, or all.
+    Pause(Box<pause::PauseArguments>),
+    /// Go on with a paused queue, a group that ended partly, or a held schedule.
+    Resume(Box<pause::ResumeArguments>),
+    /// Show what a schedule, a group or a Job led to, down to pods and exit codes.
+    Tree(Box<tree::Arguments>),
     /// Show the next times of a Schedule, or of an expression without a cluster.
     Next(Box<next::Arguments>),
     /// Check files as the API server and the operator would, without a cluster; say what applying them would change.
@@ -52,6 +82,9 @@ pub enum PluginError {
     /// Something went wrong.
     #[error("{0}")]
     Failed(String),
+    /// It is too late for that.
+    #[error("{0}")]
+    Late(String),
 }
 
 impl PluginError {
@@ -65,6 +98,7 @@ impl PluginError {
         match self {
             Self::Usage(_) => USAGE,
             Self::Failed(_) => FAILED,
+            Self::Late(_) => LATE,
         }
     }
 }
@@ -75,10 +109,35 @@ impl From<TimingError> for PluginError {
     }
 }
 
-/// Does it.
-pub async fn run(arguments: Arguments, now: Timestamp) -> Result<Answer, PluginError> {
+/// Does it. `output` is for verbs that tell things as they come.
+pub async fn run(
+    arguments: Arguments,
+    clock: fn() -> Timestamp,
+    style: Style,
+    output: &mut dyn Write,
+) -> Result<Answer, PluginError> {
     match arguments.verb {
-        Verb::Next(arguments) => next::run(&arguments, now).await,
-        Verb::Lint(arguments) => lint::run(&arguments, now).await,
+        Verb::Run(arguments) => run::run(&arguments, clock(), output).await,
+        Verb::Queue(arguments) => queue::run(&arguments, clock, style, output).await,
+        Verb::Why(arguments) => why::run(&arguments, clock(), style).await,
+        Verb::Move(arguments) => r#move::run(&arguments, clock).await,
+        Verb::Cancel(arguments) => cancel::run(&arguments).await,
+        Verb::Pause(arguments) => pause::pause(&arguments, clock()).await,
+        Verb::Resume(arguments) => pause::resume(&arguments, clock()).await,
+        Verb::Tree(arguments) => tree::run(&arguments, clock, style, output).await,
+        Verb::Next(arguments) => next::run(&arguments, clock()).await,
+        Verb::Lint(arguments) => lint::run(&arguments, clock()).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_every_verb_fit_together() {
+        Arguments::command().debug_assert();
     }
 }

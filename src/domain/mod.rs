@@ -5,9 +5,11 @@
 
 pub mod calendar;
 pub mod conditions;
+pub mod estimate;
 pub mod group;
 pub mod job;
 pub mod launch;
+pub mod line;
 pub mod names;
 pub mod params;
 pub mod plan;

@@ -21,6 +21,7 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod snapshot;
 
+pub use blockers::ordinal;
 pub use line::{Counts, Line};
 
 /// The place of a Job in line: priority descending, then position, then its place in its group, then the time it was queued,

@@ -24,7 +24,7 @@ const HOW_TO_RUN: &str = "ROTA_TEST_KUBECONFIG is not set. These tests need a re
     run them with `make test`, or with `target/debug/rota-cluster run --node none -- cargo test --test apiserver`";
 
 /// The kubeconfig of the API server under test.
-fn kubeconfig() -> String {
+pub fn kubeconfig() -> String {
     std::env::var("ROTA_TEST_KUBECONFIG").unwrap_or_else(|_| panic!("{HOW_TO_RUN}"))
 }
 
@@ -181,6 +181,7 @@ pub fn object(kind: &str, content: &Value) -> DynamicObject {
 /// What a program printed, and whether it succeeded.
 pub struct Printed {
     pub succeeded: bool,
+    pub code: Option<i32>,
     pub output: String,
     pub errors: String,
 }
@@ -208,12 +209,18 @@ pub fn kubectl(arguments: &[&str], input: &str) -> Printed {
 
 /// Runs a verb of the plugin against the API server, with this text on its standard input.
 pub fn plugin(verb: &str, arguments: &[&str], input: &str) -> Printed {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-rota"));
-    command.arg(verb).arg("--kubeconfig").arg(kubeconfig()).args(arguments);
-    run(command, input)
+    run(plugin_command(&kubeconfig(), verb, arguments), input)
 }
 
-fn run(mut command: Command, input: &str) -> Printed {
+/// A verb of the plugin, to be run with that kubeconfig.
+pub fn plugin_command(kubeconfig: &str, verb: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-rota"));
+    command.arg(verb).arg("--kubeconfig").arg(kubeconfig).args(arguments);
+    command
+}
+
+/// Runs a program with this text on its standard input.
+pub fn run(mut command: Command, input: &str) -> Printed {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().expect("the program is there: kubectl is in the PATH that rota-cluster gives");
     let mut pipe = child.stdin.take().expect("its standard input is a pipe");
@@ -223,6 +230,7 @@ fn run(mut command: Command, input: &str) -> Printed {
     let output = child.wait_with_output().expect("the program ends");
     Printed {
         succeeded: output.status.success(),
+        code: output.status.code(),
         output: String::from_utf8_lossy(&output.stdout).into_owned(),
         errors: String::from_utf8_lossy(&output.stderr).into_owned(),
     }

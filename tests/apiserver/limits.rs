@@ -48,6 +48,8 @@ fn limit(node: &Node, keyword: &str, example: &Value) -> Option<Limit> {
         "maxLength" => made(Some(text(length())), text(length() + 1), "Too long"),
         "pattern" => made(None, misfit(node), "should match"),
         "enum" => made(None, json!("Nonsense"), "Unsupported value"),
+        // A number past 64 bits is neither of both.
+        "x-kubernetes-int-or-string" => made(Some(json!(i64::MAX)), json!(u64::MAX), "must be of type integer,string"),
         "minItems" if length() == 0 => None,
         "minItems" => made(Some(items(example, length())), items(example, length() - 1), "should have at least"),
         "maxItems" => made(Some(items(example, length())), items(example, length() + 1), "Too many"),

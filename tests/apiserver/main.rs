@@ -23,3 +23,4 @@ mod records;
 mod rules;
 mod schema;
 mod templates;
+mod verbs;

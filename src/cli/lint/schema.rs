@@ -195,7 +195,7 @@ impl Node {
             Type::Boolean => value.is_boolean(),
             Type::Number => value.is_number(),
             Type::Integer => is_whole(value),
-            Type::IntegerOrString => value.is_string() || is_whole(value),
+            Type::IntegerOrString => value.is_string() || (is_whole(value) && fits_in_64_bits(value)),
         }
     }
 }
@@ -218,6 +218,12 @@ fn type_of(schema: &Value) -> Type {
 /// A number without a fraction, also if it is written as 1.0.
 fn is_whole(value: &Value) -> bool {
     value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+/// Whether a whole number can be held in 64 bits with a sign. Where a string may stand as well, the API server takes a
+/// larger one for no whole number at all.
+fn fits_in_64_bits(value: &Value) -> bool {
+    value.is_i64() || (value.is_f64() && value.as_f64().is_some_and(|number| number.abs() < i64::MAX as f64))
 }
 
 /// A walk through a value: where it is, and what it found.

@@ -1,0 +1,311 @@
+//! `kubectl rota pause` and `resume`: queues, whole namespaces and everything stop starting Jobs, and go on; groups that
+//! ended partly, and schedules that are held, go on too.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::cluster::NamespaceArguments;
+use super::objects::{Kind, Session, is_code, list, refused};
+use super::plugin::{Answer, OK, PluginError};
+use super::print::{self, DryRun, Format, dry};
+use super::target::{Target, TargetKind};
+use crate::api::job_group::GroupPhase;
+use crate::api::labels::RESUME_ANNOTATION;
+use crate::api::queue::{Pause, PauseScope};
+use crate::api::{DEFAULT_QUEUE, JobGroup, JobGroupSpec, ObjectReference, Queue, QueueSpec, Schedule};
+use crate::domain::names;
+
+/// How much of the name of a group stands in the name of the one that resumes it, in characters.
+const RESUMED_NAME_MAX: usize = 30;
+/// What follows it.
+const RESUMED: &str = "-resumed-";
+
+/// What to pause, why, and until when.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "A pause starts nothing; what runs goes on. It is spec.paused of a queue: of the queue named (default: default), \
+    or for --whole-namespace and --everything of the queue default, with the scope Namespace or Cluster. A later pause replaces an \
+    earlier one. To turn off a schedule, set its spec.enabled to false.\n\nExit codes: 0 paused, 1 no cluster, no such queue or \
+    refused, 2 wrong arguments.\n\nExamples:\n  kubectl rota pause reports --reason 'database upgrade' --for 2h\n  kubectl rota pause \
+    --whole-namespace --reason 'incident 4711'"
+)]
+pub struct PauseArguments {
+    /// Queue to pause. Default: default.
+    #[arg(value_name = "QUEUE")]
+    pub target: Option<Target>,
+    /// Why, for people; waiting Jobs show it.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// When it ends by itself: RFC 3339, or from now as +2h.
+    #[arg(long, value_name = "TIME", conflicts_with = "for_")]
+    pub until: Option<String>,
+    /// How long it lasts, such as 2h or 90m.
+    #[arg(long = "for", id = "for_", value_name = "LENGTH")]
+    pub for_: Option<String>,
+    /// What it covers, and how.
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+/// What to resume.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "A queue: its pause is taken off. group/NAME: a new group NAME-resumed-… is made of one that has ended, in which \
+    members that succeeded are not run again. schedule/NAME: one that is held after failures (pauseAfterFailures) goes on.\n\nExit \
+    codes: 0 resumed, or there was nothing to resume; 1 no cluster, not found or refused; 2 wrong arguments; 3 the group has not ended \
+    yet, or has nothing left to run.\n\nExamples:\n  kubectl rota resume reports\n  kubectl rota resume --whole-namespace\n  kubectl rota \
+    resume group/month-end"
+)]
+pub struct ResumeArguments {
+    /// Queue, group/NAME or schedule/NAME. Default: the queue default.
+    #[arg(value_name = "QUEUE|group/NAME|schedule/NAME")]
+    pub target: Option<Target>,
+    /// What it covers, and how.
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+/// Flags of both verbs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CommonArguments {
+    /// All queues of the namespace.
+    #[arg(long, conflicts_with_all = ["target", "everything"])]
+    pub whole_namespace: bool,
+    /// All queues of all namespaces.
+    #[arg(long, conflicts_with = "target")]
+    pub everything: bool,
+    /// Namespace of the operator, where a pause of everything is written.
+    #[arg(long, value_name = "NAME", default_value = "rota-system")]
+    pub operator_namespace: String,
+    /// Only ask the API server whether it would accept it.
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub dry_run: Option<DryRun>,
+    /// text for people, or json: the objects as they are then, as a list.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Where.
+    #[command(flatten)]
+    pub place: NamespaceArguments,
+}
+
+impl CommonArguments {
+    async fn session(&self) -> Result<Session, PluginError> {
+        let session = Session::open(&self.place, false).await?;
+        let namespace = if self.everything { self.operator_namespace.clone() } else { session.namespace };
+        Ok(Session { client: session.client, namespace })
+    }
+
+    fn scope(&self) -> PauseScope {
+        match (self.whole_namespace, self.everything) {
+            (true, _) => PauseScope::Namespace,
+            (_, true) => PauseScope::Cluster,
+            _ => PauseScope::Queue,
+        }
+    }
+
+    fn patch(&self) -> PatchParams {
+        PatchParams { dry_run: self.dry_run.is_some(), ..PatchParams::default() }
+    }
+
+    fn post(&self) -> PostParams {
+        PostParams { dry_run: self.dry_run.is_some(), ..PostParams::default() }
+    }
+
+    fn answer<K: serde::Serialize>(&self, objects: &[K], message: &str) -> Result<Answer, PluginError> {
+        let output = match self.output {
+            Format::Json => print::json(&objects)?,
+            Format::Text => format!("{message}{}\n", if objects.is_empty() { "" } else { dry(self.dry_run) }),
+        };
+        Ok(Answer { output, remarks: String::new(), exit_code: OK })
+    }
+}
+
+/// What a pause covers, in words.
+fn covers(scope: PauseScope, queue: &str, namespace: &str) -> String {
+    match scope {
+        PauseScope::Queue => format!("queue {queue}"),
+        PauseScope::Namespace => format!("every queue of the namespace {namespace}"),
+        PauseScope::Cluster => format!("every queue of every namespace (queue {queue} of {namespace})"),
+    }
+}
+
+/// Pauses.
+pub async fn pause(arguments: &PauseArguments, now: Timestamp) -> Result<Answer, PluginError> {
+    let common = &arguments.common;
+    let name = queue_name(arguments.target.as_ref())?;
+    let until = match (&arguments.until, &arguments.for_) {
+        (Some(until), _) => Some(print::instant("--until", until, now)?),
+        (None, Some(length)) => print::whole_second(now).checked_add(print::length("--for", length)?).ok(),
+        (None, None) => None,
+    };
+    if arguments.reason.is_empty() {
+        return Err(PluginError::Usage("--reason: say why, for those who wait".into()));
+    }
+    let session = common.session().await?;
+    let scope = common.scope();
+    let pause = Pause {
+        reason: arguments.reason.clone(),
+        until: until.map(MicroTime),
+        scope: Some(scope).filter(|scope| *scope != PauseScope::Queue),
+    };
+    let api: Api<Queue> = session.api();
+    // Nulls take off what an earlier pause had and this one has not.
+    let written = json!({ "reason": pause.reason, "until": pause.until, "scope": pause.scope });
+    let patch = Patch::Merge(json!({ "spec": { "paused": written } }));
+    let queue = match api.patch(name, &common.patch(), &patch).await {
+        Ok(queue) => queue,
+        Err(error) if is_code(&error, 404) && name == DEFAULT_QUEUE => {
+            let queue = Queue::new(name, QueueSpec { paused: Some(pause.clone()), ..QueueSpec::default() });
+            api.create(&common.post(), &queue).await.map_err(refused)?
+        }
+        Err(error) if is_code(&error, 404) => return Err(session.missing("queue", name)),
+        Err(error) => return Err(refused(error)),
+    };
+    let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+    let what = covers(scope, name, &session.namespace);
+    common.answer(&[queue], &format!("{what} is paused{until}: {}", pause.reason))
+}
+
+fn queue_name(target: Option<&Target>) -> Result<&str, PluginError> {
+    match target {
+        Some(target) if target.kind.is_some_and(|kind| kind != TargetKind::Queue) => {
+            let message = "queues are paused; to turn off a schedule set its spec.enabled to false, to keep a Job waiting its spec.hold to true";
+            Err(PluginError::Usage(message.into()))
+        }
+        target => Ok(target.map_or(DEFAULT_QUEUE, |target| target.name.as_str())),
+    }
+}
+
+/// Resumes.
+pub async fn resume(arguments: &ResumeArguments, now: Timestamp) -> Result<Answer, PluginError> {
+    let common = &arguments.common;
+    match arguments.target.as_ref().map(|target| (target.kind, target.name.as_str())) {
+        Some((Some(TargetKind::Group), name)) => resume_group(common, name).await,
+        Some((Some(TargetKind::Schedule), name)) => resume_schedule(common, name, now).await,
+        Some((Some(TargetKind::Job), name)) => Err(PluginError::Usage(format!(
+            "a job is not resumed: set spec.hold of {name} to false, or run its template again (kubectl rota run)"
+        ))),
+        Some((Some(TargetKind::Queue) | None, name)) => resume_queue(common, name).await,
+        None if common.scope() == PauseScope::Queue => resume_queue(common, DEFAULT_QUEUE).await,
+        None => resume_all(common).await,
+    }
+}
+
+async fn unpause(common: &CommonArguments, session: &Session, name: &str) -> Result<Queue, PluginError> {
+    let patch = Patch::Merge(json!({ "spec": { "paused": null } }));
+    session.api::<Queue>().patch(name, &common.patch(), &patch).await.map_err(refused)
+}
+
+async fn resume_queue(common: &CommonArguments, name: &str) -> Result<Answer, PluginError> {
+    let session = common.session().await?;
+    let queue: Queue = session.get(name).await?;
+    let Some(pause) = queue.spec.paused else {
+        return common.answer::<Queue>(&[], &format!("queue {name} is not paused"));
+    };
+    let what = covers(pause.scope.unwrap_or_default(), name, &session.namespace);
+    let queue = unpause(common, &session, name).await?;
+    common.answer(&[queue], &format!("{what} goes on; it was paused: {}", pause.reason))
+}
+
+/// Takes off the pauses of that scope, whichever queues have them.
+async fn resume_all(common: &CommonArguments) -> Result<Answer, PluginError> {
+    let session = common.session().await?;
+    let scope = common.scope();
+    let what = covers(scope, DEFAULT_QUEUE, &session.namespace);
+    let (queues, _) = list(&session.api::<Queue>(), &ListParams::default()).await?;
+    let mut resumed = Vec::new();
+    for queue in queues {
+        if queue.spec.paused.as_ref().is_some_and(|pause| pause.scope == Some(scope)) {
+            resumed.push(unpause(common, &session, &queue.name_any()).await?);
+        }
+    }
+    let message = if resumed.is_empty() { format!("{what}: not paused") } else { format!("{what} goes on") };
+    common.answer(&resumed, &message)
+}
+
+async fn resume_group(common: &CommonArguments, name: &str) -> Result<Answer, PluginError> {
+    let session = common.session().await?;
+    let group: JobGroup = session.get(name).await?;
+    let phase = group.status.as_ref().and_then(|status| status.phase);
+    match phase {
+        Some(GroupPhase::Partial | GroupPhase::Cancelled) => {}
+        Some(GroupPhase::Completed) => {
+            return Err(PluginError::Late(format!("group {name} has completed: nothing is left to run")));
+        }
+        _ => return Err(PluginError::Late(format!("group {name} has not ended: it can be resumed when it has"))),
+    }
+    let mut resumed = JobGroup::new("", resumed_spec(&group));
+    resumed.metadata.name = None;
+    resumed.metadata.generate_name = Some(resumed_prefix(name));
+    let made = created(&session.api(), &resumed, common).await?;
+    common.answer(&[&made], &format!("group {} resumes group {name}", made.name_any()))
+}
+
+async fn created<K: Kind + serde::Serialize>(
+    api: &Api<K>,
+    object: &K,
+    common: &CommonArguments,
+) -> Result<K, PluginError> {
+    api.create(&common.post(), object).await.map_err(refused)
+}
+
+/// The specification of a group that resumes another one: the same, without its cancel and its place of then.
+fn resumed_spec(group: &JobGroup) -> JobGroupSpec {
+    JobGroupSpec {
+        started: None,
+        cancel: None,
+        position: None,
+        resume_of: Some(ObjectReference { name: group.name_any(), uid: group.uid().unwrap_or_default() }),
+        ..group.spec.clone()
+    }
+}
+
+/// How the name of a group that resumes another one begins; it does not grow when that one is resumed in turn.
+fn resumed_prefix(name: &str) -> String {
+    let first = name.split(RESUMED).next().unwrap_or(name);
+    format!("{}{RESUMED}", names::shorten(first, RESUMED_NAME_MAX))
+}
+
+async fn resume_schedule(common: &CommonArguments, name: &str, now: Timestamp) -> Result<Answer, PluginError> {
+    let session = common.session().await?;
+    let schedule: Schedule = session.get(name).await?;
+    if schedule.spec.enabled == Some(false) {
+        return Err(PluginError::Failed(format!("schedule {name} is turned off: set its spec.enabled to true")));
+    }
+    let Some(held) = schedule.status.as_ref().and_then(|status| status.paused.as_ref()) else {
+        return common.answer::<Schedule>(&[], &format!("schedule {name} is not held"));
+    };
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { RESUME_ANNOTATION: now.to_string() } } }));
+    let failures = held.failures;
+    let schedule = session.api::<Schedule>().patch(name, &common.patch(), &patch).await.map_err(refused)?;
+    common.answer(&[schedule], &format!("schedule {name} goes on; it was held after {failures} failures"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_group_is_the_same_without_its_cancel_and_its_name_does_not_grow() {
+        let group: JobGroup = serde_json::from_value(json!({
+            "apiVersion": "rota.dev/v1alpha1", "kind": "JobGroup", "metadata": { "name": "month-end", "uid": "u" },
+            "spec": {
+                "mode": "Sequential", "maxRunning": 2, "priority": 5, "position": 3, "started": true,
+                "cancel": { "reason": "wrong month" },
+                "jobs": [{ "name": "a", "templateRef": { "name": "report" } }],
+            },
+        }))
+        .unwrap();
+        let expected = json!({
+            "mode": "Sequential", "maxRunning": 2, "priority": 5, "resumeOf": { "name": "month-end", "uid": "u" },
+            "jobs": [{ "name": "a", "templateRef": { "name": "report" } }],
+        });
+        assert_eq!(serde_json::to_value(resumed_spec(&group)).unwrap(), expected);
+        assert_eq!(resumed_prefix("month-end"), "month-end-resumed-");
+        assert_eq!(resumed_prefix("month-end-resumed-x7k2p"), "month-end-resumed-");
+        assert!(resumed_prefix(&"long".repeat(50)).len() <= 45);
+    }
+}

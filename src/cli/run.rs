@@ -1,0 +1,227 @@
+//! `kubectl rota run`: a Job from a template, now or later; waits for its end and shows its log if asked to.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::ResourceExt;
+use kube::api::PostParams;
+
+use super::cluster::NamespaceArguments;
+use super::follow::Follower;
+use super::objects::{Live, Session, refused};
+use super::plugin::{Answer, CANCELLED, FAILED, LATE, OK, PluginError};
+use super::print::{self, DryRun, Format, dry};
+use super::state::{phase, sentence, waiting_for};
+use crate::api::job_template::ParamValues;
+use crate::api::{Job, JobPhase, JobSpec, JobTemplate, LocalReference, Outcome};
+use crate::domain::{names, params};
+
+/// How much of the name of a template stands in the name of a Job of it, in characters.
+const NAME_MAX: usize = 40;
+
+/// What to run, with what, and when.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Parameters are checked against the template before anything is sent. --follow shows the log of each attempt's first \
+    container (or of the pod's default container) from the start.\n\nExit codes: 0 created, with --wait or --follow: Completed; 1 no \
+    cluster, not found, refused, or Failed; 2 wrong arguments or parameters; 3 Skipped; 4 cancelled.\n\nExamples:\n  kubectl rota run \
+    report -p region=eu -p month=2026-10 --follow\n  kubectl rota run report --at +10m --priority 5"
+)]
+pub struct Arguments {
+    /// JobTemplate to run.
+    pub template: String,
+    /// Value of a parameter; may be repeated.
+    #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    pub params: Vec<(String, String)>,
+    /// Name of the Job. Default: the template's with a suffix.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Not before that time: RFC 3339, or from now as +10m.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Priority; higher goes first. Default: the template's.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub priority: Option<i32>,
+    /// Queue to wait in. Default: the template's.
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// While an unfinished Job has the same key, this one is skipped.
+    #[arg(long, value_name = "KEY")]
+    pub dedup_key: Option<String>,
+    /// Wait until it has ended.
+    #[arg(long)]
+    pub wait: bool,
+    /// Show its log as it comes, and wait.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only ask the API server whether it would accept it.
+    #[arg(long, value_enum, value_name = "WHERE", conflicts_with_all = ["wait", "follow"])]
+    pub dry_run: Option<DryRun>,
+    /// text for people, or json: the Job, with --wait as it ended.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Where.
+    #[command(flatten)]
+    pub place: NamespaceArguments,
+}
+
+fn param(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    if name.is_empty() { Err("write NAME=VALUE".into()) } else { Ok((name.to_owned(), value.to_owned())) }
+}
+
+/// Answers.
+pub async fn run(arguments: &Arguments, now: Timestamp, output: &mut dyn Write) -> Result<Answer, PluginError> {
+    if arguments.follow && arguments.output == Format::Json {
+        return Err(PluginError::Usage("--follow prints the log: leave out -o json, or use --wait".into()));
+    }
+    let given = given(&arguments.params)?;
+    let at = arguments.at.as_deref().map(|at| print::instant("--at", at, now)).transpose()?;
+    let session = Session::open(&arguments.place, arguments.wait || arguments.follow).await?;
+    let template: JobTemplate = session.get(&arguments.template).await?;
+    check(&template, &given)?;
+    let parameters = PostParams { dry_run: arguments.dry_run.is_some(), ..PostParams::default() };
+    let job = session.api().create(&parameters, &job(arguments, given, at)).await.map_err(refused)?;
+    let later = at.map(|at| format!(", to start at {at} at the earliest")).unwrap_or_default();
+    let made = format!("job {} created{later}{}\n", job.name_any(), dry(arguments.dry_run));
+    if !arguments.wait && !arguments.follow {
+        return Ok(match arguments.output {
+            Format::Json => Answer { output: print::json(&job)?, ..Answer::default() },
+            Format::Text => Answer { output: made, ..Answer::default() },
+        });
+    }
+    eprint!("{made}");
+    let ended = wait(arguments, &session, job, output).await?;
+    let (exit_code, remarks) = verdict(&ended);
+    let output = if arguments.output == Format::Json { print::json(&ended)? } else { String::new() };
+    Ok(Answer { output, remarks, exit_code })
+}
+
+fn given(params: &[(String, String)]) -> Result<ParamValues, PluginError> {
+    let mut values = ParamValues::new();
+    for (name, value) in params {
+        if values.insert(name.clone(), value.clone()).is_some() {
+            return Err(PluginError::Usage(format!("-p {name}: given twice")));
+        }
+    }
+    Ok(values)
+}
+
+/// Whether the operator would take it, as far as the template says.
+fn check(template: &JobTemplate, given: &ParamValues) -> Result<(), PluginError> {
+    let name = template.name_any();
+    if template.spec.archived {
+        return Err(PluginError::Failed(format!("template {name} is archived: no new Jobs are made of it")));
+    }
+    params::resolve(&template.spec.params, &[given]).map(|_| ()).map_err(|errors| {
+        let errors = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        PluginError::Usage(format!("template {name}: {errors}"))
+    })
+}
+
+fn job(arguments: &Arguments, params: ParamValues, at: Option<Timestamp>) -> Job {
+    let spec = JobSpec {
+        template_ref: Some(LocalReference { name: arguments.template.clone() }),
+        params,
+        queue: arguments.queue.clone(),
+        priority: arguments.priority,
+        dedup_key: arguments.dedup_key.clone(),
+        not_before: at.map(MicroTime),
+        ..JobSpec::default()
+    };
+    let mut job = Job::new(arguments.name.as_deref().unwrap_or_default(), spec);
+    if arguments.name.is_none() {
+        job.metadata.name = None;
+        job.metadata.generate_name = Some(format!("{}-", names::shorten(&arguments.template, NAME_MAX)));
+    }
+    job
+}
+
+/// Waits for the end of a Job, saying what it waits for, and showing its log if asked to.
+async fn wait(
+    arguments: &Arguments,
+    session: &Session,
+    mut job: Job,
+    output: &mut dyn Write,
+) -> Result<Job, PluginError> {
+    let name = job.name_any();
+    let mut live = Live::of(session.api::<Job>(), job.clone());
+    let mut follower = Follower::new(session.clone());
+    let mut said = None;
+    loop {
+        match live.objects.get(&name) {
+            Some(seen) => job = seen.clone(),
+            None => return Err(PluginError::Failed(format!("job {name} was deleted"))),
+        }
+        if waiting_for(&job) != said && phase(&job) != Some(JobPhase::Running) {
+            said = waiting_for(&job);
+            if let Some(why) = said.and(sentence(&job)) {
+                eprintln!("job {name} waits: {why}");
+            }
+        }
+        if arguments.follow {
+            follower.catch_up(&job, output).await?;
+        }
+        if phase(&job).is_some_and(JobPhase::is_ended) {
+            return Ok(job);
+        }
+        live.changed().await?;
+    }
+}
+
+/// What the end of a Job means.
+fn verdict(job: &Job) -> (u8, String) {
+    let status = job.status.clone().unwrap_or_default();
+    let outcome = status.outcome.map_or("Cancelled", Outcome::as_str);
+    let reason = status.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
+    let why = status
+        .conditions
+        .iter()
+        .find(|it| it.status == "True" && matches!(it.type_.as_str(), "Failed" | "Skipped" | "Cancelled"))
+        .map(|it| format!(": {}", it.message));
+    let exit_code = match (status.phase, status.outcome) {
+        (Some(JobPhase::Cancelled), _) => CANCELLED,
+        (_, Some(Outcome::Completed)) => OK,
+        (_, Some(Outcome::Skipped)) => LATE,
+        (_, Some(Outcome::Failed) | None) => FAILED,
+    };
+    let cancelled = if exit_code == CANCELLED { "cancelled, " } else { "" };
+    (exit_code, format!("job {} {cancelled}{outcome}{reason}{}\n", job.name_any(), why.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ended(status: Value) -> Job {
+        let whole = json!({
+            "apiVersion": "rota.dev/v1alpha1", "kind": "Job", "metadata": { "name": "a" }, "spec": {}, "status": status,
+        });
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn the_exit_code_tells_how_it_ended() {
+        for (status, code) in [
+            (json!({ "phase": "Finished", "outcome": "Completed", "reason": "Succeeded" }), OK),
+            (json!({ "phase": "Finished", "outcome": "Failed", "reason": "ExitCode" }), FAILED),
+            (json!({ "phase": "Finished", "outcome": "Skipped", "reason": "DuplicateKey" }), LATE),
+            (json!({ "phase": "Cancelled", "outcome": "Failed", "reason": "Cancelled" }), CANCELLED),
+            (json!({ "phase": "Cancelled", "outcome": "Skipped", "reason": "Cancelled" }), CANCELLED),
+        ] {
+            assert_eq!(verdict(&ended(status.clone())).0, code, "{status}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_split_at_the_first_equals_sign_and_given_once() {
+        assert_eq!(param("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(param("a="), Ok(("a".into(), String::new())));
+        assert!(param("a").is_err() && param("=b").is_err());
+        let twice = [("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
+        assert!(given(&twice).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! `kubectl rota` beside a running operator: what it is told happens to real pods.
+
+use std::process::{Command, Stdio};
+
+use kube::ResourceExt;
+use rota::api::{Job, JobGroup, JobPhase, JobTemplate, Outcome, Queue, Reason};
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+
+use crate::support::make::{FOR_EVER, ad_hoc, of, template, with};
+use crate::support::{World, in_world, kubeconfig};
+
+/// What a verb printed on standard output and standard error, and its exit code.
+struct Printed {
+    output: String,
+    errors: String,
+    code: Option<i32>,
+}
+
+fn command(world: &World, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-rota"));
+    command.args(arguments).arg("--kubeconfig").arg(kubeconfig()).args(["--namespace", &world.namespace]);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a verb to its end, while the test's own tasks go on.
+async fn rota(world: &World, arguments: &[&str]) -> Printed {
+    let mut command = command(world, arguments);
+    let output = spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Printed { output: text(output.stdout), errors: text(output.stderr), code: output.status.code() }
+}
+
+/// A Job's place among those launched: when it was.
+async fn dispatched_at(world: &World, name: &str) -> jiff::Timestamp {
+    world.ended(name).await.status.unwrap().dispatched_at.unwrap().0
+}
+
+/// The log comes whole, in order, from every attempt, and the exit code is the Job's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_follows_the_log_of_each_attempt_and_ends_as_the_job_does() {
+    in_world("plugin-run", async |world| {
+        let script =
+            "i=0; while [ $i -lt 300 ]; do echo $PARAM_WORD $i; i=$((i+1)); done; sleep 1; echo end; exit $PARAM_CODE";
+        let params = json!([{ "name": "word" }, { "name": "code", "type": "integer", "default": "0" }]);
+        world.create::<JobTemplate>("talks", with(template(script), json!({ "params": params }))).await;
+        let expected: String = (0..300).map(|number| format!("hello {number}\n")).chain(["end\n".to_owned()]).collect();
+        let printed = rota(world, &["run", "talks", "-p", "word=hello", "--follow"]).await;
+        assert_eq!((printed.output.as_str(), printed.code), (expected.as_str(), Some(0)), "{}", printed.errors);
+        assert!(printed.errors.contains("Completed (Succeeded)"), "{}", printed.errors);
+
+        let retry = json!({ "maxAttempts": 2, "backoff": { "initialSeconds": 1 } });
+        world.patch::<JobTemplate>("talks", json!({ "spec": { "retry": retry } })).await;
+        let printed = rota(world, &["run", "talks", "-p", "word=hello", "-p", "code=3", "--follow"]).await;
+        assert_eq!((printed.output, printed.code), (format!("{expected}{expected}"), Some(1)), "{}", printed.errors);
+        assert!(
+            printed.errors.contains("attempt 2:") && printed.errors.contains("Failed (ExitCode)"),
+            "{}",
+            printed.errors
+        );
+    })
+    .await;
+}
+
+/// The order that the plugin shows is the one in which they run, before and after a move.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moved_jobs_run_in_the_order_that_queue_shows() {
+    in_world("plugin-move", async |world| {
+        world.create::<Queue>("line", json!({ "maxRunning": 1 })).await;
+        world.create::<JobTemplate>("quick", with(template("true"), json!({ "queue": "line" }))).await;
+        let printed = rota(world, &["pause", "line", "--reason", "collecting"]).await;
+        assert_eq!(printed.code, Some(0), "{}", printed.errors);
+        for name in ["a", "b", "c", "d"] {
+            world.create::<Job>(name, of("quick")).await;
+            world.waiting(name).await;
+        }
+        for arguments in [&["move", "d", "--first"][..], &["move", "a", "--after", "b"], &["move", "c", "--to", "1"]] {
+            let printed = rota(world, arguments).await;
+            assert_eq!(printed.code, Some(0), "{arguments:?}: {}", printed.errors);
+        }
+        let shown = rota(world, &["queue", "line", "-o", "json"]).await;
+        let shown: Value = serde_json::from_str(&shown.output).unwrap();
+        let shown: Vec<&str> =
+            shown["waitingJobs"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+        assert_eq!(shown, ["c", "d", "b", "a"]);
+        let printed = rota(world, &["resume", "line"]).await;
+        assert_eq!(printed.code, Some(0), "{}", printed.errors);
+        let mut launched = Vec::new();
+        for name in shown {
+            launched.push((dispatched_at(world, name).await, name));
+        }
+        assert!(launched.is_sorted(), "not in the order that was shown: {launched:?}");
+        let late = rota(world, &["move", "a", "--first"]).await;
+        assert_eq!(late.code, Some(3), "{}", late.errors);
+    })
+    .await;
+}
+
+/// A cancel ends a running pod, is waited for, and its record says who asked and why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancel_ends_what_runs_and_waits_for_it() {
+    in_world("plugin-cancel", async |world| {
+        let job = world.create::<Job>("endless", ad_hoc(FOR_EVER)).await;
+        world.running("endless").await;
+        let printed = rota(world, &["cancel", "endless", "--reason", "wrong month", "--wait"]).await;
+        assert_eq!(
+            (printed.output.as_str(), printed.code),
+            ("job/endless is cancelled and has ended: Failed, Cancelled\n", Some(0)),
+            "{}",
+            printed.errors
+        );
+        let runs = world.runs_of(&job.uid().unwrap()).await;
+        let status = runs[0].status.clone().unwrap();
+        assert_eq!((status.phase, status.reason), (Outcome::Failed, Reason::Cancelled));
+        assert!(status.error.is_some_and(|error| error.contains("wrong month")));
+        let why = rota(world, &["why", "endless"]).await.output;
+        assert!(why.contains("Cancelled") && why.contains("wrong month"), "{why}");
+    })
+    .await;
+}
+
+/// A tree goes down to the exit codes of containers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tree_shows_members_attempts_pods_and_exit_codes() {
+    in_world("plugin-tree", async |world| {
+        let params = json!([{ "name": "code", "default": "0" }]);
+        world.create::<JobTemplate>("exits", with(template("exit $PARAM_CODE"), json!({ "params": params }))).await;
+        let member = |name: &str, code: &str| json!({ "name": name, "templateRef": { "name": "exits" }, "params": { "code": code } });
+        world.create::<JobGroup>("batch", json!({ "mode": "Parallel", "jobs": [member("good", "0"), member("bad", "4")] })).await;
+        let has_ended = |group: &JobGroup| group.status.as_ref().and_then(|it| it.phase).is_some_and(|it| it.is_ended());
+        world.until_object::<JobGroup>("batch", "has ended", has_ended).await;
+        let ended = async || world.all::<Job>().await.iter().all(|job| job.status.as_ref().and_then(|it| it.phase) == Some(JobPhase::Finished)).then_some(());
+        world.until("both Jobs say so", ended).await;
+        let printed = rota(world, &["tree", "batch", "-o", "json"]).await;
+        let tree: Value = serde_json::from_str(&printed.output).unwrap_or_else(|_| panic!("{}", printed.errors));
+        for (index, outcome, code) in [(0, "Completed", 0), (1, "Failed", 4)] {
+            let job = &tree["children"][index];
+            let container = &job["children"][0]["children"][0]["children"][0];
+            assert_eq!((&job["outcome"], &container["exitCode"]), (&json!(outcome), &json!(code)), "{tree:#}");
+        }
+        let text = rota(world, &["tree", "batch"]).await.output;
+        assert!(text.contains("container/main Terminated Error exit code 4"), "{text}");
+    })
+    .await;
+}
