@@ -324,6 +324,11 @@ fn listen(context: &Arc<Context>) {
         }
     });
     listen_to_jobs(context);
+    listen_to_groups(context);
+    listen_to_revisions(context);
+}
+
+fn listen_to_groups(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.groups.listen(move |change| {
         shared.triggers.groups.trigger(change.key.clone());
@@ -333,6 +338,9 @@ fn listen(context: &Arc<Context>) {
         }
         poke_members(&shared, change.key, change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
     });
+}
+
+fn listen_to_revisions(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.revisions.listen(move |change| {
         if change.after.is_none() {

@@ -19,7 +19,7 @@ use self::operator::Operator;
 use crate::api::job_group::{GroupMode, GroupPhase};
 use crate::api::schedule::ConcurrencyPolicy;
 use crate::api::{Job, JobRun, JobTemplateSpec, Outcome};
-use crate::domain::job::{attempt_name, current_attempt};
+use crate::domain::job::{Recorded, attempt_name, current_attempt};
 use crate::domain::retry;
 
 /// How far apart the times of the schedule are.
@@ -435,7 +435,8 @@ spec:
         assert!(group.phase.is_some_and(GroupPhase::is_ended), "I11: the group does not end: {group:?}");
         for member in group.members.iter().filter(|member| member.job_ref.is_some()) {
             let run = member.run_ref.as_ref().and_then(|run| self.cluster.runs.get(&run.name));
-            let said = run.and_then(|run| run.status.as_ref()).map(|status| status.phase);
+            // A Job whose last attempt was skipped for its deadline has failed before.
+            let said = run.map(|run| Recorded::of(run, self.cluster.now).ending.outcome);
             assert_eq!(said, member.outcome, "the group says of {} what its record does not", member.name);
         }
         self.pass(KEPT_SECONDS);

@@ -100,7 +100,6 @@ impl Namespace {
             self.close(queue, limits, before);
             self.open(queue, limits);
         }
-        self.restless.insert(queue.to_owned());
     }
 
     /// Takes a Job out of its row.
@@ -145,6 +144,7 @@ impl Namespace {
         match rows.rows.get(limits).and_then(|row| row.jobs.first().cloned()) {
             Some(first) => {
                 rows.open.insert((first, limits.clone()));
+                self.restless.insert(queue.to_owned());
             }
             None => {
                 rows.rows.remove(limits);
