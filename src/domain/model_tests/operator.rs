@@ -144,6 +144,7 @@ impl Operator {
             memory.queueable_since = Some(if waited { now } else { memory.first_seen });
         }
         let memory = memory.clone();
+        let ending = self.ending(&object);
         let gate = self.gate(cluster, &object);
         let facts = job::Facts {
             job: &object,
@@ -152,7 +153,7 @@ impl Operator {
             gate: gate.as_ref(),
             schedule_settled: object.spec.schedule_ref.is_none()
                 || cluster.schedule.status.as_ref().is_some_and(|status| schedule::has_settled(status, &object)),
-            group_settled: group::is_settled(Some(&cluster.group), &object),
+            group_settled: group::is_settled(Some(&cluster.group), &object, ending.as_ref()),
             batch: cluster.batches.get(&attempt_name(&object, current_attempt(&object))),
             pods: &[],
             duplicate_of: None,
