@@ -211,7 +211,7 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         gate: group::gate(object, group.as_deref().zip(standing.as_deref())),
         schedule_max_running: schedule.as_deref().and_then(|it| schedule::max_running(&it.spec)),
         schedule_settled: schedule_settled(object, schedule.as_deref()),
-        group_settled: group::is_settled(group.as_deref(), object),
+        group_settled: group::is_settled(group.as_deref(), object, context.ending(object).as_ref()),
         batch,
         pods,
         duplicate_of: duplicate_of(context, object, &namespace),

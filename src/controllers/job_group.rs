@@ -117,7 +117,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
 /// Asks the members to look for whom something is different.
 fn tell_members(context: &Context, key: &Key, members: &[MemberJob], before: &Standing, after: &Standing) {
     let ask = |name: &str| context.triggers.jobs.trigger(Key::new(&key.namespace, name));
-    if before.failed.is_none() && after.failed.is_some() {
+    let is_complete = before.is_incomplete && !after.is_incomplete;
+    if is_complete || before.failed.is_none() && after.failed.is_some() {
         members.iter().filter(|it| it.ending.is_none()).for_each(|it| ask(&it.job.name));
     }
     if let Some((_, next)) = after.next.as_ref().filter(|_| before.next != after.next) {

@@ -62,8 +62,7 @@ pub fn decide(
     let mut plan = Plan::default();
     let (members, _) = members::roster(group, jobs);
     if wanted {
-        let made = |known: Option<&MemberStatus>| known.is_some_and(|known| known.job_ref.is_some());
-        let missing = members.iter().filter(|it| it.job.is_none() && it.outcome().is_none() && !made(it.known));
+        let missing = members.iter().filter(|it| it.is_unmade());
         let missing = missing.filter_map(|it| it.inline).take(CREATES_MAX);
         plan.effects = missing
             .map(|it| Effect::CreateJob { job: Box::new(member_job(group, it)), unless_run: None, due: None })

@@ -200,7 +200,7 @@ async fn jobs_join_a_group_until_it_is_started_and_run_after_its_list() {
         let group = ended(world, "group").await;
         let status = group.status.clone().unwrap();
         assert_eq!((status.phase, status.counts.unwrap().completed), (Some(GroupPhase::Completed), 3));
-        assert!(status.queued_at <= status.started_at && status.started_at <= status.finished_at);
+        assert!(status.queued_at.is_some() && status.started_at.is_some() && status.started_at <= status.finished_at);
         assert_eq!(launched(world).await, ["listed", "moved-up", "early"]);
         assert_eq!(history.most("group"), 1);
         // By the uid: the records of those that joined name it too.

@@ -87,6 +87,8 @@ pub struct Standing {
     pub next: Option<(String, String)>,
     /// The first member that failed.
     pub failed: Option<String>,
+    /// Whether the Job of a member of the list is still to be made.
+    pub is_incomplete: bool,
     /// The Jobs that name a member that is another Job.
     pub rejected: Vec<String>,
 }
@@ -100,6 +102,12 @@ pub(super) struct Member<'a> {
 }
 
 impl Member<'_> {
+    /// Whether its Job is still to be made.
+    pub fn is_unmade(&self) -> bool {
+        let made = self.known.is_some_and(|known| known.job_ref.is_some());
+        self.inline.is_some() && self.job.is_none() && !made && self.outcome().is_none()
+    }
+
     /// How it ended, if it did.
     pub fn outcome(&self) -> Option<Outcome> {
         let known = self.known.and_then(|known| known.outcome);
@@ -154,17 +162,18 @@ fn created(job: &Job) -> Timestamp {
     job.metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default()
 }
 
+/// Whether a Job that joined and ended so has left the group, because that was before the start. What ran ended after it,
+/// whatever its time says: Kubernetes gives whole seconds.
+fn has_left(group: &JobGroup, ending: &Ending) -> bool {
+    let started = group.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
+    let ran = ending.outcome != Outcome::Skipped || ending.reason == Reason::SkippedByRule;
+    !is_closed(group) || !ran && started.is_some_and(|started| ending.finished_at < started)
+}
+
 /// A Job as a member of the group whose name it gives, if it is one. `ending` says how it ended, if it did.
 pub fn member(job: &Job, group: &JobGroup, ending: Option<Ending>) -> Option<MemberJob> {
     let belonging = belonging(job, group).ok()?;
-    // Who ends before the group is started has left it. What ran ended after it, whatever its time says: Kubernetes gives whole
-    // seconds.
-    let started = group.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
-    let has_left = |ending: &Ending| {
-        let ran = ending.outcome != Outcome::Skipped || ending.reason == Reason::SkippedByRule;
-        !is_closed(group) || !ran && started.is_some_and(|started| ending.finished_at < started)
-    };
-    if belonging != Belonging::Inline && ending.as_ref().is_some_and(has_left) {
+    if belonging != Belonging::Inline && ending.as_ref().is_some_and(|ending| has_left(group, ending)) {
         return None;
     }
     let status = job.status.as_ref();
@@ -251,6 +260,7 @@ pub fn standing(group: &JobGroup, jobs: &[MemberJob]) -> Standing {
         seats: seats.collect(),
         next: members.iter().find(|it| it.outcome().is_none()).map(|it| (it.name.to_owned(), job(it))),
         failed: members.iter().find(|it| it.outcome() == Some(Outcome::Failed)).map(|it| it.name.to_owned()),
+        is_incomplete: members.iter().any(Member::is_unmade),
         rejected: rejected.into_iter().map(|job| job.job.name.clone()).collect(),
     }
 }
@@ -287,6 +297,9 @@ pub fn gate(job: &Job, group: Option<(&JobGroup, &Standing)>) -> Option<Gate> {
         gate.closed = Some(format!("JobGroup {name:?} is being deleted"));
     } else if !is_started(group) {
         gate.unstarted = Some(format!("JobGroup {name:?} has not been started"));
+    } else if gate.joins && standing.is_incomplete {
+        // It comes after the list, and must not go before a Job of it is there.
+        gate.unstarted = Some(format!("the Jobs that JobGroup {name:?} lists are made first"));
     } else if belonging == Belonging::Joining {
         gate.unstarted = Some(format!("it is joining JobGroup {name:?}"));
     } else {
@@ -324,11 +337,13 @@ fn waits(group: &JobGroup, standing: &Standing, own: Option<&str>) -> Option<Str
     (own != Some(job)).then(|| format!("member {next:?} of the group goes first"))
 }
 
-/// Whether the group, if it still exists, has in its status how a Job ended. Where the list of members is full the Job
+/// Whether the group, if it still exists, has in its status how a Job ended, or need not have it. Where the list of members is full the Job
 /// itself says so until the group has ended.
-pub fn is_settled(group: Option<&JobGroup>, job: &Job) -> bool {
+pub fn is_settled(group: Option<&JobGroup>, job: &Job, ending: Option<&Ending>) -> bool {
     let (Some(reference), Some(group)) = (reference(job), group) else { return true };
-    if belonging(job, group).is_err() || !is_closed(group) {
+    let Ok(belonging) = belonging(job, group) else { return true };
+    let left = belonging != Belonging::Inline && ending.is_some_and(|ending| has_left(group, ending));
+    if left || !is_closed(group) {
         return true;
     }
     let status = group.status.as_ref();

@@ -145,6 +145,7 @@ impl Operator {
             memory.queueable_since = Some(if waited { now } else { memory.first_seen });
         }
         let memory = memory.clone();
+        let ending = self.ending(&object);
         let gate = self.gate(cluster, &object);
         let batch_name = attempt_name(&object, current_attempt(&object));
         let pods = cluster.pods.get(&batch_name).cloned().unwrap_or_default();
@@ -155,7 +156,7 @@ impl Operator {
             gate: gate.as_ref(),
             schedule_settled: object.spec.schedule_ref.is_none()
                 || cluster.schedule.status.as_ref().is_some_and(|status| schedule::has_settled(status, &object)),
-            group_settled: group::is_settled(Some(&cluster.group), &object),
+            group_settled: group::is_settled(Some(&cluster.group), &object, ending.as_ref()),
             batch: cluster.batches.get(&batch_name),
             pods: &pods,
             duplicate_of: None,

@@ -70,6 +70,9 @@ fn a_job_waits_for_its_group_joins_it_before_the_start_and_comes_too_late_after_
     assert_eq!(sentence(gate), (Some("JobGroup \"release\" has not been started".into()), None));
     case.start(10);
     assert_eq!(case.status().queued_at, Some(micro(at(10))));
+    let first = Some("the Jobs that JobGroup \"release\" lists are made first".into());
+    assert_eq!(sentence(case.gate_of(&joined("early", 1))), (first, None), "it comes after them");
+    assert_eq!(case.step(10), MEMBERS);
     // Whoever was there is in, also if that is seen only now, and says so before it is queued.
     let seen_late = case.gate_of(&user_job("seen-late", 10));
     assert_eq!(sentence(seen_late), (Some("it is joining JobGroup \"release\"".into()), None));
@@ -91,7 +94,7 @@ fn a_group_that_was_replaced_or_ended_or_is_being_deleted_is_closed() {
         let why = case.gate_of(job).closed.unwrap();
         assert!(why.contains("is gone"), "{why}");
         assert_eq!(gate(job, None).unwrap().closed.as_deref(), Some("its JobGroup \"release\" is gone"));
-        assert!(is_settled(Some(&case.group), job));
+        assert!(is_settled(Some(&case.group), job, None));
     }
     case.group.metadata.deletion_timestamp = Some(serde_json::from_str("\"2026-03-01T00:00:05Z\"").unwrap());
     assert_eq!(case.gate_of(&joined("a", 1)).closed.as_deref(), Some("JobGroup \"release\" is being deleted"));
@@ -158,7 +161,7 @@ fn of_several_jobs_with_one_member_s_name_the_list_s_is_the_member_else_the_firs
     case.step(11);
     assert_eq!(case.listed(), ["build", "check", "ship", "second"]);
     case.step(12);
-    assert!(is_settled(Some(&case.group), &jobs[0]) && is_settled(Some(&case.group), &jobs[1]));
+    assert!(is_settled(Some(&case.group), &jobs[0], None) && is_settled(Some(&case.group), &jobs[1], None));
 }
 
 #[test]
@@ -166,17 +169,18 @@ fn who_ends_before_the_start_has_left_and_who_ends_after_it_is_counted() {
     let mut case = empty("Parallel");
     let (left, stayed) = (joined("left", 1), joined("stayed", 1));
     assert_eq!(member(&left, &case.group, Some(ending(Outcome::Skipped, 5))), None);
-    assert!(is_settled(Some(&case.group), &left), "it may go at once");
+    assert!(is_settled(Some(&case.group), &left, None), "it may go at once");
     case.joins(&stayed);
     case.start(10);
     assert_eq!(member(&left, &case.group, Some(ending(Outcome::Skipped, 5))), None, "it is still there");
-    assert!(!is_settled(Some(&case.group), &stayed));
+    assert!(is_settled(Some(&case.group), &left, Some(&ending(Outcome::Skipped, 5))), "nobody waits for it");
+    assert!(!is_settled(Some(&case.group), &stayed, None));
     let whole_seconds = member(&stayed, &case.group, Some(ending(Outcome::Completed, 9)));
     assert!(whole_seconds.is_some(), "it ran, so it ended after the start, whatever its time says");
     case.ends("stayed", Outcome::Failed, 12);
     case.step(13);
     assert_eq!((case.phase(), case.status().counts.unwrap().failed), (Some(GroupPhase::Partial), 1));
-    assert!(is_settled(Some(&case.group), &stayed));
+    assert!(is_settled(Some(&case.group), &stayed, None));
     // Its Job may be gone now.
     case.jobs.clear();
     case.assert_rests(14);
@@ -194,7 +198,7 @@ fn a_group_cancelled_before_its_start_counts_those_that_had_joined() {
     case.ends("a", Outcome::Skipped, 4);
     case.step(5);
     assert_eq!((case.phase(), case.status().counts.unwrap().skipped), (Some(GroupPhase::Cancelled), 1));
-    assert!(is_settled(Some(&case.group), &joined("a", 1)));
+    assert!(is_settled(Some(&case.group), &joined("a", 1), None));
 }
 
 #[test]
@@ -223,7 +227,7 @@ fn a_status_lists_a_thousand_members_and_counts_all_of_them() {
     }
     case.step(21);
     assert_eq!(case.status().counts.unwrap().completed, 2);
-    let settled = |case: &Case| [&listed, &unlisted].map(|job| is_settled(Some(&case.group), job));
+    let settled = |case: &Case| [&listed, &unlisted].map(|job| is_settled(Some(&case.group), job, None));
     assert_eq!(settled(&case), [true, false], "its Job is all that says how it ended");
     // A listed one that is gone keeps its place: nobody else would count it.
     case.jobs.retain(|job| job.member != "m0000");
@@ -309,7 +313,7 @@ fn a_job_that_joins_need_not_run_either_if_its_member_succeeded_before() {
     let why = case.gate_of(&build).succeeded_before.unwrap();
     assert_eq!(why, "the member \"build\" succeeded in JobGroup \"before\", see JobRun run-of-build");
     assert_eq!(case.gate_of(&check).succeeded_before, None);
-    assert!(is_settled(Some(&case.group), &build));
+    assert!(is_settled(Some(&case.group), &build, None));
 }
 
 #[test]
