@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::ResourceExt;
 use rota::api::job::WaitingFor;
 use rota::api::labels::{QUEUE, TEMPLATE};
-use rota::api::{Job, JobTemplate, Outcome, Queue};
+use rota::api::{Job, JobTemplate, Outcome, Queue, Reason};
 use rota::runtime::clock::now;
 use serde_json::json;
 
@@ -160,6 +160,74 @@ async fn a_job_waits_for_its_queue_to_be_made() {
         assert!(sentence.contains("later"), "{sentence}");
         world.create::<Queue>("later", json!({})).await;
         span(world, "early").await;
+    })
+    .await;
+}
+
+/// What comes to a full queue leaves a record that says so, and what the queue has taken runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_records_what_it_does_not_keep() {
+    in_world("depth", async |world| {
+        let depth = json!({ "maxRunning": 1, "maxDepth": 1, "overflowPolicy": "CoalesceSame" });
+        world.create::<Queue>("line", depth).await;
+        let declared = json!({ "queue": "line", "params": [{ "name": "shop", "default": "north" }] });
+        world.create::<JobTemplate>("build", with(template("sleep 3"), declared)).await;
+        let of_shop = |shop: &str| with(of("build"), json!({ "params": { "shop": shop } }));
+        world.create::<Job>("first", of_shop("north")).await;
+        world.running("first").await;
+        world.create::<Job>("second", of_shop("south")).await;
+        assert_eq!(world.waiting("second").await.0, WaitingFor::QueueLimit);
+        for (name, shop, reason) in [("same", "south", Reason::Coalesced), ("other", "east", Reason::QueueFull)] {
+            world.create::<Job>(name, of_shop(shop)).await;
+            let status = world.only_run(name).await.status.unwrap();
+            assert_eq!((status.phase, status.reason), (Outcome::Skipped, reason), "{name}");
+            assert_eq!(status.error.unwrap().contains("second"), name == "same", "the record names the other one");
+        }
+        span(world, "first").await;
+        span(world, "second").await;
+    })
+    .await;
+}
+
+/// A pause of the namespace, and of everything, is one field of one queue: it stops all queues, names itself, and ends with
+/// its time or when it is taken away. What runs goes on, and what is paused on its own stays so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_queue_can_pause_the_namespace_and_in_the_operators_own_everything() {
+    in_world("wide-pause", async |world| {
+        let line = |name: &'static str, script: &str| with(ad_hoc(script), json!({ "queue": name }));
+        for name in ["left", "right"] {
+            world.create::<Queue>(name, json!({})).await;
+        }
+        world.create::<Job>("runs", line("left", "sleep 6")).await;
+        world.running("runs").await;
+        for (scope, word, job) in
+            [("Namespace", WaitingFor::NamespacePaused, "one"), ("Cluster", WaitingFor::ClusterPaused, "two")]
+        {
+            let paused = json!({ "spec": { "paused": { "reason": "stocktaking", "scope": scope } } });
+            world.patch::<Queue>("right", paused).await;
+            world.create::<Job>(job, line("left", "true")).await;
+            let (waiting_for, sentence) = world.waiting(job).await;
+            assert_eq!(waiting_for, word);
+            assert!(sentence.contains("stocktaking") && sentence.contains("right"), "{sentence}");
+            resume(world, "right").await;
+            span(world, job).await;
+        }
+        world.patch::<Queue>("right", json!({ "spec": { "paused": { "reason": "its own" } } })).await;
+        let until = now() + SignedDuration::from_secs(4);
+        let paused = json!({ "paused": { "reason": "for a while", "scope": "Namespace", "until": until.to_string() } });
+        world.patch::<Queue>("left", json!({ "spec": paused })).await;
+        world.create::<Job>("three", line("left", "true")).await;
+        world.create::<Job>("four", line("right", "true")).await;
+        span(world, "three").await;
+        assert!(dispatched_at(world, "three").await >= until, "it started before the pause was over");
+        let of_its_own = |job: &Job| {
+            let status = job.status.as_ref();
+            status.and_then(|status| status.waiting_for) == Some(WaitingFor::QueuePaused)
+        };
+        world.until_object("four", "waits for its own queue", of_its_own).await;
+        resume(world, "right").await;
+        span(world, "four").await;
+        span(world, "runs").await;
     })
     .await;
 }
