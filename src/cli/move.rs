@@ -16,7 +16,8 @@ use super::state::{Standing, State, phase};
 use super::target::{Found, Target, TargetKind};
 use crate::api::job_group::{GroupMember, GroupMode};
 use crate::api::{Job, JobGroup};
-use crate::domain::line::{self, Move, Rank};
+use crate::domain::line::{self, Move};
+use crate::domain::queue::Rank;
 
 /// How often the place is computed anew after somebody else's write came first.
 const CONFLICTS_MAX: usize = 5;

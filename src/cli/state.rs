@@ -16,7 +16,7 @@ use crate::api::labels::{OUTCOME, TEMPLATE};
 use crate::api::queue::{Pause, PauseScope};
 use crate::api::{Job, JobGroup, JobPhase, JobRun, Queue};
 use crate::domain::estimate::{self, Estimate, History, Running, Waiting};
-use crate::domain::line::Rank;
+use crate::domain::queue::Rank;
 use crate::domain::{conditions, line, names};
 
 /// How many past runs are looked at.
@@ -141,7 +141,7 @@ impl State {
         let standing = |job| {
             let group = job_group(job, &self.groups.objects);
             let rank = line::rank(job, group, aging, now);
-            let increase = line::increase(aging, rank.queued_at, now);
+            let increase = rank.priority.0.saturating_sub(line::own_priority(job, group));
             Standing { job, rank, increase, place: None, estimate: Estimate::Unknown(String::new()) }
         };
         let mut waiting: Vec<Standing<'_>> =

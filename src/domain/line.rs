@@ -8,26 +8,12 @@ use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
+use super::queue::{Rank, aged};
 use crate::api::queue::Aging;
 use crate::api::{DEFAULT_QUEUE, Job, JobGroup, JobPhase, Position};
 
 /// The lowest and the highest priority that an object may have.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1_000_000..=1_000_000;
-
-/// What decides on the place of a Job in line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank {
-    /// The priority in force; higher goes first.
-    pub priority: Reverse<i32>,
-    /// Lower goes first.
-    pub position: Position,
-    /// The place within its group, from 0; 0 for a Job without one.
-    pub member: usize,
-    /// Earlier goes first.
-    pub queued_at: Timestamp,
-    /// The last word among equals.
-    pub name: String,
-}
 
 /// Whether a Job is in a queue and has not been launched: it has a place in line, or gets one when a hold, a time or a
 /// delay is over.
@@ -71,14 +57,14 @@ fn is_leaving(job: &Job) -> bool {
 /// The place of a Job in line. Its group is needed for members without a position of their own.
 pub fn rank(job: &Job, group: Option<&JobGroup>, aging: Option<&Aging>, now: Timestamp) -> Rank {
     let queued_at = queued_at(job, now);
-    let priority = own_priority(job, group).saturating_add(increase(aging, queued_at, now));
-    Rank {
-        priority: Reverse(priority),
+    let rank = Rank {
+        priority: Reverse(own_priority(job, group)),
         position: position(job, group, queued_at),
-        member: group.map_or(0, |group| member_place(job, group)),
+        place: group.map_or(0, |group| member_place(job, group)),
         queued_at,
         name: job.metadata.name.clone().unwrap_or_default(),
-    }
+    };
+    aged(&rank, aging, now).0
 }
 
 /// Whether a Job names this group as the one that it is a member of.
@@ -94,17 +80,11 @@ pub fn member_name(job: &Job) -> &str {
 }
 
 /// The place of a member: in the list, else, for one that joined, among all members.
-fn member_place(job: &Job, group: &JobGroup) -> usize {
+fn member_place(job: &Job, group: &JobGroup) -> u32 {
     let name = member_name(job);
     let joined = || group.status.as_ref()?.members.iter().position(|member| member.name == name);
-    group.spec.jobs.iter().position(|member| member.name == name).or_else(joined).unwrap_or(usize::MAX)
-}
-
-/// By how much waiting has raised a priority.
-pub fn increase(aging: Option<&Aging>, queued_at: Timestamp, now: Timestamp) -> i32 {
-    let Some(aging) = aging.filter(|aging| aging.interval_seconds > 0) else { return 0 };
-    let steps = now.duration_since(queued_at).as_secs().max(0) / aging.interval_seconds;
-    i32::try_from(steps.min(i64::from(aging.maximum_increase))).unwrap_or(i32::MAX)
+    let place = group.spec.jobs.iter().position(|member| member.name == name).or_else(joined);
+    place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
 }
 
 /// The priority of a Job before waiting raised it.

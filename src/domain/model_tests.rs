@@ -465,6 +465,36 @@ fn a_record_written_before_a_crash_hides_no_later_time() {
     assert_eq!(skipped.map(|times| times.len()).collect::<Vec<_>>(), [2, 1], "those of before, and the one left");
 }
 
+#[test]
+fn a_member_whose_time_is_over_is_not_queued_anew_when_its_list_is_reordered_after_a_crash() {
+    let mut world = World::new(&Setting {
+        schedule: "concurrencyPolicy: Allow, catchUp: {policy: None}".into(),
+        group: "mode: Sequential, failurePolicy: Continue, maxRunning: 1, started: false".into(),
+        queue_max: 1,
+        template_max: None,
+        deadline: Some(5),
+    });
+    let events = [
+        Event::Pass { seconds: 1 },
+        Event::UserDeletes { index: 0 },
+        Event::UserStartsGroup,
+        Event::Round { crash: None },
+        Event::Round { crash: None },
+        Event::Pass { seconds: 5 },
+        Event::Dispatch { crash: None },
+        Event::Dispatch { crash: None },
+        Event::Schedule { crash: None },
+        Event::Round { crash: Some(2) },
+        Event::UserReordersGroup,
+        Event::Pass { seconds: 1 },
+    ];
+    for event in &events {
+        world.happen(event);
+        world.assert_invariants();
+    }
+    world.assert_converges();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -91,17 +91,21 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
         return record(run::skipped_run(input, Reason::GroupStopped, message)).into();
     }
     let mut decision = Decision { queue: Some(resolved.queue.clone()), ..Decision::default() };
-    if let Some(message) = facts.gate.and_then(|gate| gate.waits.clone()) {
-        let blocker = Blocker { waiting_for: WaitingFor::GroupOrder, message };
-        decision.plan = waiting_status(facts, resolved, JobPhase::Pending, Some(&blocker), now);
-        return decision;
-    }
     let deadline = total_deadline(facts.job, facts.memory, Some(resolved), now);
     let said = facts.job.status.as_ref().and_then(|status| status.queued_at.as_ref());
     if said.is_some() && deadline.is_some_and(|deadline| now >= deadline) {
         let seconds = resolved.deadline_seconds.unwrap_or_default();
         let text = format!("had not ended within {seconds} s of being queued (deadlineSeconds)");
         return record(run::skipped_run(input, Reason::TotalDeadlineExceeded, text)).into();
+    }
+    if let Some(message) = facts.gate.and_then(|gate| gate.waits.clone()) {
+        let blocker = Blocker { waiting_for: WaitingFor::GroupOrder, message };
+        // One that was queued stays so when the list puts another one before it: it is what it was queued as, and its
+        // deadline counts from then.
+        let phase = if said.is_some() { JobPhase::Queued } else { JobPhase::Pending };
+        decision.plan = waiting_status(facts, resolved, phase, Some(&blocker), now);
+        deadline.filter(|_| said.is_some()).iter().for_each(|deadline| decision.plan.wake(*deadline));
+        return decision;
     }
     if deadline.is_some() && said.is_none() {
         // A deadline counts from what is written down: otherwise a restart would begin it anew, and launch what an earlier

@@ -107,7 +107,7 @@ fn ranks() -> impl Strategy<Value = Vec<Rank>> {
             .map(|(index, (priority, position, queued))| Rank {
                 priority: Reverse(priority),
                 position: Position::from(position),
-                member: 0,
+                place: 0,
                 queued_at: Timestamp::from_second(queued).unwrap(),
                 name: format!("job-{index}"),
             })
