@@ -24,7 +24,7 @@ bench: ## Compare with the in-tree CronJob controller on one control plane
 bench-calendar: ## Check how long the next time of an expression takes, usual and hostile
 	@cargo bench --bench calendar
 
-bench-queue: ## Check how long it takes to decide who is next with a million Jobs waiting
+bench-queue: ## Measure how long it takes to decide who is next with a million Jobs waiting
 	@cargo bench --bench queue
 
 generate: ## Print the CRDs into crds/ and into the chart
