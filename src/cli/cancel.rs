@@ -6,7 +6,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::cluster::NamespaceArguments;
-use super::objects::{Kind, Live, Session, is_code, refused};
+use super::objects::{Connection, Kind, Live, is_code, refused};
 use super::plugin::{Answer, LATE, OK, PluginError};
 use super::print::{self, DryRun, Format, dry};
 use super::target::{Found, Target, TargetKind};
@@ -91,22 +91,22 @@ impl Cancellable for JobGroup {
 
 /// Answers.
 pub async fn run(arguments: &Arguments) -> Result<Answer, PluginError> {
-    let session = Session::open(&arguments.place, arguments.wait).await?;
-    match arguments.target.find(&session, &[TargetKind::Job, TargetKind::Group]).await? {
-        Found::Job(job) => cancel(arguments, &session, *job).await,
-        Found::Group(group) => cancel(arguments, &session, *group).await,
+    let connection = Connection::open(&arguments.place, arguments.wait).await?;
+    match arguments.target.find(&connection, &[TargetKind::Job, TargetKind::Group]).await? {
+        Found::Job(job) => cancel(arguments, &connection, *job).await,
+        Found::Group(group) => cancel(arguments, &connection, *group).await,
         Found::Schedule(_) => Err(PluginError::Usage("a schedule is not cancelled: set spec.enabled to false".into())),
     }
 }
 
 async fn cancel<K: Cancellable>(
     arguments: &Arguments,
-    session: &Session,
+    connection: &Connection,
     mut object: K,
 ) -> Result<Answer, PluginError> {
-    let api: Api<K> = session.api();
+    let api: Api<K> = connection.api();
     let what = format!("{}/{}", K::WORD, object.name_any());
-    let asker = asker(session).await;
+    let asker = asker(connection).await;
     for _ in 0..CONFLICTS_MAX {
         if let Some(end) = object.end() {
             let output = if arguments.output == Format::Json { print::json(&object)? } else { String::new() };
@@ -130,7 +130,7 @@ async fn cancel<K: Cancellable>(
                 )
                 .await;
             }
-            Err(error) if is_code(&error, 409) => object = session.get(&object.name_any()).await?,
+            Err(error) if is_code(&error, 409) => object = connection.get(&object.name_any()).await?,
             Err(error) => return Err(refused(error)),
         }
     }
@@ -165,8 +165,8 @@ fn before(cancel: Option<&Cancel>) -> String {
 }
 
 /// The caller's name as the API server knows it. Where that may not be asked, a cancel goes without.
-async fn asker(session: &Session) -> Option<String> {
-    let reviews: Api<SelfSubjectReview> = Api::all(session.client.clone());
+async fn asker(connection: &Connection) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(connection.client.clone());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
     review.status?.user_info?.username.filter(|name| !name.is_empty())
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 
-use super::objects::{Session, is_code, refused};
+use super::objects::{Connection, is_code, refused};
 use super::plugin::PluginError;
 use super::state::phase;
 use crate::api::labels::{ATTEMPT, JOB_UID};
@@ -20,15 +20,15 @@ const PIECE: usize = 16 * 1024;
 
 /// What was shown of a Job's logs.
 pub struct Follower {
-    session: Session,
+    connection: Connection,
     /// The last attempt whose log was shown to its end.
     shown: u32,
 }
 
 impl Follower {
     /// Nothing was.
-    pub fn new(session: Session) -> Self {
-        Self { session, shown: 0 }
+    pub fn new(connection: Connection) -> Self {
+        Self { connection, shown: 0 }
     }
 
     /// Shows the logs of the attempts that have started by now, as far as they were not shown. Returns when the last one of
@@ -42,7 +42,7 @@ impl Follower {
     }
 
     async fn show(&self, job: &Job, attempt: u32, output: &mut dyn Write) -> Result<(), PluginError> {
-        let pods: Api<Pod> = self.session.api();
+        let pods: Api<Pod> = self.connection.api();
         let of_attempt = format!("{JOB_UID}={},{ATTEMPT}={attempt}", job.uid().unwrap_or_default());
         let found = pods.list(&ListParams::default().labels(&of_attempt)).await.map_err(refused)?;
         let Some(pod) = found.items.into_iter().find(has_started) else {

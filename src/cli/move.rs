@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::cluster::NamespaceArguments;
-use super::objects::{Kind, Session, is_code, refused};
+use super::objects::{Connection, Kind, is_code, refused};
 use super::plugin::{Answer, PluginError};
 use super::print::{self, DryRun, Format, dry};
 use super::state::{Standing, State, phase};
@@ -83,12 +83,12 @@ enum Decision {
 
 /// Answers.
 pub async fn run(arguments: &Arguments, clock: fn() -> Timestamp) -> Result<Answer, PluginError> {
-    let session = Session::open(&arguments.place, false).await?;
+    let connection = Connection::open(&arguments.place, false).await?;
     for _ in 0..CONFLICTS_MAX {
-        let found = arguments.target.find(&session, &[TargetKind::Job, TargetKind::Group]).await?;
+        let found = arguments.target.find(&connection, &[TargetKind::Job, TargetKind::Group]).await?;
         let decision = match &found {
-            Found::Job(job) => decide_job(arguments, &session, job, clock()).await?,
-            Found::Group(group) => decide_group(arguments, &session, group, clock()).await?,
+            Found::Job(job) => decide_job(arguments, &connection, job, clock()).await?,
+            Found::Group(group) => decide_group(arguments, &connection, group, clock()).await?,
             Found::Schedule(_) => return Err(PluginError::Usage("a schedule has no place in a queue".into())),
         };
         let change = match decision {
@@ -96,8 +96,8 @@ pub async fn run(arguments: &Arguments, clock: fn() -> Timestamp) -> Result<Answ
             Decision::Already(message) => return answer(arguments, &json!({}), &message),
         };
         let written = match change.kind {
-            TargetKind::Job => write(&session.api::<Job>(), &change, arguments).await?,
-            _ => write(&session.api::<JobGroup>(), &change, arguments).await?,
+            TargetKind::Job => write(&connection.api::<Job>(), &change, arguments).await?,
+            _ => write(&connection.api::<JobGroup>(), &change, arguments).await?,
         };
         if written {
             return answer(arguments, &change.spec, &format!("{}{}", change.message, dry(arguments.dry_run)));
@@ -133,7 +133,7 @@ fn late(what: &str, job: &Job) -> PluginError {
 
 async fn decide_job(
     arguments: &Arguments,
-    session: &Session,
+    connection: &Connection,
     job: &Job,
     now: Timestamp,
 ) -> Result<Decision, PluginError> {
@@ -142,14 +142,14 @@ async fn decide_job(
         return Err(late(&format!("job {name}"), job));
     }
     if let Some(member) = &job.spec.group_ref {
-        let group: Option<JobGroup> = session.find(&member.name).await?;
+        let group: Option<JobGroup> = connection.find(&member.name).await?;
         if let Some(group) = group.filter(|group| line::is_member(job, group))
-            && let Some(decision) = within_group(arguments, session, &group, line::member_name(job), &name).await?
+            && let Some(decision) = within_group(arguments, connection, &group, line::member_name(job), &name).await?
         {
             return Ok(decision);
         }
     }
-    let state = State::fetch(session, None).await?;
+    let state = State::fetch(connection, None).await?;
     let listed = state.jobs.objects.get(&name).filter(|it| it.uid() == job.uid());
     let Some(listed) = listed.filter(|job| line::is_queued(job)) else {
         return Err(late(&format!("job {name}"), listed.unwrap_or(job)));
@@ -171,12 +171,12 @@ async fn decide_job(
 
 async fn decide_group(
     arguments: &Arguments,
-    session: &Session,
+    connection: &Connection,
     group: &JobGroup,
     now: Timestamp,
 ) -> Result<Decision, PluginError> {
     let what = format!("group {}", group.name_any());
-    let state = State::fetch(session, None).await?;
+    let state = State::fetch(connection, None).await?;
     let is_member = |job: &Job| line::is_member(job, group);
     let waiting = state.jobs.objects.values().filter(|job| is_member(job) && line::is_queued(job));
     let mut queues: Vec<String> = waiting.map(|job| line::queue_name(job).to_owned()).collect();
@@ -274,14 +274,14 @@ fn decide(
 /// The move of a member within its group; absent if it is to be moved in the queue.
 async fn within_group(
     arguments: &Arguments,
-    session: &Session,
+    connection: &Connection,
     group: &JobGroup,
     member: &str,
     job: &str,
 ) -> Result<Option<Decision>, PluginError> {
     let neighbour = match arguments.before.as_ref().or(arguments.after.as_ref()) {
         Some(target) => {
-            let other: Option<Job> = session.find(&target.name).await?;
+            let other: Option<Job> = connection.find(&target.name).await?;
             other.filter(|other| line::is_member(other, group)).map(|other| line::member_name(&other).to_owned())
         }
         None => None,

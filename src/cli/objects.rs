@@ -31,14 +31,14 @@ impl<K> Kind for K where
 
 /// A namespace of a cluster, with the caller's own rights.
 #[derive(Clone)]
-pub struct Session {
+pub struct Connection {
     /// The client.
     pub client: Client,
     /// The namespace.
     pub namespace: String,
 }
 
-impl Session {
+impl Connection {
     /// Connects; `streams` for verbs that watch or follow.
     pub async fn open(arguments: &NamespaceArguments, streams: bool) -> Result<Self, PluginError> {
         let cluster = &arguments.cluster;

@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::cluster::NamespaceArguments;
-use super::objects::{Kind, Session, is_code, list, refused};
+use super::objects::{Connection, Kind, is_code, list, refused};
 use super::plugin::{Answer, OK, PluginError};
 use super::print::{self, DryRun, Format, dry};
 use super::target::{Target, TargetKind};
@@ -92,10 +92,10 @@ pub struct CommonArguments {
 }
 
 impl CommonArguments {
-    async fn session(&self) -> Result<Session, PluginError> {
-        let session = Session::open(&self.place, false).await?;
-        let namespace = if self.everything { self.operator_namespace.clone() } else { session.namespace };
-        Ok(Session { client: session.client, namespace })
+    async fn connection(&self) -> Result<Connection, PluginError> {
+        let connection = Connection::open(&self.place, false).await?;
+        let namespace = if self.everything { self.operator_namespace.clone() } else { connection.namespace };
+        Ok(Connection { client: connection.client, namespace })
     }
 
     fn scope(&self) -> PauseScope {
@@ -144,14 +144,14 @@ pub async fn pause(arguments: &PauseArguments, now: Timestamp) -> Result<Answer,
     if arguments.reason.is_empty() {
         return Err(PluginError::Usage("--reason: say why, for those who wait".into()));
     }
-    let session = common.session().await?;
+    let connection = common.connection().await?;
     let scope = common.scope();
     let pause = Pause {
         reason: arguments.reason.clone(),
         until: until.map(MicroTime),
         scope: Some(scope).filter(|scope| *scope != PauseScope::Queue),
     };
-    let api: Api<Queue> = session.api();
+    let api: Api<Queue> = connection.api();
     // Nulls take off what an earlier pause had and this one has not.
     let written = json!({ "reason": pause.reason, "until": pause.until, "scope": pause.scope });
     let patch = Patch::Merge(json!({ "spec": { "paused": written } }));
@@ -161,11 +161,11 @@ pub async fn pause(arguments: &PauseArguments, now: Timestamp) -> Result<Answer,
             let queue = Queue::new(name, QueueSpec { paused: Some(pause.clone()), ..QueueSpec::default() });
             api.create(&common.post(), &queue).await.map_err(refused)?
         }
-        Err(error) if is_code(&error, 404) => return Err(session.missing("queue", name)),
+        Err(error) if is_code(&error, 404) => return Err(connection.missing("queue", name)),
         Err(error) => return Err(refused(error)),
     };
     let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-    let what = covers(scope, name, &session.namespace);
+    let what = covers(scope, name, &connection.namespace);
     common.answer(&[queue], &format!("{what} is paused{until}: {}", pause.reason))
 }
 
@@ -194,32 +194,32 @@ pub async fn resume(arguments: &ResumeArguments, now: Timestamp) -> Result<Answe
     }
 }
 
-async fn unpause(common: &CommonArguments, session: &Session, name: &str) -> Result<Queue, PluginError> {
+async fn unpause(common: &CommonArguments, connection: &Connection, name: &str) -> Result<Queue, PluginError> {
     let patch = Patch::Merge(json!({ "spec": { "paused": null } }));
-    session.api::<Queue>().patch(name, &common.patch(), &patch).await.map_err(refused)
+    connection.api::<Queue>().patch(name, &common.patch(), &patch).await.map_err(refused)
 }
 
 async fn resume_queue(common: &CommonArguments, name: &str) -> Result<Answer, PluginError> {
-    let session = common.session().await?;
-    let queue: Queue = session.get(name).await?;
+    let connection = common.connection().await?;
+    let queue: Queue = connection.get(name).await?;
     let Some(pause) = queue.spec.paused else {
         return common.answer::<Queue>(&[], &format!("queue {name} is not paused"));
     };
-    let what = covers(pause.scope.unwrap_or_default(), name, &session.namespace);
-    let queue = unpause(common, &session, name).await?;
+    let what = covers(pause.scope.unwrap_or_default(), name, &connection.namespace);
+    let queue = unpause(common, &connection, name).await?;
     common.answer(&[queue], &format!("{what} goes on; it was paused: {}", pause.reason))
 }
 
 /// Takes off the pauses of that scope, whichever queues have them.
 async fn resume_all(common: &CommonArguments) -> Result<Answer, PluginError> {
-    let session = common.session().await?;
+    let connection = common.connection().await?;
     let scope = common.scope();
-    let what = covers(scope, DEFAULT_QUEUE, &session.namespace);
-    let (queues, _) = list(&session.api::<Queue>(), &ListParams::default()).await?;
+    let what = covers(scope, DEFAULT_QUEUE, &connection.namespace);
+    let (queues, _) = list(&connection.api::<Queue>(), &ListParams::default()).await?;
     let mut resumed = Vec::new();
     for queue in queues {
         if queue.spec.paused.as_ref().is_some_and(|pause| pause.scope == Some(scope)) {
-            resumed.push(unpause(common, &session, &queue.name_any()).await?);
+            resumed.push(unpause(common, &connection, &queue.name_any()).await?);
         }
     }
     let message = if resumed.is_empty() { format!("{what}: not paused") } else { format!("{what} goes on") };
@@ -227,8 +227,8 @@ async fn resume_all(common: &CommonArguments) -> Result<Answer, PluginError> {
 }
 
 async fn resume_group(common: &CommonArguments, name: &str) -> Result<Answer, PluginError> {
-    let session = common.session().await?;
-    let group: JobGroup = session.get(name).await?;
+    let connection = common.connection().await?;
+    let group: JobGroup = connection.get(name).await?;
     let phase = group.status.as_ref().and_then(|status| status.phase);
     match phase {
         Some(GroupPhase::Partial | GroupPhase::Cancelled) => {}
@@ -240,7 +240,7 @@ async fn resume_group(common: &CommonArguments, name: &str) -> Result<Answer, Pl
     let mut resumed = JobGroup::new("", resumed_spec(&group));
     resumed.metadata.name = None;
     resumed.metadata.generate_name = Some(resumed_prefix(name));
-    let made = created(&session.api(), &resumed, common).await?;
+    let made = created(&connection.api(), &resumed, common).await?;
     common.answer(&[&made], &format!("group {} resumes group {name}", made.name_any()))
 }
 
@@ -270,8 +270,8 @@ fn resumed_prefix(name: &str) -> String {
 }
 
 async fn resume_schedule(common: &CommonArguments, name: &str, now: Timestamp) -> Result<Answer, PluginError> {
-    let session = common.session().await?;
-    let schedule: Schedule = session.get(name).await?;
+    let connection = common.connection().await?;
+    let schedule: Schedule = connection.get(name).await?;
     if schedule.spec.enabled == Some(false) {
         return Err(PluginError::Failed(format!("schedule {name} is turned off: set its spec.enabled to true")));
     }
@@ -280,7 +280,7 @@ async fn resume_schedule(common: &CommonArguments, name: &str, now: Timestamp) -
     };
     let patch = Patch::Merge(json!({ "metadata": { "annotations": { RESUME_ANNOTATION: now.to_string() } } }));
     let failures = held.failures;
-    let schedule = session.api::<Schedule>().patch(name, &common.patch(), &patch).await.map_err(refused)?;
+    let schedule = connection.api::<Schedule>().patch(name, &common.patch(), &patch).await.map_err(refused)?;
     common.answer(&[schedule], &format!("schedule {name} goes on; it was held after {failures} failures"))
 }
 

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::cluster::NamespaceArguments;
-use super::objects::Session;
+use super::objects::Connection;
 use super::plugin::{Answer, PluginError};
 use super::print::{self, Format, Style, ago, within};
 use super::state::{Line, Standing, State, sentence, template, waiting_for};
@@ -51,10 +51,10 @@ pub async fn run(
         }
         target => target.as_ref().map(|target| target.name.as_str()),
     };
-    let session = Session::open(&arguments.place, arguments.watch).await?;
-    let mut state = State::fetch(&session, Some(name)).await?;
+    let connection = Connection::open(&arguments.place, arguments.watch).await?;
+    let mut state = State::fetch(&connection, Some(name)).await?;
     if let Some(name) = name.filter(|name| !state.queue_names().contains(*name)) {
-        return Err(session.missing("queue", name));
+        return Err(connection.missing("queue", name));
     }
     if arguments.watch {
         state.jobs.watch().await?;
@@ -77,7 +77,7 @@ pub async fn run(
             changed = state.queues.changed() => changed?,
             changed = state.groups.changed(), if state.has_groups => changed?,
         }
-        state.fetch_groups(&session).await?;
+        state.fetch_groups(&connection).await?;
     }
 }
 

@@ -9,7 +9,7 @@ use kube::api::PostParams;
 
 use super::cluster::NamespaceArguments;
 use super::follow::Follower;
-use super::objects::{Live, Session, refused};
+use super::objects::{Connection, Live, refused};
 use super::plugin::{Answer, CANCELLED, FAILED, LATE, OK, PluginError};
 use super::print::{self, DryRun, Format, dry};
 use super::state::{phase, sentence, waiting_for};
@@ -78,11 +78,11 @@ pub async fn run(arguments: &Arguments, now: Timestamp, output: &mut dyn Write) 
     }
     let given = given(&arguments.params)?;
     let at = arguments.at.as_deref().map(|at| print::instant("--at", at, now)).transpose()?;
-    let session = Session::open(&arguments.place, arguments.wait || arguments.follow).await?;
-    let template: JobTemplate = session.get(&arguments.template).await?;
+    let connection = Connection::open(&arguments.place, arguments.wait || arguments.follow).await?;
+    let template: JobTemplate = connection.get(&arguments.template).await?;
     check(&template, &given)?;
     let parameters = PostParams { dry_run: arguments.dry_run.is_some(), ..PostParams::default() };
-    let job = session.api().create(&parameters, &job(arguments, given, at)).await.map_err(refused)?;
+    let job = connection.api().create(&parameters, &job(arguments, given, at)).await.map_err(refused)?;
     let later = at.map(|at| format!(", to start at {at} at the earliest")).unwrap_or_default();
     let made = format!("job {} created{later}{}\n", job.name_any(), dry(arguments.dry_run));
     if !arguments.wait && !arguments.follow {
@@ -92,7 +92,7 @@ pub async fn run(arguments: &Arguments, now: Timestamp, output: &mut dyn Write) 
         });
     }
     eprint!("{made}");
-    let ended = wait(arguments, &session, job, output).await?;
+    let ended = wait(arguments, &connection, job, output).await?;
     let (exit_code, remarks) = verdict(&ended);
     let output = if arguments.output == Format::Json { print::json(&ended)? } else { String::new() };
     Ok(Answer { output, remarks, exit_code })
@@ -141,13 +141,13 @@ fn job(arguments: &Arguments, params: ParamValues, at: Option<Timestamp>) -> Job
 /// Waits for the end of a Job, saying what it waits for, and showing its log if asked to.
 async fn wait(
     arguments: &Arguments,
-    session: &Session,
+    connection: &Connection,
     mut job: Job,
     output: &mut dyn Write,
 ) -> Result<Job, PluginError> {
     let name = job.name_any();
-    let mut live = Live::of(session.api::<Job>(), job.clone());
-    let mut follower = Follower::new(session.clone());
+    let mut live = Live::of(connection.api::<Job>(), job.clone());
+    let mut follower = Follower::new(connection.clone());
     let mut said = None;
     loop {
         match live.objects.get(&name) {

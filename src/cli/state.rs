@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ListParams;
 
-use super::objects::{Live, Session, UNFINISHED};
+use super::objects::{Connection, Live, UNFINISHED};
 use super::plugin::PluginError;
 use crate::api::job::WaitingFor;
 use crate::api::labels::{OUTCOME, TEMPLATE};
@@ -79,30 +79,30 @@ pub struct Paused {
 impl State {
     /// Lists Jobs and queues, and groups if members wait. `of` says of which queue's Jobs past runs are asked for: of one, of
     /// all (None in the option), or of none.
-    pub async fn fetch(session: &Session, history_of: Option<Option<&str>>) -> Result<Self, PluginError> {
-        let jobs = Live::list(session.api::<Job>(), ListParams::default().fields(UNFINISHED)).await?;
-        let queues = Live::list(session.api::<Queue>(), ListParams::default()).await?;
+    pub async fn fetch(connection: &Connection, history_of: Option<Option<&str>>) -> Result<Self, PluginError> {
+        let jobs = Live::list(connection.api::<Job>(), ListParams::default().fields(UNFINISHED)).await?;
+        let queues = Live::list(connection.api::<Queue>(), ListParams::default()).await?;
         let mut state =
-            Self { jobs, queues, groups: Live::none(session.api()), has_groups: false, history: History::default() };
-        state.fetch_groups(session).await?;
+            Self { jobs, queues, groups: Live::none(connection.api()), has_groups: false, history: History::default() };
+        state.fetch_groups(connection).await?;
         if let Some(queue) = history_of {
-            state.history = state.past_runs(session, queue).await?;
+            state.history = state.past_runs(connection, queue).await?;
         }
         Ok(state)
     }
 
     /// The groups, if members wait and nobody asked for them yet.
-    pub async fn fetch_groups(&mut self, session: &Session) -> Result<(), PluginError> {
+    pub async fn fetch_groups(&mut self, connection: &Connection) -> Result<(), PluginError> {
         let is_member = |job: &Job| line::is_queued(job) && job.spec.group_ref.is_some();
         if !self.has_groups && self.jobs.objects.values().any(is_member) {
-            self.groups = Live::list(session.api(), ListParams::default()).await?;
+            self.groups = Live::list(connection.api(), ListParams::default()).await?;
             self.has_groups = true;
         }
         Ok(())
     }
 
     /// What past runs took of the templates of Jobs that wait or run. Who may not read records gets no estimates.
-    async fn past_runs(&self, session: &Session, queue: Option<&str>) -> Result<History, PluginError> {
+    async fn past_runs(&self, connection: &Connection, queue: Option<&str>) -> Result<History, PluginError> {
         let jobs = self.jobs.objects.values().filter(|job| queue.is_none_or(|queue| line::queue_name(job) == queue));
         let jobs: Vec<&Job> = jobs.collect();
         let templates: BTreeSet<String> =
@@ -112,7 +112,7 @@ impl State {
         }
         let templates = templates.into_iter().take(TEMPLATES_MAX).collect::<Vec<_>>().join(",");
         let ran = format!("{TEMPLATE} in ({templates}),{OUTCOME} in (Completed,Failed)");
-        let sample = session.api::<JobRun>().list(&ListParams::default().labels(&ran).limit(SAMPLE)).await;
+        let sample = connection.api::<JobRun>().list(&ListParams::default().labels(&ran).limit(SAMPLE)).await;
         let runs = sample.map(|list| list.items).unwrap_or_default();
         Ok(History::of(runs.into_iter().filter_map(|run| {
             let took = SignedDuration::from_millis(run.status.as_ref()?.duration_ms?);

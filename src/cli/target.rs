@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::objects::Session;
+use super::objects::Connection;
 use super::plugin::PluginError;
 use crate::api::{Job, JobGroup, Schedule};
 
@@ -75,7 +75,7 @@ pub enum Found {
 
 impl Target {
     /// The object, which is of one of these kinds. A name that more than one of them has is refused.
-    pub async fn find(&self, session: &Session, kinds: &[TargetKind]) -> Result<Found, PluginError> {
+    pub async fn find(&self, connection: &Connection, kinds: &[TargetKind]) -> Result<Found, PluginError> {
         if let Some(kind) = self.kind.filter(|kind| !kinds.contains(kind)) {
             let words = kinds.iter().map(|kind| format!("{}/NAME", kind.word())).collect::<Vec<_>>().join(" or ");
             return Err(PluginError::Usage(format!("this is not done to a {}: write {words}", kind.word())));
@@ -84,9 +84,9 @@ impl Target {
         for kind in kinds.iter().filter(|kind| self.kind.is_none_or(|wanted| wanted == **kind)) {
             let name = self.name.as_str();
             let object = match kind {
-                TargetKind::Job => session.find(name).await?.map(|job| Found::Job(Box::new(job))),
-                TargetKind::Group => session.find(name).await?.map(|group| Found::Group(Box::new(group))),
-                TargetKind::Schedule => session.find(name).await?.map(|it| Found::Schedule(Box::new(it))),
+                TargetKind::Job => connection.find(name).await?.map(|job| Found::Job(Box::new(job))),
+                TargetKind::Group => connection.find(name).await?.map(|group| Found::Group(Box::new(group))),
+                TargetKind::Schedule => connection.find(name).await?.map(|it| Found::Schedule(Box::new(it))),
                 TargetKind::Queue => None,
             };
             found.extend(object.map(|object| (*kind, object)));
@@ -99,7 +99,7 @@ impl Target {
         found.pop().map(|(_, object)| object).ok_or_else(|| {
             let kinds = kinds.iter().filter(|kind| self.kind.is_none_or(|wanted| wanted == **kind));
             let kinds = kinds.map(|kind| kind.word()).collect::<Vec<_>>().join(" or ");
-            session.missing(&kinds, &self.name)
+            connection.missing(&kinds, &self.name)
         })
     }
 }

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use super::cluster::NamespaceArguments;
-use super::objects::{Kind, Live, Session, list};
+use super::objects::{Connection, Kind, Live, list};
 use super::plugin::{Answer, PluginError};
 use super::print::{self, Format, Style};
 use super::target::{Found, Target, TargetKind};
@@ -65,16 +65,16 @@ pub async fn run(
     style: Style,
     output: &mut dyn Write,
 ) -> Result<Answer, PluginError> {
-    let session = Session::open(&arguments.place, arguments.watch).await?;
+    let connection = Connection::open(&arguments.place, arguments.watch).await?;
     let kinds = [TargetKind::Job, TargetKind::Group, TargetKind::Schedule];
-    let found = arguments.target.find(&session, &kinds).await?;
-    let mut observed = observe(&session, &found).await?;
+    let found = arguments.target.find(&connection, &kinds).await?;
+    let mut observed = observe(&connection, &found).await?;
     if arguments.watch {
         observed.root.watch().await?;
     }
     let mut is_first = true;
     loop {
-        observed.fetch_runs(&session, &found).await?;
+        observed.fetch_runs(&connection, &found).await?;
         let tree = draw::tree(&observed.seen(&found), clock());
         let text = match arguments.output {
             Format::Text => draw::text(&tree, style),
@@ -99,51 +99,51 @@ pub async fn run(
     }
 }
 
-async fn observe(session: &Session, found: &Found) -> Result<Observed, PluginError> {
+async fn observe(connection: &Connection, found: &Found) -> Result<Observed, PluginError> {
     let labelled =
         |label: &str, name: String| ListParams::default().labels(&format!("{label}={}", names::label_value(&name)));
     let managed = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER},{JOB_UID}"));
-    let (mut schedule, mut group) = (Live::none(session.api()), Live::none(session.api()));
+    let (mut schedule, mut group) = (Live::none(connection.api()), Live::none(connection.api()));
     let (root, pods_selected) = match found {
         Found::Job(job) => {
             let of_job = ListParams::default().labels(&format!("{JOB_UID}={}", job.uid().unwrap_or_default()));
-            (Live::of(session.api::<Job>(), (**job).clone()), of_job)
+            (Live::of(connection.api::<Job>(), (**job).clone()), of_job)
         }
         Found::Group(it) => {
-            group = Live::of(session.api(), (**it).clone());
+            group = Live::of(connection.api(), (**it).clone());
             let listed = |name: &String| it.spec.jobs.iter().any(|member| member.name == *name);
             let members = it.status.iter().flat_map(|status| &status.members);
             let joined = members.filter(|member| !listed(&member.name)).filter_map(|member| member.job_ref.as_ref());
             let labelled = labelled(GROUP, it.name_any());
-            (jobs(session, labelled, joined.map(|job| job.name.clone()).collect()).await?, managed)
+            (jobs(connection, labelled, joined.map(|job| job.name.clone()).collect()).await?, managed)
         }
         Found::Schedule(it) => {
-            schedule = Live::of(session.api(), (**it).clone());
+            schedule = Live::of(connection.api(), (**it).clone());
             let active = it.status.iter().flat_map(|status| &status.active_jobs);
             let labelled = labelled(SCHEDULE, it.name_any());
-            (jobs(session, labelled, active.map(|job| job.name.clone()).collect()).await?, managed)
+            (jobs(connection, labelled, active.map(|job| job.name.clone()).collect()).await?, managed)
         }
     };
     // Who may not look at pods still sees the rest.
-    let (pods, blind) = match Live::list(session.api::<Pod>(), pods_selected).await {
+    let (pods, blind) = match Live::list(connection.api::<Pod>(), pods_selected).await {
         Ok(pods) => (pods, false),
-        Err(_) => (Live::none(session.api()), true),
+        Err(_) => (Live::none(connection.api()), true),
     };
     Ok(Observed { root, schedule, group, pods, runs: BTreeMap::new(), asked_for: BTreeSet::new(), blind })
 }
 
 /// The Jobs that Rota made, which are labelled; all of the namespace, where some belong that people made and are not.
-async fn jobs(session: &Session, labelled: ListParams, known: Vec<String>) -> Result<Live<Job>, PluginError> {
-    let jobs = Live::list(session.api(), labelled).await?;
+async fn jobs(connection: &Connection, labelled: ListParams, known: Vec<String>) -> Result<Live<Job>, PluginError> {
+    let jobs = Live::list(connection.api(), labelled).await?;
     if known.iter().all(|name| jobs.objects.contains_key(name)) {
         return Ok(jobs);
     }
-    Live::list(session.api(), ListParams::default()).await
+    Live::list(connection.api(), ListParams::default()).await
 }
 
 impl Observed {
     /// Fetches the records that Jobs name and that are not known yet: many by their Jobs at once, few one by one.
-    async fn fetch_runs(&mut self, session: &Session, found: &Found) -> Result<(), PluginError> {
+    async fn fetch_runs(&mut self, connection: &Connection, found: &Found) -> Result<(), PluginError> {
         let mut missing = Vec::new();
         let is_its = |job: &&Job| match found {
             Found::Job(_) => true,
@@ -166,23 +166,23 @@ impl Observed {
             // All records of a group are one list.
             if missing.len() > UIDS_MAX {
                 let of_group = format!("{GROUP}={}", names::label_value(&group.name_any()));
-                return self.list_runs(session, &of_group).await;
+                return self.list_runs(connection, &of_group).await;
             }
         }
         if missing.len() == 1 {
-            let run = session.find::<JobRun>(&missing.remove(0).1).await?;
+            let run = connection.find::<JobRun>(&missing.remove(0).1).await?;
             self.runs.extend(run.map(|run| (run.name_any(), run)));
             return Ok(());
         }
         let uids: Vec<String> = missing.into_iter().map(|(uid, _)| uid).collect::<BTreeSet<_>>().into_iter().collect();
         for some in uids.chunks(UIDS_MAX) {
-            self.list_runs(session, &format!("{JOB_UID} in ({})", some.join(","))).await?;
+            self.list_runs(connection, &format!("{JOB_UID} in ({})", some.join(","))).await?;
         }
         Ok(())
     }
 
-    async fn list_runs(&mut self, session: &Session, selected: &str) -> Result<(), PluginError> {
-        let (runs, _) = list(&session.api::<JobRun>(), &ListParams::default().labels(selected)).await?;
+    async fn list_runs(&mut self, connection: &Connection, selected: &str) -> Result<(), PluginError> {
+        let (runs, _) = list(&connection.api::<JobRun>(), &ListParams::default().labels(selected)).await?;
         self.runs.extend(runs.into_iter().map(|run| (run.name_any(), run)));
         Ok(())
     }

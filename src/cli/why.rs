@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use super::cluster::NamespaceArguments;
-use super::objects::{Session, list};
+use super::objects::{Connection, list};
 use super::plugin::{Answer, PluginError};
 use super::print::{self, Colour, Format, Style, ago, within};
 use super::queue::estimate_json;
@@ -60,12 +60,12 @@ pub async fn run(arguments: &Arguments, now: Timestamp, style: Style) -> Result<
             "write the name of a Job; `kubectl rota tree` shows groups and schedules".into(),
         ));
     }
-    let session = Session::open(&arguments.place, false).await?;
+    let connection = Connection::open(&arguments.place, false).await?;
     let name = &arguments.target.name;
-    let job: Option<Job> = session.find(name).await?;
+    let job: Option<Job> = connection.find(name).await?;
     let explanation = match &job {
-        Some(job) => explain(&session, job, now).await?,
-        None => gone(&session, name, now).await?,
+        Some(job) => explain(&connection, job, now).await?,
+        None => gone(&connection, name, now).await?,
     };
     let output = match arguments.output {
         Format::Text => {
@@ -95,12 +95,12 @@ pub async fn run(arguments: &Arguments, now: Timestamp, style: Style) -> Result<
     Ok(Answer { output, ..Answer::default() })
 }
 
-async fn explain(session: &Session, job: &Job, now: Timestamp) -> Result<Explanation, PluginError> {
+async fn explain(connection: &Connection, job: &Job, now: Timestamp) -> Result<Explanation, PluginError> {
     let mut explanation = match phase(job) {
-        Some(JobPhase::Finished | JobPhase::Cancelled) => ended(session, job, now).await?,
-        Some(JobPhase::Dispatched | JobPhase::Running) => launched(session, job, now).await?,
+        Some(JobPhase::Finished | JobPhase::Cancelled) => ended(connection, job, now).await?,
+        Some(JobPhase::Dispatched | JobPhase::Running) => launched(connection, job, now).await?,
         Some(JobPhase::Queued) if line::is_queued(job) => {
-            let state = State::fetch(session, Some(Some(line::queue_name(job)))).await?;
+            let state = State::fetch(connection, Some(Some(line::queue_name(job)))).await?;
             queued(&state, job, now)
         }
         Some(JobPhase::Pending | JobPhase::Queued) | None if line::is_waiting(job) => pending(job, now),
@@ -224,7 +224,7 @@ fn told_by_the_queue(waiting_for: WaitingFor) -> bool {
 }
 
 /// A Job that was launched.
-async fn launched(session: &Session, job: &Job, now: Timestamp) -> Result<Explanation, PluginError> {
+async fn launched(connection: &Connection, job: &Job, now: Timestamp) -> Result<Explanation, PluginError> {
     let status = job.status.clone().unwrap_or_default();
     let name = job.name_any();
     let attempt = if status.attempts > 1 { format!(" (attempt {})", status.attempts) } else { String::new() };
@@ -245,7 +245,7 @@ async fn launched(session: &Session, job: &Job, now: Timestamp) -> Result<Explan
     explanation.sentences.extend(sentence(job).map(|it| full_stop(&capital(it))));
     let selected = format!("{JOB_UID}={},{ATTEMPT}={}", job.uid().unwrap_or_default(), status.attempts.max(1));
     // Who may not look at pods still learns what the operator says.
-    let pods = list(&session.api::<Pod>(), &ListParams::default().labels(&selected)).await;
+    let pods = list(&connection.api::<Pod>(), &ListParams::default().labels(&selected)).await;
     for pod in pods.map(|(pods, _)| pods).unwrap_or_default() {
         explanation.sentences.extend(pod_sentences(&pod));
     }
@@ -278,10 +278,10 @@ fn pod_sentences(pod: &Pod) -> Vec<String> {
 }
 
 /// A Job that has ended.
-async fn ended(session: &Session, job: &Job, now: Timestamp) -> Result<Explanation, PluginError> {
+async fn ended(connection: &Connection, job: &Job, now: Timestamp) -> Result<Explanation, PluginError> {
     let status = job.status.clone().unwrap_or_default();
     let last = match status.run_refs.last() {
-        Some(run) => session.find::<JobRun>(&run.name).await?,
+        Some(run) => connection.find::<JobRun>(&run.name).await?,
         None => None,
     };
     let mut explanation = match &last {
@@ -303,16 +303,16 @@ async fn ended(session: &Session, job: &Job, now: Timestamp) -> Result<Explanati
 }
 
 /// A Job that is gone: what its last record says.
-async fn gone(session: &Session, name: &str, now: Timestamp) -> Result<Explanation, PluginError> {
+async fn gone(connection: &Connection, name: &str, now: Timestamp) -> Result<Explanation, PluginError> {
     let of_job = ListParams::default().labels(&format!("{JOB}={}", names::label_value(name)));
-    let (runs, _) = list(&session.api::<JobRun>(), &of_job).await?;
+    let (runs, _) = list(&connection.api::<JobRun>(), &of_job).await?;
     let is_its = |run: &JobRun| run.spec.job_ref.as_ref().is_some_and(|job| job.name == name);
     let when = |run: &JobRun| (run.metadata.creation_timestamp.as_ref().map(|time| time.0), run.spec.attempt);
     let last = runs.iter().filter(|run| is_its(run)).max_by_key(|run| when(run));
     let Some(last) = last else {
         return Err(PluginError::Failed(format!(
             "there is no job {name:?} in the namespace {:?}, and no record of one",
-            session.namespace
+            connection.namespace
         )));
     };
     let mut explanation = recorded(name, last, now);
