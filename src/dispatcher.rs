@@ -126,6 +126,7 @@ fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> 
         context.memories.update(&dropped.uid, |memory| memory.dropped = Some((dropped.reason, dropped.message)));
         context.triggers.jobs.trigger(Key::new(&dropped.namespace, &dropped.name));
     }
+    round.resumed.iter().for_each(|namespace| tell_first(context, &line, namespace));
     drop(line);
     namespaces.iter().for_each(|namespace| context.triggers.dispatch(namespace));
     if round.more { Some(now_is) } else { round.wake_at }
@@ -173,14 +174,29 @@ pub fn limit_changed(context: &Context, namespace: &str, limit: &Limit) {
     context.triggers.dispatch(namespace);
 }
 
-/// A queue was edited, made or deleted. Its first Jobs say what they wait for now.
+/// Has the first Jobs in the queues of a namespace say what they wait for now.
+fn tell_first(context: &Context, line: &Line, namespace: &str) {
+    for queue in line.queues(namespace) {
+        for name in line.first(namespace, queue, TOLD_MAX) {
+            context.triggers.jobs.trigger(Key::new(namespace, &name));
+        }
+    }
+}
+
+/// A Job was looked at, or is gone: what came after it need not wait for that any more.
+pub fn looked_at(context: &Context, namespace: &str, uid: &str, first_seen: Timestamp) {
+    if context.dispatcher.line().looked_at(namespace, uid, first_seen) {
+        context.triggers.dispatch(namespace);
+    }
+}
+
+/// A queue was edited, made or deleted. The first Jobs of its namespace, which it may pause, say what they wait for now.
 pub fn queue_changed(context: &Context, key: &Key) {
     let mut line = context.dispatcher.line();
     let found = context.stores.queues.get(key);
     line.set_queue(&key.namespace, &key.name, found.map(|queue| settings(context, &queue)));
-    let first = line.first(&key.namespace, &key.name, TOLD_MAX);
+    tell_first(context, &line, &key.namespace);
     drop(line);
-    first.iter().for_each(|name| context.triggers.jobs.trigger(Key::new(&key.namespace, name)));
     context.triggers.dispatch(&key.namespace);
 }
 

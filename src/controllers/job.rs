@@ -111,7 +111,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         let applied = context.writer.apply(effect).await;
         if holds && applied.is_err() {
             // It holds up nobody.
-            context.dispatcher.line().looked_at(&key.namespace, &uid, memory.first_seen);
+            dispatcher::looked_at(context, &key.namespace, &uid, memory.first_seen);
         }
         if let Some(run) = applied?.run {
             let recorded = Recorded::of(&run, now());
@@ -139,7 +139,7 @@ fn tell_queue(context: &Context, job: &Job, memory: &Memory, decision: &Decision
     dispatcher::offer(context, job, decision.candidate.as_ref());
     let holds = decision.plan.effects.iter().any(|effect| matches!(effect, Effect::HoldJob(_)));
     if !holds {
-        context.dispatcher.line().looked_at(&namespace, &uid, memory.first_seen);
+        dispatcher::looked_at(context, &namespace, &uid, memory.first_seen);
     }
     let told = (memory.looked_at, memory.template_unread, &memory.candidate);
     if told != (true, template_unread, &decision.candidate) {

@@ -149,6 +149,8 @@ pub struct Round {
     pub dropped: Vec<Dropped>,
     /// Whether more could be admitted in another round.
     pub more: bool,
+    /// The namespaces in which a pause has ended.
+    pub resumed: Vec<String>,
     /// When a pause ends.
     pub wake_at: Option<Timestamp>,
 }

@@ -107,15 +107,17 @@ impl Line {
         }
     }
 
-    /// It was looked at, or is gone.
-    pub fn looked_at(&mut self, namespace: &str, uid: &str, first_seen: Timestamp) {
-        let Some(space) = self.namespaces.get_mut(namespace) else { return };
+    /// It was looked at, or is gone. Returns whether others may have waited for that, so that somebody has to ask who is next.
+    pub fn looked_at(&mut self, namespace: &str, uid: &str, first_seen: Timestamp) -> bool {
+        let Some(space) = self.namespaces.get_mut(namespace) else { return false };
         let unseen = space.unseen.remove(&(first_seen, uid.to_owned()));
-        if space.from_start.remove(uid) || unseen {
+        let expected = space.from_start.remove(uid) || unseen;
+        if expected {
             let gated = std::mem::take(&mut space.gated);
             space.restless.extend(gated);
             self.touch(namespace);
         }
+        expected
     }
 
     /// A queue is set to that; absent: it is gone.
@@ -310,6 +312,12 @@ impl Line {
         })
     }
 
+    /// The names of the queues of a namespace in which something waits or that exist.
+    pub fn queues(&self, namespace: &str) -> Vec<&str> {
+        let space = self.namespaces.get(namespace);
+        space.into_iter().flat_map(|space| space.queues.keys()).map(String::as_str).collect()
+    }
+
     /// The names of the first Jobs that wait in a queue, in order.
     pub fn first(&self, namespace: &str, queue: &str, count: usize) -> Vec<String> {
         let rows = self.namespaces.get(namespace).and_then(|space| space.queues.get(queue));
@@ -318,8 +326,7 @@ impl Line {
 
     /// Decides one round. At most `admissions_max` Jobs are admitted in one queue; the rest is for the next round.
     pub fn admit(&mut self, admissions_max: usize, now: Timestamp) -> Round {
-        self.advance(now);
-        let mut round = Round::default();
+        let mut round = Round { resumed: self.advance(now), ..Round::default() };
         let mut admitted: HashMap<(String, String), usize> = HashMap::new();
         let mut closed: Vec<(String, String)> = Vec::new();
         // Under a limit for the cluster one has to know what runs in all of it.
@@ -390,8 +397,9 @@ impl Line {
         best.map(|(_, uid)| uid)
     }
 
-    /// What time has changed.
-    fn advance(&mut self, now: Timestamp) {
+    /// What time has changed. Returns the namespaces in which a pause has ended.
+    fn advance(&mut self, now: Timestamp) -> Vec<String> {
+        let mut resumed = Vec::new();
         while let Some((_, uid)) = self.aging.first().filter(|(at, _)| *at <= now).cloned() {
             self.aging.pop_first();
             self.rerank(&uid, now);
@@ -403,7 +411,9 @@ impl Line {
                 self.wake_all();
             }
             self.wake(&namespace);
+            resumed.push(namespace);
         }
+        resumed
     }
 
     fn rerank(&mut self, uid: &str, now: Timestamp) {

@@ -74,7 +74,9 @@ fn nobody_overtakes_who_came_and_was_not_looked_at() {
     offer(&mut line, "a", "after", 0, 6);
     assert_eq!(names(&line.admit(usize::MAX, now())), ["a-before"]);
     offer(&mut line, "a", "first", 0, 5);
-    line.looked_at("a", "uid-a-first", Timestamp::from_second(5).unwrap());
+    let looked = Timestamp::from_second(5).unwrap();
+    assert!(line.looked_at("a", "uid-a-first", looked), "somebody has to ask who is next");
+    assert!(!line.looked_at("a", "uid-a-first", looked));
     assert_eq!(names(&line.admit(usize::MAX, now())), ["a-first", "a-after"]);
 }
 
