@@ -19,7 +19,7 @@ use crate::apply::WriteError;
 use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
 use crate::domain::job::{Memory, attempt_name, current_attempt, limits};
-use crate::domain::queue::{Candidate, Counts, Limit, Line, Occupant, Offer, Settings};
+use crate::domain::queue::{Candidate, Counts, Limit, Line, Occupant, Offer, Settings, is_active};
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::domain::{group, names, schedule};
 use crate::runtime::clock::now;
@@ -368,13 +368,8 @@ async fn admit(
 fn begin_launch(context: &Context, namespace: &str, candidate: &Candidate) {
     context.memories.update(&candidate.uid, |memory| {
         memory.launching = Some(candidate.attempt);
-        memory.place = Some(Occupant {
-            name: candidate.rank.name.clone(),
-            queue: candidate.queue.clone(),
-            limits: candidate.limits.iter().map(|(limit, _)| limit.clone()).collect(),
-        });
+        memory.place = Some(candidate.places());
         memory.candidate = None;
-        memory.blocker = None;
         memory.refusal = None;
     });
     context.triggers.launcher.trigger(Key::new(namespace, &candidate.rank.name));
@@ -397,7 +392,7 @@ fn queue_status(queue: &Queue, counts: Counts, now_is: Timestamp) -> QueueStatus
     status.waiting = u32::try_from(counts.waiting).unwrap_or(u32::MAX);
     status.oldest_queued_at = counts.oldest.map(micro);
     let mut list = Conditions::from(&status.conditions, queue.metadata.generation, now_is);
-    let pause = queue.spec.paused.as_ref().filter(|it| it.until.as_ref().is_none_or(|until| until.0 > now_is));
+    let pause = queue.spec.paused.as_ref().filter(|pause| is_active(pause, now_is));
     match pause {
         Some(pause) => {
             list.set(Fact { type_: conditions::PAUSED, holds: true, reason: "Paused", message: pause.reason.clone() });

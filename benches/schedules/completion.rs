@@ -1,12 +1,12 @@
 //! Completing batch Jobs, as the Job controller would once their pods have succeeded.
 
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use rota::runtime::clock;
-use serde_json::{Value, json};
+
+use crate::completed::completed;
 
 /// How many Jobs are completed at the same time.
 const AT_ONCE: usize = 16;
@@ -27,29 +27,4 @@ pub async fn complete_all(client: &Client, namespace: &str) -> usize {
     });
     stream::iter(requests).buffer_unordered(AT_ONCE).collect::<()>().await;
     count
-}
-
-/// The status of a Job whose one pod has succeeded.
-fn completed(now: Timestamp) -> Value {
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let condition = |kind: &str| {
-        json!({
-            "type": kind,
-            "status": "True",
-            "reason": "CompletionsReached",
-            "message": "Reached expected number of succeeded pods",
-            "lastProbeTime": now,
-            "lastTransitionTime": now,
-        })
-    };
-    json!({ "status": {
-        "startTime": now,
-        "completionTime": now,
-        "succeeded": 1,
-        "active": 0,
-        "ready": 0,
-        "terminating": 0,
-        "uncountedTerminatedPods": {},
-        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
-    } })
 }

@@ -15,6 +15,8 @@
 
 mod audit;
 mod cluster;
+#[path = "../../tests/support/completed.rs"]
+mod completed;
 mod completion;
 mod numbers;
 mod operator;

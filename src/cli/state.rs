@@ -16,7 +16,7 @@ use crate::api::labels::{OUTCOME, TEMPLATE};
 use crate::api::queue::{Pause, PauseScope};
 use crate::api::{Job, JobGroup, JobPhase, JobRun, Queue};
 use crate::domain::estimate::{self, Estimate, History, Running, Waiting};
-use crate::domain::queue::Rank;
+use crate::domain::queue::{Rank, is_active};
 use crate::domain::{conditions, line, names};
 
 /// How many past runs are looked at.
@@ -206,7 +206,7 @@ impl State {
             .objects
             .iter()
             .filter_map(|(name, queue)| Some((name, queue.spec.paused.as_ref()?)))
-            .filter(|(_, pause)| pause.until.as_ref().is_none_or(|until| until.0 > now))
+            .filter(|(_, pause)| is_active(pause, now))
             .filter(|(of, pause)| *of == name || pause.scope == Some(PauseScope::Namespace))
             .collect();
         // The one that lasts longest decides.

@@ -21,7 +21,7 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod snapshot;
 
-pub use blockers::ordinal;
+pub use blockers::{is_active, ordinal};
 pub use line::{Counts, Line};
 
 /// The place of a Job in line: priority descending, then position, then its place in its group, then the time it was queued,
@@ -53,6 +53,17 @@ pub struct Candidate {
     pub queue: String,
     /// What else limits it, and how many may run under each; absent: any number.
     pub limits: Vec<(Limit, Option<u32>)>,
+}
+
+impl Candidate {
+    /// The places that it takes when it runs.
+    pub fn places(&self) -> Occupant {
+        Occupant {
+            name: self.rank.name.clone(),
+            queue: self.queue.clone(),
+            limits: self.limits.iter().map(|(limit, _)| limit.clone()).collect(),
+        }
+    }
 }
 
 /// What limits how many run at once, besides a queue.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
@@ -12,10 +12,10 @@ use kube::{Api, ResourceExt};
 use rota::api::labels::JOB_NAME_ANNOTATION;
 use rota::domain::run::{BatchState, batch_outcome};
 use rota::runtime::clock::now;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::completed::completed;
 use crate::support::World;
 
 /// How many batch Jobs are completed at the same time.
@@ -93,35 +93,10 @@ async fn complete(api: Api<BatchJob>, receiver: mpsc::UnboundedReceiver<String>)
     let requests = names.map(|name| {
         let api = api.clone();
         async move {
-            let patch = Patch::Merge(completed(now()));
+            // A while ago, so that nobody waits for pods to be seen.
+            let patch = Patch::Merge(completed(now() - SignedDuration::from_secs(10)));
             api.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
         }
     });
     requests.buffer_unordered(AT_ONCE).collect::<()>().await;
-}
-
-/// The status of a Job that has succeeded: a while ago, so that nobody waits for pods to be seen.
-fn completed(now: Timestamp) -> Value {
-    let ago = now - SignedDuration::from_secs(10);
-    let then = Timestamp::from_second(ago.as_second()).unwrap();
-    let condition = |kind: &str| {
-        json!({
-            "type": kind,
-            "status": "True",
-            "reason": "CompletionsReached",
-            "message": "Reached expected number of succeeded pods",
-            "lastProbeTime": then,
-            "lastTransitionTime": then,
-        })
-    };
-    json!({ "status": {
-        "startTime": then,
-        "completionTime": then,
-        "succeeded": 1,
-        "active": 0,
-        "ready": 0,
-        "terminating": 0,
-        "uncountedTerminatedPods": {},
-        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
-    } })
 }

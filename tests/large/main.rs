@@ -8,6 +8,8 @@
 // The lint's own exception for tests covers `#[test]` functions only, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/completed.rs"]
+mod completed;
 mod controller;
 #[allow(dead_code, reason = "it serves the tests with real pods too")]
 #[path = "../e2e/support/mod.rs"]

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -21,6 +20,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use crate::completed::completed;
 
 /// How long a condition may take to come true.
 pub const PATIENCE: Duration = Duration::from_secs(240);
@@ -145,21 +146,6 @@ async fn end_some(client: &Client, namespace: &str, at_once: usize) {
         }
     });
     stream::iter(requests).buffer_unordered(AT_ONCE).collect::<()>().await;
-}
-
-/// The status of a batch Job whose one pod has succeeded.
-fn completed(now: Timestamp) -> Value {
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let condition = |kind: &str| {
-        json!({
-            "type": kind, "status": "True", "reason": "CompletionsReached", "message": "Reached expected number",
-            "lastProbeTime": now, "lastTransitionTime": now,
-        })
-    };
-    json!({ "status": {
-        "startTime": now, "completionTime": now, "succeeded": 1, "active": 0, "ready": 0, "terminating": 0,
-        "uncountedTerminatedPods": {}, "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
-    } })
 }
 
 /// Waits until `look` finds something.

@@ -9,6 +9,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster;
+#[path = "../support/completed.rs"]
+mod completed;
 mod faults;
 mod operators;
 mod replay;

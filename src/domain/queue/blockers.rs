@@ -68,7 +68,7 @@ pub(super) fn pause_of_namespace(space: &Namespace, now: Timestamp) -> Option<(&
 }
 
 /// Whether a pause has not ended.
-pub(super) fn is_active(pause: &Pause, now: Timestamp) -> bool {
+pub fn is_active(pause: &Pause, now: Timestamp) -> bool {
     pause.until.as_ref().is_none_or(|until| until.0 > now)
 }
 

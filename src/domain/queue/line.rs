@@ -343,7 +343,7 @@ impl Line {
             self.take_places(
                 &namespace,
                 candidate.uid.as_str().into(),
-                places(&candidate),
+                candidate.places(),
                 Some(Box::new(waiting.offer)),
             );
             round.admitted.push((namespace, candidate));
@@ -505,15 +505,6 @@ fn startable(space: &mut Namespace, queue: &str, now: Timestamp) -> Option<Place
         return None;
     }
     space.first(queue)
-}
-
-/// The places that a Job takes.
-fn places(candidate: &Candidate) -> Occupant {
-    Occupant {
-        name: candidate.rank.name.clone(),
-        queue: candidate.queue.clone(),
-        limits: candidate.limits.iter().map(|(limit, _)| limit.clone()).collect(),
-    }
 }
 
 fn forget(rows: &mut QueueRows, offer: &Offer, uid: &Arc<str>) {
