@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::ResourceExt;
 
-use crate::api::queue::{InFlight, OverflowPolicy, PauseScope};
+use crate::api::queue::{InFlight, OverflowPolicy};
 use crate::api::{DEFAULT_QUEUE, Job, JobPhase, Queue, QueueStatus, labels};
 use crate::apply::WriteError;
 use crate::controllers::{Context, outcome};
@@ -24,7 +24,7 @@ use crate::domain::run::{BatchState, batch_outcome};
 use crate::domain::{group, names, schedule};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::{in_namespace, of_uid};
+use crate::runtime::stores::{Stores, in_namespace, of_uid};
 use crate::runtime::work::Next;
 
 /// How many Jobs one round admits in one queue; bounds the size of the status and the time a round takes.
@@ -148,7 +148,7 @@ pub fn offer(context: &Context, job: &Job, candidate: Option<&Candidate>) {
     }
     let mut candidate = candidate.clone();
     for (limit, max) in &mut candidate.limits {
-        *max = max_running(context, &namespace, limit);
+        *max = max_running(&context.stores, &namespace, limit);
     }
     let queue = context.stores.queues.get(&Key::new(&namespace, &candidate.queue));
     let coalesces = queue.is_some_and(|queue| queue.spec.overflow_policy == Some(OverflowPolicy::CoalesceSame));
@@ -158,18 +158,18 @@ pub fn offer(context: &Context, job: &Job, candidate: Option<&Candidate>) {
 }
 
 /// How many may run under a limit, as templates, groups and schedules say now.
-fn max_running(context: &Context, namespace: &str, limit: &Limit) -> Option<u32> {
+pub fn max_running(stores: &Stores, namespace: &str, limit: &Limit) -> Option<u32> {
     match limit {
-        Limit::Template(name) => context.stores.templates.get(&Key::new(namespace, name))?.spec.max_running,
-        Limit::Schedule(name) => schedule::max_running(&context.stores.schedules.get(&Key::new(namespace, name))?.spec),
-        Limit::Group(uid) => group::max_running(&context.stores.groups.find(&of_uid(uid)).first()?.spec),
+        Limit::Template(name) => stores.templates.get(&Key::new(namespace, name))?.spec.max_running,
+        Limit::Schedule(name) => schedule::max_running(&stores.schedules.get(&Key::new(namespace, name))?.spec),
+        Limit::Group(uid) => group::max_running(&stores.groups.find(&of_uid(uid)).first()?.spec),
     }
 }
 
 /// A template, group or schedule was edited: its limit is as it says now.
 pub fn limit_changed(context: &Context, namespace: &str, limit: &Limit) {
     let mut line = context.dispatcher.line();
-    line.set_max(namespace, limit, max_running(context, namespace, limit));
+    line.set_max(namespace, limit, max_running(&context.stores, namespace, limit));
     drop(line);
     context.triggers.dispatch(namespace);
 }
@@ -202,12 +202,7 @@ pub fn queue_changed(context: &Context, key: &Key) {
 
 /// What a queue is set to. Only in the operator's own namespace it can pause everything.
 fn settings(context: &Context, queue: &Queue) -> Settings {
-    let mut settings = Settings::of(&queue.spec);
-    let own = queue.namespace().as_deref() == Some(&context.own_namespace);
-    if let Some(pause) = settings.paused.as_mut().filter(|pause| pause.scope == Some(PauseScope::Cluster) && !own) {
-        pause.scope = Some(PauseScope::Queue);
-    }
-    settings
+    Settings::of(&queue.spec).in_namespace(queue.namespace().as_deref() == Some(&context.own_namespace))
 }
 
 /// Brings what the line knows of a Job's places up to what the stores say: it takes them while it is being launched, and

@@ -9,9 +9,9 @@ use kube::{Api, ResourceExt};
 
 use super::objects::{Connection, is_code, refused};
 use super::plugin::PluginError;
-use super::state::phase;
 use crate::api::labels::{ATTEMPT, JOB_UID};
 use crate::api::{Job, JobPhase};
+use crate::domain::outlook::phase;
 
 /// The annotation of a pod that names the container whose log is asked for first.
 const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";

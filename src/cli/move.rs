@@ -12,11 +12,12 @@ use super::cluster::NamespaceArguments;
 use super::objects::{Connection, Kind, is_code, refused};
 use super::plugin::{Answer, PluginError};
 use super::print::{self, DryRun, Format, dry};
-use super::state::{Standing, State, phase};
+use super::state::State;
 use super::target::{Found, Target, TargetKind};
 use crate::api::job_group::{GroupMember, GroupMode};
 use crate::api::{Job, JobGroup};
-use crate::domain::line::{self, Move};
+use crate::domain::outlook::{Standing, phase};
+use crate::domain::place::{self, Move};
 use crate::domain::queue::Rank;
 
 /// How often the place is computed anew after somebody else's write came first.
@@ -138,24 +139,24 @@ async fn decide_job(
     now: Timestamp,
 ) -> Result<Decision, PluginError> {
     let name = job.name_any();
-    if !line::is_waiting(job) {
+    if !place::is_waiting(job) {
         return Err(late(&format!("job {name}"), job));
     }
     if let Some(member) = &job.spec.group_ref {
         let group: Option<JobGroup> = connection.find(&member.name).await?;
-        if let Some(group) = group.filter(|group| line::is_member(job, group))
-            && let Some(decision) = within_group(arguments, connection, &group, line::member_name(job), &name).await?
+        if let Some(group) = group.filter(|group| place::is_member(job, group))
+            && let Some(decision) = within_group(arguments, connection, &group, place::member_name(job), &name).await?
         {
             return Ok(decision);
         }
     }
     let state = State::fetch(connection, None).await?;
     let listed = state.jobs.objects.get(&name).filter(|it| it.uid() == job.uid());
-    let Some(listed) = listed.filter(|job| line::is_queued(job)) else {
+    let Some(listed) = listed.filter(|job| place::is_queued(job)) else {
         return Err(late(&format!("job {name}"), listed.unwrap_or(job)));
     };
-    let queue = line::queue_name(listed).to_owned();
-    let line = state.line(&queue, now);
+    let queue = place::queue_name(listed).to_owned();
+    let line = state.seen(now).outlook(&queue);
     let Some(own) = line.waiting.iter().find(|it| it.job.name_any() == name) else {
         return Err(late(&format!("job {name}"), listed));
     };
@@ -177,9 +178,9 @@ async fn decide_group(
 ) -> Result<Decision, PluginError> {
     let what = format!("group {}", group.name_any());
     let state = State::fetch(connection, None).await?;
-    let is_member = |job: &Job| line::is_member(job, group);
-    let waiting = state.jobs.objects.values().filter(|job| is_member(job) && line::is_queued(job));
-    let mut queues: Vec<String> = waiting.map(|job| line::queue_name(job).to_owned()).collect();
+    let is_member = |job: &Job| place::is_member(job, group);
+    let waiting = state.jobs.objects.values().filter(|job| is_member(job) && place::is_queued(job));
+    let mut queues: Vec<String> = waiting.map(|job| place::queue_name(job).to_owned()).collect();
     queues.sort();
     queues.dedup();
     let queue = match queues.as_slice() {
@@ -192,7 +193,7 @@ async fn decide_group(
             )));
         }
     };
-    let line = state.line(queue, now);
+    let line = state.seen(now).outlook(queue);
     let follows = |it: &&Standing<'_>| is_member(it.job) && it.job.spec.position.is_none();
     let own: Vec<Rank> = line.waiting.iter().filter(follows).map(|it| it.rank.clone()).collect();
     let Some(first) = line.waiting.iter().find(follows) else {
@@ -231,7 +232,7 @@ fn index(arguments: &Arguments, others: &[&Standing<'_>], queue: &str) -> Result
 
 fn place(own: &[Rank], increase: i32, others: &[&Standing<'_>], index: usize) -> Option<Move> {
     let before = index.checked_sub(1).and_then(|index| others.get(index)).map(|it| &it.rank);
-    line::place(own, increase, before, others.get(index).map(|it| &it.rank))
+    place::between(own, increase, before, others.get(index).map(|it| &it.rank))
 }
 
 fn no_room(what: &str, others: &[&Standing<'_>], index: usize) -> PluginError {
@@ -282,7 +283,7 @@ async fn within_group(
     let neighbour = match arguments.before.as_ref().or(arguments.after.as_ref()) {
         Some(target) => {
             let other: Option<Job> = connection.find(&target.name).await?;
-            other.filter(|other| line::is_member(other, group)).map(|other| line::member_name(&other).to_owned())
+            other.filter(|other| place::is_member(other, group)).map(|other| place::member_name(&other).to_owned())
         }
         None => None,
     };

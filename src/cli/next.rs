@@ -10,11 +10,12 @@ use kube::{Api, Client};
 use super::cluster::ClusterArguments;
 use super::plugin::{Answer, OK, PluginError};
 use super::preview::{Preview, Upcoming};
-use super::table::{duration, table};
+use super::table::table;
 use crate::api::schedule::{DstGap, DstOverlap, DstPolicy};
 use crate::api::{DEFAULT_QUEUE, JobTemplate, Queue, Schedule, ScheduleSpec};
 use crate::domain::calendar::{TimingError, find_zone};
 use crate::domain::conditions;
+use crate::domain::words::duration;
 
 /// How many times can be asked for.
 const COUNT_MAX: usize = 1_000_000;

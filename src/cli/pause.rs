@@ -17,6 +17,7 @@ use crate::api::labels::RESUME_ANNOTATION;
 use crate::api::queue::{Pause, PauseScope};
 use crate::api::{DEFAULT_QUEUE, JobGroup, JobGroupSpec, ObjectReference, Queue, QueueSpec, Schedule};
 use crate::domain::names;
+use crate::domain::words::whole_second;
 
 /// How much of the name of a group stands in the name of the one that resumes it, in characters.
 const RESUMED_NAME_MAX: usize = 30;
@@ -138,7 +139,7 @@ pub async fn pause(arguments: &PauseArguments, now: Timestamp) -> Result<Answer,
     let name = queue_name(arguments.target.as_ref())?;
     let until = match (&arguments.until, &arguments.for_) {
         (Some(until), _) => Some(print::instant("--until", until, now)?),
-        (None, Some(length)) => print::whole_second(now).checked_add(print::length("--for", length)?).ok(),
+        (None, Some(length)) => whole_second(now).checked_add(print::length("--for", length)?).ok(),
         (None, None) => None,
     };
     if arguments.reason.is_empty() {

@@ -7,9 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::plugin::PluginError;
-use super::table::duration;
 use crate::api::Outcome;
-use crate::domain::estimate::Estimate;
+use crate::domain::words::whole_second;
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -106,25 +105,6 @@ pub fn json_line(document: &impl Serialize) -> Result<String, PluginError> {
     Ok(format!("{text}\n"))
 }
 
-/// How long ago an instant was.
-pub fn ago(instant: Timestamp, now: Timestamp) -> String {
-    duration(now.duration_since(instant).max(SignedDuration::ZERO))
-}
-
-/// When something will start, from now.
-pub fn within(estimate: &Estimate, now: Timestamp) -> String {
-    let until = |instant: Timestamp| duration(instant.duration_since(now).max(SignedDuration::ZERO));
-    match estimate {
-        Estimate::Between(first, last) if last.duration_since(now) <= SignedDuration::ZERO => {
-            let _ = first;
-            "now".into()
-        }
-        Estimate::Between(first, last) if until(*first) == until(*last) => format!("in {}", until(*first)),
-        Estimate::Between(first, last) => format!("in {} to {}", until(*first), until(*last)),
-        Estimate::Unknown(_) => "unknown".into(),
-    }
-}
-
 /// An instant: RFC 3339, or `+10m` from now.
 pub fn instant(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, PluginError> {
     let wrong = || {
@@ -136,11 +116,6 @@ pub fn instant(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Plug
         Some(relative) => whole_second(now).checked_add(length(flag, relative)?).map_err(|_| wrong()),
         None => text.parse().map_err(|_| wrong()),
     }
-}
-
-/// The second that an instant is in, for what people or programs read.
-pub fn whole_second(instant: Timestamp) -> Timestamp {
-    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
 }
 
 /// A length of time such as `90s`, `10m` or `1h30m`.
@@ -167,14 +142,6 @@ mod tests {
         for wrong in ["10m", "+", "+-1h", "tomorrow", "+0s", ""] {
             assert!(read(wrong).unwrap_err().starts_with("--at: "), "{wrong}");
         }
-    }
-
-    #[test]
-    fn estimates_are_told_from_now() {
-        let at = |second: i64| Timestamp::from_second(second).unwrap();
-        let told = |first: i64, last: i64| within(&Estimate::Between(at(first), at(last)), at(100));
-        assert_eq!((told(100, 100), told(130, 130)), ("now".to_owned(), "in 30s".to_owned()));
-        assert_eq!((told(100, 160), told(160, 220)), ("in 0s to 1m".to_owned(), "in 1m to 2m".to_owned()));
     }
 
     #[test]

@@ -4,17 +4,19 @@ use std::io::Write;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::cluster::NamespaceArguments;
 use super::objects::Connection;
 use super::plugin::{Answer, PluginError};
-use super::print::{self, Format, Style, ago, within};
-use super::state::{Line, Standing, State, sentence, template, waiting_for};
+use super::print::{self, Format, Style};
+use super::state::State;
 use super::table::table;
 use super::target::{Target, TargetKind};
 use crate::api::Job;
 use crate::domain::estimate::Estimate;
+use crate::domain::outlook::{Outlook, Standing, line_json, queue_json, template};
+use crate::domain::words::{ago, within};
 
 /// Which queue, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,7 +55,7 @@ pub async fn run(
     };
     let connection = Connection::open(&arguments.place, arguments.watch).await?;
     let mut state = State::fetch(&connection, Some(name)).await?;
-    if let Some(name) = name.filter(|name| !state.queue_names().contains(*name)) {
+    if let Some(name) = name.filter(|name| !state.seen(clock()).queue_names().contains(*name)) {
         return Err(connection.missing("queue", name));
     }
     if arguments.watch {
@@ -89,39 +91,40 @@ fn show(
     now: Timestamp,
 ) -> Result<String, PluginError> {
     let document = |value: &Value| if arguments.watch { print::json_line(value) } else { print::json(value) };
+    let seen = state.seen(now);
     match (name, arguments.output) {
-        (Some(name), Format::Text) => Ok(line_text(name, &state.line(name, now), style, now)),
-        (Some(name), Format::Json) => document(&line_json(name, &state.line(name, now))),
+        (Some(name), Format::Text) => Ok(line_text(name, &seen.outlook(name), style, now)),
+        (Some(name), Format::Json) => document(&line_json(name, &seen, &seen.outlook(name), usize::MAX)),
         (None, format) => {
-            let names = state.queue_names();
-            let lines: Vec<(&String, Line<'_>)> = names.iter().map(|name| (name, state.line(name, now))).collect();
+            let outlooks: Vec<(&str, Outlook<'_>)> =
+                seen.queue_names().into_iter().map(|name| (name, seen.outlook(name))).collect();
             match format {
-                Format::Text => Ok(queues_text(&lines, now)),
-                Format::Json => document(&Value::from_iter(lines.iter().map(|(name, line)| queue_json(name, line)))),
+                Format::Text => Ok(queues_text(&outlooks, now)),
+                Format::Json => document(&Value::from_iter(outlooks.iter().map(|(name, it)| queue_json(name, it)))),
             }
         }
     }
 }
 
 /// A line for each queue.
-fn queues_text(lines: &[(&String, Line<'_>)], now: Timestamp) -> String {
-    if lines.is_empty() {
+fn queues_text(outlooks: &[(&str, Outlook<'_>)], now: Timestamp) -> String {
+    if outlooks.is_empty() {
         return "There is no queue here yet; the queue default comes with the first Job.\n".into();
     }
-    let rows: Vec<[String; 7]> = lines
+    let rows: Vec<[String; 7]> = outlooks
         .iter()
-        .map(|(name, line)| {
-            let oldest = line.waiting.iter().map(|it| it.rank.queued_at).min();
+        .map(|(name, outlook)| {
+            let oldest = outlook.waiting.iter().map(|it| it.rank.queued_at).min();
             [
-                (*name).clone(),
-                line.queue.map_or("(no such queue)".into(), |it| {
+                (*name).to_owned(),
+                outlook.queue.map_or("(no such queue)".into(), |it| {
                     it.spec.max_running.map_or("-".into(), |max| max.to_string())
                 }),
-                line.running.len().to_string(),
-                line.waiting.len().to_string(),
+                outlook.running.len().to_string(),
+                outlook.waiting.len().to_string(),
                 oldest.map(|oldest| ago(oldest, now)).unwrap_or_default(),
-                within(&line.next, now),
-                line.paused.as_ref().map(|paused| paused.message.clone()).unwrap_or_default(),
+                within(&outlook.next, now),
+                outlook.paused.as_ref().map(|paused| paused.message.clone()).unwrap_or_default(),
             ]
         })
         .collect();
@@ -129,20 +132,22 @@ fn queues_text(lines: &[(&String, Line<'_>)], now: Timestamp) -> String {
 }
 
 /// The line of one queue.
-pub fn line_text(name: &str, line: &Line<'_>, style: Style, now: Timestamp) -> String {
-    let limit = line.queue.and_then(|queue| queue.spec.max_running).map(|max| format!(" of {max}")).unwrap_or_default();
-    let mut text = format!("queue {name}: {}{limit} running, {} waiting\n", line.running.len(), line.waiting.len());
-    if let Some(paused) = &line.paused {
+pub fn line_text(name: &str, outlook: &Outlook<'_>, style: Style, now: Timestamp) -> String {
+    let limit =
+        outlook.queue.and_then(|queue| queue.spec.max_running).map(|max| format!(" of {max}")).unwrap_or_default();
+    let mut text =
+        format!("queue {name}: {}{limit} running, {} waiting\n", outlook.running.len(), outlook.waiting.len());
+    if let Some(paused) = &outlook.paused {
         text += &format!("{}\n", style.paint(&paused.message, print::Colour::Yellow));
     }
-    let running: Vec<[String; 3]> = line.running.iter().map(|job| running_row(job, now)).collect();
+    let running: Vec<[String; 3]> = outlook.running.iter().map(|job| running_row(job, now)).collect();
     if !running.is_empty() {
         text += &table(["RUNNING", "TEMPLATE", "FOR"], &running);
     }
-    if line.waiting.is_empty() {
+    if outlook.waiting.is_empty() {
         return text;
     }
-    let rows: Vec<[String; 7]> = line.waiting.iter().map(|it| waiting_row(it, now)).collect();
+    let rows: Vec<[String; 7]> = outlook.waiting.iter().map(|it| waiting_row(it, now)).collect();
     text + &table(["#", "WAITING", "PRIORITY", "POSITION", "FOR", "START", "WHY"], &rows)
 }
 
@@ -168,58 +173,12 @@ fn waiting_row(standing: &Standing<'_>, now: Timestamp) -> [String; 7] {
 }
 
 fn why(standing: &Standing<'_>) -> String {
-    let waits = waiting_for(standing.job).map(|it| it.as_str()).unwrap_or_default();
+    let waits = standing.waiting_for.map(|it| it.as_str()).unwrap_or_default();
     match &standing.estimate {
         Estimate::Unknown(why) if !why.contains(waits) || waits.is_empty() => {
             format!("{waits} ({why})").trim().to_owned()
         }
         Estimate::Unknown(why) => why.clone(),
         Estimate::Between(..) => waits.to_owned(),
-    }
-}
-
-fn queue_json(name: &str, line: &Line<'_>) -> Value {
-    json!({
-        "queue": name,
-        "exists": line.queue.is_some(),
-        "maxRunning": line.queue.and_then(|queue| queue.spec.max_running),
-        "running": line.running.len(),
-        "waiting": line.waiting.len(),
-        "oldestQueuedAt": line.waiting.iter().map(|it| it.rank.queued_at).min(),
-        "paused": line.paused.as_ref().map(|paused| json!({ "message": paused.message, "until": paused.until })),
-        "nextStart": estimate_json(&line.next),
-    })
-}
-
-fn line_json(name: &str, line: &Line<'_>) -> Value {
-    let mut document = queue_json(name, line);
-    document["runningJobs"] = Value::from_iter(line.running.iter().map(|job| {
-        let started = job.status.as_ref().and_then(|status| status.started_at.clone());
-        json!({ "name": job.name_any(), "template": template(job), "startedAt": started })
-    }));
-    document["waitingJobs"] = Value::from_iter(line.waiting.iter().map(|standing| {
-        json!({
-            "place": standing.place,
-            "name": standing.job.name_any(),
-            "template": template(standing.job),
-            "priority": standing.rank.priority.0,
-            "increase": standing.increase,
-            "position": standing.job.spec.position,
-            "queuedAt": standing.rank.queued_at,
-            "waitingFor": waiting_for(standing.job),
-            "message": sentence(standing.job),
-            "start": estimate_json(&standing.estimate),
-        })
-    }));
-    document
-}
-
-/// An estimate as JSON: either both ends, or why there is none.
-pub fn estimate_json(estimate: &Estimate) -> Value {
-    match estimate {
-        Estimate::Between(earliest, latest) => {
-            json!({ "earliest": print::whole_second(*earliest), "latest": print::whole_second(*latest) })
-        }
-        Estimate::Unknown(why) => json!({ "unknown": why }),
     }
 }

@@ -12,9 +12,9 @@ use super::follow::Follower;
 use super::objects::{Connection, Live, refused};
 use super::plugin::{Answer, CANCELLED, FAILED, LATE, OK, PluginError};
 use super::print::{self, DryRun, Format, dry};
-use super::state::{phase, sentence, waiting_for};
 use crate::api::job_template::ParamValues;
 use crate::api::{Job, JobPhase, JobSpec, JobTemplate, LocalReference, Outcome};
+use crate::domain::outlook::{phase, sentence, waiting_for};
 use crate::domain::{names, params};
 
 /// How much of the name of a template stands in the name of a Job of it, in characters.

@@ -1,11 +1,7 @@
-//! Tables and durations as kubectl prints them: columns in capitals, three blanks between them, no lines.
-
-use jiff::SignedDuration;
+//! Tables as kubectl prints them: columns in capitals, three blanks between them, no lines.
 
 /// The blanks between two columns.
 const GAP: &str = "   ";
-/// Units of a duration, in seconds, with the number of the larger one from which on the smaller is left out.
-const UNITS: [(&str, i64, i64); 4] = [("d", 86_400, 8), ("h", 3_600, 8), ("m", 60, 10), ("s", 1, i64::MAX)];
 
 /// A table with one line a row. A column that is empty in every row is left out.
 pub fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
@@ -28,23 +24,6 @@ pub fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COL
     text
 }
 
-/// How long something takes, in one or two units: `45s`, `3h20m`, `12d`.
-pub fn duration(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs();
-    if seconds < 0 {
-        return format!("-{}", self::duration(duration.abs()));
-    }
-    let Some(index) = UNITS.iter().position(|(_, unit, _)| seconds >= *unit) else { return "0s".into() };
-    let (name, unit, alone_from) = UNITS[index];
-    let (number, rest) = (seconds / unit, seconds % unit);
-    match UNITS.get(index + 1) {
-        Some((smaller, smaller_unit, _)) if number < alone_from && rest >= *smaller_unit => {
-            format!("{number}{name}{}{smaller}", rest / smaller_unit)
-        }
-        _ => format!("{number}{name}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,24 +33,5 @@ mod tests {
         let rows = [["1", "a long cell", "", "x"], ["22", "b", "", ""]].map(|row| row.map(str::to_owned));
         let expected = "#    WHAT          NOTE\n1    a long cell   x\n22   b\n";
         assert_eq!(table(["#", "WHAT", "EMPTY", "NOTE"], &rows), expected);
-    }
-
-    #[test]
-    fn durations_have_at_most_two_units() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (45, "45s"),
-            (60, "1m"),
-            (599, "9m59s"),
-            (601, "10m"),
-            (3_600 * 3 + 1_230, "3h20m"),
-            (3_600 * 23, "23h"),
-            (86_400 * 2 + 3_599, "2d"),
-            (86_400 * 7 + 7_200, "7d2h"),
-            (86_400 * 400, "400d"),
-            (-90, "-1m30s"),
-        ] {
-            assert_eq!(duration(SignedDuration::from_secs(seconds)), text, "{seconds}");
-        }
     }
 }

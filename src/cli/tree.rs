@@ -15,7 +15,7 @@ use super::print::{self, Format, Style};
 use super::target::{Found, Target, TargetKind};
 use crate::api::labels::{GROUP, JOB_UID, MANAGED_BY, MANAGER, SCHEDULE};
 use crate::api::{Job, JobGroup, JobRun, Schedule};
-use crate::domain::{line, names};
+use crate::domain::{names, place};
 
 mod draw;
 
@@ -147,7 +147,7 @@ impl Observed {
         let mut missing = Vec::new();
         let is_its = |job: &&Job| match found {
             Found::Job(_) => true,
-            Found::Group(group) => line::is_member(job, group),
+            Found::Group(group) => place::is_member(job, group),
             Found::Schedule(it) => job.spec.schedule_ref.as_ref().is_some_and(|of| of.name == it.name_any()),
         };
         for job in self.root.objects.values().filter(is_its) {

@@ -35,7 +35,7 @@ pub use earlier::{Earlier, Question, content_label, question};
 use end::{after_end, is_surely_last, may_retry, requeue};
 use status::previously_waiting_for;
 use waiting::without_batch;
-pub use waiting::{limits, may_launch};
+pub use waiting::{limits, may_launch, own_blocker};
 
 /// How long a Job may go without a status before it is written, in milliseconds. Most Jobs are launched, and many
 /// started, within it, which makes one write out of three.

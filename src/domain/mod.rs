@@ -6,12 +6,14 @@
 pub mod calendar;
 pub mod conditions;
 pub mod estimate;
+pub mod explanation;
 pub mod group;
 pub mod job;
 pub mod launch;
-pub mod line;
 pub mod names;
+pub mod outlook;
 pub mod params;
+pub mod place;
 pub mod plan;
 pub mod queue;
 pub mod resolve;
@@ -19,6 +21,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod template;
+pub mod words;
 
 #[cfg(test)]
 mod model_tests;

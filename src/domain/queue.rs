@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::job::WaitingFor;
-use crate::api::queue::{Aging, OverflowPolicy, Pause};
+use crate::api::queue::{Aging, OverflowPolicy, Pause, PauseScope};
 use crate::api::{Position, QueueSpec, Reason};
 
 mod blockers;
@@ -110,6 +110,14 @@ impl Settings {
             aging: spec.aging.clone(),
             depth: spec.max_depth.map(|max| (max, spec.overflow_policy.unwrap_or_default())),
         }
+    }
+
+    /// The same for a queue of the operator's own namespace, or of another one, where it cannot pause everything.
+    pub fn in_namespace(mut self, is_own: bool) -> Self {
+        if let Some(pause) = self.paused.as_mut().filter(|it| it.scope == Some(PauseScope::Cluster) && !is_own) {
+            pause.scope = Some(PauseScope::Queue);
+        }
+        self
     }
 }
 

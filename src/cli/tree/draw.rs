@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::api::labels::{ATTEMPT, JOB_UID};
 use crate::api::{Job, JobGroup, JobPhase, JobRun, Outcome, Schedule};
-use crate::cli::print::{Colour, Style, ago};
-use crate::cli::state::{phase, sentence, waiting_for};
-use crate::cli::table::duration;
-use crate::domain::line;
+use crate::cli::print::{Colour, Style};
+use crate::domain::outlook::{phase, sentence, waiting_for};
+use crate::domain::place;
+use crate::domain::words::{ago, duration};
 
 /// What a tree is drawn from.
 pub struct Seen<'a> {
@@ -95,10 +95,10 @@ fn schedule_node(schedule: &Schedule, seen: &Seen<'_>, now: Timestamp) -> Node {
 
 fn group_node(group: &JobGroup, seen: &Seen<'_>, now: Timestamp) -> Node {
     let status = group.status.clone().unwrap_or_default();
-    let is_its = |job: &&&Job| line::is_member(job, group);
+    let is_its = |job: &&&Job| place::is_member(job, group);
     let mut jobs: Vec<&Job> = seen.jobs.iter().filter(is_its).copied().collect();
     let place = |member: &str| group.spec.jobs.iter().position(|it| it.name == member).unwrap_or(usize::MAX);
-    jobs.sort_by_key(|job| (place(line::member_name(job)), line::member_name(job).to_owned()));
+    jobs.sort_by_key(|job| (place(place::member_name(job)), place::member_name(job).to_owned()));
     let mut children: Vec<Node> = jobs.iter().map(|job| job_node(job, seen, now)).collect();
     // Members whose Jobs are gone are told from the group.
     for member in &status.members {
@@ -135,12 +135,12 @@ fn job_node(job: &Job, seen: &Seen<'_>, now: Timestamp) -> Node {
     let uid = job.uid().unwrap_or_default();
     let mut notes = Vec::new();
     if job.spec.group_ref.is_some() {
-        notes.push(format!("member {}", line::member_name(job)));
+        notes.push(format!("member {}", place::member_name(job)));
     }
     if let Some(time) = &job.spec.scheduled_time {
         notes.push(format!("for {}", time.0));
     }
-    if line::is_waiting(job) {
+    if place::is_waiting(job) {
         notes.extend(waiting_for(job).and(sentence(job)).map(str::to_owned));
     } else if let (Some(JobPhase::Running), Some(started)) = (phase(job), &status.started_at) {
         notes.push(format!("for {}", ago(started.0, now)));

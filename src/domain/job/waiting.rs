@@ -155,7 +155,7 @@ fn in_line(
 }
 
 /// What of its own keeps a Job from being launched, and until when if that is known.
-fn own_blocker(job: &Job, now: Timestamp) -> Option<(Blocker, Option<Timestamp>)> {
+pub fn own_blocker(job: &Job, now: Timestamp) -> Option<(Blocker, Option<Timestamp>)> {
     let blocker = |waiting_for, message: String, until| Some((Blocker { waiting_for, message }, until));
     if job.spec.hold {
         return blocker(WaitingFor::Hold, "spec.hold is true".into(), None);

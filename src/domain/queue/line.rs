@@ -443,7 +443,7 @@ impl Line {
     }
 
     /// The pause of everything that is in force, and the queue that says so.
-    pub(super) fn pause_of_cluster(&self, now: Timestamp) -> Option<(String, &Pause)> {
+    pub fn pause_of_cluster(&self, now: Timestamp) -> Option<(String, &Pause)> {
         let found = self.everything.iter().find(|(_, pause)| is_active(pause, now));
         found.map(|((namespace, queue), pause)| (format!("{namespace}/{queue}"), pause))
     }

@@ -1,4 +1,4 @@
-//! Line: the place of a waiting Job among others, and the position that puts it elsewhere.
+//! Place: the place of a waiting Job in line, and the position that puts it elsewhere.
 //!
 //! The order is the dispatcher's (I4): priority in force descending, position, for members of one group the order of its
 //! list, time of queueing, name. A Job that was not moved has the position of its group, else of the instant at which it, or
@@ -124,7 +124,7 @@ impl Move {
 /// What puts a Job, or the members of a group that move with it, between the Job before them and the Job after them; absent
 /// when there is no room between the two. `own` are their ranks in order, of which those with the priority of the first count;
 /// `increase` is what waiting added to that. The priority changes only where it must, and then as little as it can.
-pub fn place(own: &[Rank], increase: i32, before: Option<&Rank>, after: Option<&Rank>) -> Option<Move> {
+pub fn between(own: &[Rank], increase: i32, before: Option<&Rank>, after: Option<&Rank>) -> Option<Move> {
     let first = own.first()?;
     let alike = || own.iter().filter(|rank| rank.priority == first.priority);
     let fits = |rank: &Rank| before.is_none_or(|it| it < rank) && after.is_none_or(|it| rank < it);

@@ -78,10 +78,13 @@ fn members_go_in_the_order_of_the_list_and_those_that_joined_after_them() {
         rank(&job("other", json!({ "position": position }), at(queued)), None, None, now())
     };
     let (before, after) = (beside("1", "10:00:00"), beside("2", "12:00:00"));
-    assert_eq!(place(&ranks, 0, Some(&before), Some(&after)).and_then(|it| it.position), "1.5".parse().ok());
+    assert_eq!(between(&ranks, 0, Some(&before), Some(&after)).and_then(|it| it.position), "1.5".parse().ok());
     let after = beside("1", "12:00:00");
-    assert_eq!(place(&ranks[..1], 0, Some(&before), Some(&after)).and_then(|it| it.position), Some(Position::from(1)));
-    assert_eq!(place(&ranks, 0, Some(&before), Some(&after)), None, "the second member would come after it");
+    assert_eq!(
+        between(&ranks[..1], 0, Some(&before), Some(&after)).and_then(|it| it.position),
+        Some(Position::from(1))
+    );
+    assert_eq!(between(&ranks, 0, Some(&before), Some(&after)), None, "the second member would come after it");
 }
 
 #[test]
@@ -126,7 +129,7 @@ proptest! {
         let to = to % (others.len() + 1);
         let before = to.checked_sub(1).map(|index| &others[index]);
         let after = others.get(to);
-        let Some(found) = place(std::slice::from_ref(&own), increase, before, after) else {
+        let Some(found) = between(std::slice::from_ref(&own), increase, before, after) else {
             let (before, after) = (before.expect("room at the front"), after.expect("room at the end"));
             prop_assert_eq!((before.priority, before.position), (after.priority, after.position), "there was room");
             return Ok(());
