@@ -5,6 +5,7 @@
 pub mod api;
 pub mod domain;
 
+pub mod answers;
 pub mod apply;
 pub mod controllers;
 pub mod dispatcher;

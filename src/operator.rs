@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::answers::Answers;
 use crate::api::job_group::{GroupPhase, MemberStatus};
 use crate::api::labels::JOB_NAME_ANNOTATION;
 use crate::api::{Job, JobGroup, JobPhase, Schedule};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub max_running: Option<u32>,
     /// Where the endpoints listen.
     pub http_address: std::net::SocketAddr,
+    /// Where the API listens; absent: there is none.
+    pub api_address: Option<std::net::SocketAddr>,
 }
 
 /// Why the operator ended.
@@ -87,12 +90,19 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
     let stores = Arc::new(Stores::default());
     let metrics = Arc::new(Metrics::default());
     let leadership = Leadership::default();
-    let address = settings.http_address;
-    let listener =
-        tokio::net::TcpListener::bind(address).await.map_err(|source| OperatorError::Listen { address, source })?;
+    let listener = listen_on(settings.http_address).await?;
     let seen = stores.clone();
     let endpoints = Endpoints { missing: Arc::new(move || seen.missing()), metrics: metrics.clone() };
     let endpoints = tokio::spawn(http::serve(listener, endpoints));
+    let mut api = JoinSet::new();
+    if let Some(address) = settings.api_address {
+        let (only, own) = (settings.namespace.clone(), settings.lease_namespace.clone());
+        let answers = Answers::new(client.clone(), stores.clone(), only, own, settings.max_running);
+        let listener = listen_on(address).await?;
+        // The port is told because 0 asks for any.
+        tracing::info!(port = listener.local_addr().map_or(address.port(), |it| it.port()), "the API listens");
+        api.spawn(answers.serve(listener));
+    }
     stores.watch(&client, settings.namespace.as_deref());
     let elector = Elector::new(
         client.clone(),
@@ -118,6 +128,7 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         error = elector.keep() => Err(OperatorError::Lease(error)),
         Some(_) = parts.join_next() => Err(OperatorError::Ended("a controller")),
         _ = endpoints => Err(OperatorError::Ended("the HTTP server")),
+        Some(_) = api.join_next() => Err(OperatorError::Ended("the API")),
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     };
     metrics.leader.set(0);
@@ -132,6 +143,10 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         tracing::info!("stopped");
     }
     result
+}
+
+async fn listen_on(address: std::net::SocketAddr) -> Result<tokio::net::TcpListener, OperatorError> {
+    tokio::net::TcpListener::bind(address).await.map_err(|source| OperatorError::Listen { address, source })
 }
 
 /// Starts everything that acts.

@@ -32,6 +32,10 @@ pub struct Arguments {
     /// Where /livez, /readyz and /metrics listen.
     #[arg(long, env = "ROTA_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
+    /// Where the API that says why a Job waits listens, such as 127.0.0.1:8081. It speaks plain HTTP, and takes tokens: docs/api.md
+    /// tells who may reach it. Default: nowhere.
+    #[arg(long, env = "ROTA_API_ADDRESS")]
+    pub api_address: Option<SocketAddr>,
     /// How log lines look.
     #[arg(long, env = "ROTA_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -77,6 +81,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         lease_duration: Duration::from_secs(arguments.lease_duration_seconds),
         max_running: arguments.max_running,
         http_address: arguments.http_address,
+        api_address: arguments.api_address,
     };
     let zone_database = crate::domain::calendar::zone_database_version();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), zone_database, ?settings, "starting");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::estimate::Estimate;
-use super::outlook::{Outlook, Standing, condition, estimate_json, phase};
+use super::outlook::{Outlook, Standing, condition, estimate_json, phase, said, sentence};
 use super::queue::{Blocker, ordinal};
 use super::words::{ago, capital, full_stop, within};
 use super::{conditions, place};
@@ -189,8 +189,10 @@ pub fn launched(job: &Job, now: Timestamp) -> Explanation {
     let status = job.status.clone().unwrap_or_default();
     let name = name(job);
     let attempt = if status.attempts > 1 { format!(" (attempt {})", status.attempts) } else { String::new() };
-    let mut explanation =
-        Explanation { queue: status.queue, blocker: super::outlook::said(job), ..Explanation::default() };
+    // What a status says of a queue is over when the batch Job is there.
+    let tells = status.phase.is_some_and(|phase| matches!(phase, JobPhase::Dispatched | JobPhase::Running));
+    let blocker = said(job).filter(|_| tells);
+    let mut explanation = Explanation { queue: status.queue, blocker, ..Explanation::default() };
     if let (Some(JobPhase::Running), Some(started)) = (status.phase, &status.started_at) {
         explanation.headline = format!("Job {name} is running for {}{attempt}.", ago(started.0, now));
     } else {
@@ -202,7 +204,7 @@ pub fn launched(job: &Job, now: Timestamp) -> Explanation {
             .sentences
             .push("Its batch Job is suspended: whoever suspended it, such as Kueue, has to resume it.".into());
     }
-    explanation.sentences.extend(super::outlook::sentence(job).map(|it| full_stop(&capital(it))));
+    explanation.sentences.extend(sentence(job).filter(|_| tells).map(|it| full_stop(&capital(it))));
     explanation
 }
 

@@ -58,6 +58,13 @@ helm.sh/chart: {{ include "rota.chartLabel" . }}
 {{- end -}}
 {{- end -}}
 
+{{/* Not empty if the API listens where other pods reach it. */}}
+{{- define "rota.apiIsOpen" -}}
+{{- if and .Values.api.enabled (not (or (hasPrefix "127." .Values.api.listenAddress) (eq "[::1]" .Values.api.listenAddress))) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* The operator's subject in a binding. */}}
 {{- define "rota.subjects" -}}
 - kind: ServiceAccount

@@ -54,3 +54,18 @@ makes the pods and every quota and admission policy applies.
   resources: [events]
   verbs: [list]
 {{- end -}}
+
+{{/*
+What the API that says why a Job waits needs besides (api.enabled). Reviews have no namespace: this goes into the ClusterRole
+also where one namespace is watched. Without it the API answers 503, and says so.
+*/}}
+{{- define "rota.reviewRules" -}}
+# To ask whose token it is that somebody shows.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+# To ask whether that somebody may look at the Jobs, queues and records that an answer tells of.
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end -}}

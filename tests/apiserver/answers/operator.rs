@@ -1,0 +1,136 @@
+//! The operator as a process of its own, with the rights that the chart grants.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kube::config::Kubeconfig;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::cluster::{Scope, kubeconfig};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Looks again and again until there is something.
+pub async fn until<T, Looking: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> Looking) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What the chart grants the operator of one namespace, and a kubeconfig with that.
+pub struct Rights {
+    manifest: String,
+    kubeconfig: PathBuf,
+}
+
+impl Rights {
+    /// Grants it; `api` says whether the values of the chart enable the API.
+    pub fn of_the_chart(scope: &Scope, api: bool) -> Self {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
+        let values = format!("watchNamespace={},api.enabled={api}", scope.namespace);
+        let mut command = Command::new("helm");
+        command.args(["template", "rota", chart, "--namespace", &scope.namespace, "--set", &values]);
+        command.args(["--show-only", "templates/rbac.yaml", "--show-only", "templates/serviceaccount.yaml"]);
+        let output = command.output().expect("helm is in the PATH that rota-cluster gives");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let manifest = String::from_utf8(output.stdout).unwrap();
+        scope.kubectl_with(&["apply", "-f", "-"], &manifest).expect_success();
+        let token = scope.kubectl(&["create", "token", "rota"]).expect_success();
+        let admin = Kubeconfig::read_from(kubeconfig()).unwrap();
+        let cluster = serde_json::to_value(admin.clusters.first().unwrap()).unwrap();
+        let own = json!({
+            "apiVersion": "v1", "kind": "Config", "clusters": [cluster], "current-context": "test",
+            "users": [{ "name": "operator", "user": { "token": token.trim() } }],
+            "contexts": [{ "name": "test", "context": { "cluster": cluster["name"], "user": "operator" } }],
+        });
+        let path = temporary(&format!("{}.kubeconfig", scope.namespace));
+        std::fs::write(&path, own.to_string()).unwrap();
+        Self { manifest, kubeconfig: path }
+    }
+
+    /// Takes it away: parts of it are in no namespace.
+    pub fn remove(self, scope: &Scope) {
+        scope.kubectl_with(&["delete", "-f", "-"], &self.manifest).expect_success();
+        std::fs::remove_file(&self.kubeconfig).unwrap();
+    }
+}
+
+fn temporary(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// An operator that looks at one namespace, which is also its own.
+pub struct Operator {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Operator {
+    /// Starts one of that name.
+    pub fn start(scope: &Scope, rights: &Rights, name: &str) -> Self {
+        let path = temporary(&format!("{}-{name}.log", scope.namespace));
+        let log = File::create(&path).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
+        command.args([
+            "operator",
+            "--http-address",
+            "127.0.0.1:0",
+            "--api-address",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+        ]);
+        command.args(["--log-filter", "rota=debug,info", "--identity", name, "--lease-duration-seconds", "3"]);
+        command.args(["--namespace", &scope.namespace]).env("KUBECONFIG", &rights.kubeconfig).stdin(Stdio::null());
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        Self { child, log: path }
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it leads.
+    pub async fn leads(&self) {
+        until("it leads", || async { self.log().contains("\"leading\"").then_some(()) }).await;
+    }
+
+    /// Where its API listens, once its caches are filled.
+    pub async fn port(&self) -> u16 {
+        until("its API listens", || async {
+            let log = self.log();
+            let line = log
+                .lines()
+                .find(|line| line.contains("the API listens"))
+                .filter(|_| log.contains("caches are filled"))?;
+            let said: serde_json::Value = serde_json::from_str(line).unwrap();
+            let port = said.pointer("/port").or(said.pointer("/fields/port")).unwrap();
+            Some(u16::try_from(port.as_u64().unwrap()).unwrap())
+        })
+        .await
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            println!("--- {}", self.log.display());
+            lines.iter().skip(lines.len().saturating_sub(30)).for_each(|line| println!("{line:.600}"));
+        }
+    }
+}
