@@ -4,8 +4,14 @@
 mod asked;
 mod operator;
 
-use kube::api::{Patch, PatchParams, PostParams};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
+use rota::api::labels::JOB_NAME_ANNOTATION;
 use rota::api::{Job, Queue};
 use serde_json::{Value, json};
 
@@ -18,6 +24,12 @@ use operator::{Operator, Rights, until};
 const MANY: usize = 1_200;
 /// How many ask at once in the flood.
 const FLOOD: usize = 150;
+/// How many requests come while Jobs are launched, how many of them at once, and how many Jobs.
+const REQUESTS: usize = 10_000;
+const AT_ONCE: usize = 40;
+const LAUNCHED: usize = 10;
+/// How long a launch may take meanwhile, with the test and the API server on the same machine.
+const LAUNCHED_WITHIN: Duration = Duration::from_secs(5);
 
 fn api<K>(scope: &Scope) -> Api<K>
 where
@@ -244,10 +256,45 @@ async fn a_long_line_is_counted_and_told_in_part_and_a_flood_is_turned_away() {
         assert_eq!(answered.len() + refused.len(), FLOOD, "{:?}", flood.iter().map(|it| it.code).collect::<Vec<_>>());
         assert!(answered.len() >= 32 && !refused.is_empty(), "{} answered", answered.len());
         assert!(refused.iter().all(|it| it.header("retry-after") == Some("1")));
+        ten_thousand_requests_delay_no_job(&scope, port, &line, &reader).await;
         assert_eq!(get(port, &line, &reader).await.code, 200, "it goes on");
         rights.remove(&scope);
     })
     .await;
+}
+
+/// While many ask as often as they can, Jobs of another queue are launched as they come.
+async fn ten_thousand_requests_delay_no_job(scope: &Scope, port: u16, line: &str, reader: &str) {
+    let left = AtomicUsize::new(REQUESTS);
+    let ask_on = || async {
+        let is_left = |count: usize| count.checked_sub(1);
+        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok() {
+            let code = get(port, line, reader).await.code;
+            assert!(code == 200 || code == 429, "{code}");
+        }
+    };
+    let launch = async {
+        let mut longest = Duration::ZERO;
+        for index in 0..LAUNCHED {
+            let (name, begun) = (format!("quick-{index}"), Instant::now());
+            let spec = json!({ "jobType": "x", "queue": "open", "jobTemplate": pod_template() });
+            create(scope, "Job", &name, spec).await;
+            until("it is launched", || async { is_launched(scope, &name).await.then_some(()) }).await;
+            longest = longest.max(begun.elapsed());
+        }
+        (longest, left.load(Ordering::Relaxed))
+    };
+    create(scope, "Queue", "open", json!({})).await;
+    let asked = futures::future::join_all((0..AT_ONCE).map(|_| ask_on()));
+    let ((), (longest, left)) = futures::future::join(async { drop(asked.await) }, launch).await;
+    println!("the slowest of {LAUNCHED} launches took {longest:?}; {left} requests were left then");
+    assert!(longest < LAUNCHED_WITHIN, "{longest:?}");
+}
+
+/// Whether a Job has a batch Job.
+async fn is_launched(scope: &Scope, job: &str) -> bool {
+    let batches = api::<BatchJob>(scope).list(&ListParams::default()).await.unwrap();
+    batches.items.iter().any(|it| it.annotations().get(JOB_NAME_ANNOTATION).map(String::as_str) == Some(job))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -265,4 +312,31 @@ async fn without_the_right_to_ask_who_somebody_is_it_says_so_and_goes_on_dispatc
         rights.remove(&scope);
     })
     .await;
+}
+
+/// The chart as it is rendered with these values.
+fn rendered(values: &str) -> String {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
+    let arguments = ["template", "rota", chart, "--set", values, "--show-only", "templates/service.yaml"];
+    let templates = ["deployment", "rbac", "networkpolicy"].map(|it| format!("--show-only=templates/{it}.yaml"));
+    let output = Command::new("helm").args(arguments).args(templates).output().expect("helm is in the PATH");
+    assert!(output.status.success(), "{values}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_chart_serves_it_if_told_and_to_other_pods_if_told_so() {
+    let with = |values: &str| rendered(&format!("networkPolicy.enabled=true,{values}"));
+    let off = with("api.enabled=false");
+    assert!(!off.contains("8081") && !off.contains("reviews"), "{off}");
+    let local = with("api.enabled=true");
+    assert!(local.contains("- --api-address=127.0.0.1:8081\n"), "{local}");
+    assert!(local.contains("[tokenreviews]") && local.contains("[subjectaccessreviews]"), "{local}");
+    assert!(!local.contains("targetPort: api") && !local.contains("port: 8081\n"), "no other pod reaches it: {local}");
+    for (address, argument) in [("0.0.0.0", "0.0.0.0:8081"), ("[::]", "[::]:8081")] {
+        let open = with(&format!("api.enabled=true,api.listenAddress={address}"));
+        assert!(open.contains(&format!("- --api-address={argument}\n")), "{open}");
+        assert!(open.contains("targetPort: api"), "the Service has it: {open}");
+        assert!(open.contains("    - ports:\n        - port: 8081\n"), "the policy has it: {open}");
+    }
 }

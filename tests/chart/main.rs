@@ -72,6 +72,8 @@ fn rights_are_least(cluster: &Cluster) {
         ("update", "jobruns.rota.dev"),
         ("watch", "jobruns.rota.dev"),
         ("create", "serviceaccounts/token"),
+        ("create", "tokenreviews.authentication.k8s.io"),
+        ("create", "subjectaccessreviews.authorization.k8s.io"),
         ("create", "rolebindings.rbac.authorization.k8s.io"),
         ("patch", "namespaces"),
         ("*", "*"),
