@@ -4,8 +4,7 @@
 //! API server, and an answer is worked out on a thread of its own, so that decisions wait for neither. Nobody learns what they
 //! could not list themselves (I10).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -25,10 +24,12 @@ use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::Stores;
 
+mod memory;
 mod question;
 mod reviews;
 mod view;
 
+use memory::Memory;
 use question::{About, Question, Refusal};
 use reviews::{Caller, Reviews, Right};
 use view::{Place, View};
@@ -54,7 +55,8 @@ pub struct Answers {
     reviews: Reviews,
     under_way: Semaphore,
     worked_out: Arc<Semaphore>,
-    histories: Mutex<HashMap<(String, Option<String>), (Instant, Arc<History>)>>,
+    /// What past runs took, by namespace and queue.
+    histories: Memory<(String, Option<String>), Arc<History>>,
 }
 
 impl Answers {
@@ -68,7 +70,7 @@ impl Answers {
             place: Place { only, own, ceiling },
             under_way: Semaphore::new(UNDER_WAY_MAX),
             worked_out: Arc::new(Semaphore::new(WORKED_OUT_AT_ONCE)),
-            histories: Mutex::default(),
+            histories: Memory::new(HISTORY_KEPT, HISTORIES_MAX),
         }
     }
 
@@ -164,10 +166,8 @@ impl Answers {
             }
         };
         let key = (question.namespace.clone(), queue);
-        let is_new = |at: &Instant| at.elapsed() < HISTORY_KEPT;
-        let histories = || self.histories.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = histories().get(&key).filter(|(at, _)| is_new(at)) {
-            return Ok(known.clone());
+        if let Some(known) = self.histories.get(&key, Instant::now()) {
+            return Ok(known);
         }
         let (namespace, queue) = key.clone();
         let labels = self.work_out(move |view| view.sample(&namespace, queue.as_deref())).await?;
@@ -179,13 +179,7 @@ impl Answers {
             return Ok(Arc::default());
         };
         let found = Arc::new(history(sample.items));
-        let mut histories = histories();
-        if histories.len() >= HISTORIES_MAX {
-            histories.retain(|_, (at, _)| is_new(at));
-        }
-        if histories.len() < HISTORIES_MAX {
-            histories.insert(key, (Instant::now(), found.clone()));
-        }
+        self.histories.put(key, found.clone(), Instant::now());
         Ok(found)
     }
 }

@@ -2,9 +2,7 @@
 //!
 //! Its answers are kept for a short time, under a hash of the token: neither the token nor anything made from it is logged.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
@@ -16,6 +14,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use super::memory::Memory;
 use super::question::Refusal;
 use crate::api::GROUP;
 
@@ -64,7 +63,12 @@ pub struct Reviews {
 impl Reviews {
     /// With nothing remembered.
     pub fn new(client: Client) -> Self {
-        Self { client, callers: Memory::default(), rights: Memory::default(), places: Semaphore::new(AT_ONCE) }
+        Self {
+            client,
+            callers: Memory::new(KEPT, REMEMBERED_MAX),
+            rights: Memory::new(KEPT, REMEMBERED_MAX),
+            places: Semaphore::new(AT_ONCE),
+        }
     }
 
     /// Who has that token; absent: nobody.
@@ -145,61 +149,6 @@ impl Reviews {
                 tracing::warn!(kind = %K::kind(&()), error, "a review failed");
                 Err(Refusal::new(503, "the Kubernetes API did not say who you are and what you may do"))
             }
-        }
-    }
-}
-
-/// Answers that count for a while, and not more of them than there may be.
-struct Memory<Q, A>(Mutex<HashMap<Q, (Instant, A)>>);
-
-impl<Q, A> Default for Memory<Q, A> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<Q: Eq + Hash, A: Clone> Memory<Q, A> {
-    fn get(&self, question: &Q, now: Instant) -> Option<A> {
-        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.get(question).filter(|(at, _)| counts(*at, now)).map(|(_, answer)| answer.clone())
-    }
-
-    fn put(&self, question: Q, answer: A, now: Instant) {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= REMEMBERED_MAX {
-            answers.retain(|_, (at, _)| counts(*at, now));
-        }
-        if answers.len() >= REMEMBERED_MAX {
-            answers.clear();
-        }
-        answers.insert(question, (now, answer));
-    }
-}
-
-fn counts(at: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(at) < KEPT
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_count_for_ten_seconds() {
-        let (memory, now) = (Memory::default(), Instant::now());
-        memory.put("a", true, now);
-        let last = now + Duration::from_millis(9_999);
-        assert_eq!((memory.get(&"a", last), memory.get(&"b", last)), (Some(true), None));
-        assert_eq!(memory.get(&"a", now + KEPT), None);
-    }
-
-    #[test]
-    fn not_more_is_remembered_than_may_be() {
-        let (memory, now) = (Memory::default(), Instant::now());
-        for index in 0..REMEMBERED_MAX * 3 {
-            memory.put(index, (), now);
-            assert_eq!(memory.get(&index, now), Some(()));
-            assert!(memory.0.lock().unwrap().len() <= REMEMBERED_MAX);
         }
     }
 }

@@ -8,15 +8,16 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use rota::api::labels::JOB_NAME_ANNOTATION;
+use rota::api::labels::{JOB_NAME_ANNOTATION, OUTCOME, TEMPLATE};
 use rota::api::{Job, Queue};
 use serde_json::{Value, json};
 
 use crate::cluster::{Scope, in_namespace};
-use crate::examples::pod_template;
+use crate::examples::{job_run, pod_template};
 use asked::{Answer, ask, get, token};
 use operator::{Operator, Rights, until};
 
@@ -309,6 +310,62 @@ async fn without_the_right_to_ask_who_somebody_is_it_says_so_and_goes_on_dispatc
         let said = answer.body["message"].as_str().unwrap_or_default();
         assert_eq!((answer.code, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
         assert!(said.contains("tokenreviews.authentication.k8s.io") && said.contains("api.enabled"), "{said}");
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// Records that 20 runs of the template took a minute each.
+async fn past_runs(scope: &Scope) {
+    for index in 0..20 {
+        let mut record = crate::cluster::object("JobRun", &job_run());
+        record.metadata.generate_name = None;
+        record.metadata.name = Some(format!("past-{index}"));
+        record.metadata.labels =
+            Some([(TEMPLATE, "report"), (OUTCOME, "Completed")].map(|(key, value)| (key.into(), value.into())).into());
+        record.data["status"]["phase"] = json!("Completed");
+        record.data["status"]["reason"] = json!("Succeeded");
+        record.data["status"]["durationMs"] = json!(60_000);
+        scope.objects("JobRun").create(&PostParams::default(), &record).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_it_will_start_is_told_to_whoever_may_list_records() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, true);
+        let operator = Operator::start(&scope, &rights, "only");
+        past_runs(&scope).await;
+        create(&scope, "Queue", "line", json!({ "maxRunning": 1 })).await;
+        create(
+            &scope,
+            "JobTemplate",
+            "report",
+            json!({ "jobType": "x", "queue": "line", "jobTemplate": pod_template() }),
+        )
+        .await;
+        for name in ["first", "second", "third"] {
+            create(&scope, "Job", name, json!({ "templateRef": { "name": "report" } })).await;
+        }
+        until("two wait", || async {
+            let all = api::<Job>(&scope).list(&ListParams::default()).await.unwrap();
+            (all.items.iter().filter(|it| written(it).is_some()).count() == 2).then_some(())
+        })
+        .await;
+        let reader = token(&scope, "reader", &[("get,list", "jobs.rota.dev,queues.rota.dev,jobruns.rota.dev", "")]);
+        let partial = token(&scope, "partial", &[("get,list", "jobs.rota.dev,queues.rota.dev", "")]);
+        let port = operator.port().await;
+        let answer = get(port, &queues(&scope, "/line"), &reader).await;
+        let waits = answer.body["waitingJobs"][1].clone();
+        let start = |field: &str| waits["start"][field].as_str().unwrap().parse::<Timestamp>().unwrap();
+        // No container of the one that runs has started: a minute each for it and the one before.
+        let after = start("earliest").duration_since(rota::runtime::clock::now()).as_secs();
+        assert!((100..=120).contains(&after) && start("latest") == start("earliest"), "{waits}");
+        let name = waits["name"].as_str().unwrap();
+        let told = get(port, &why(&scope, name), &reader).await;
+        assert!(told.body["sentences"].to_string().contains("It will probably start in "), "{told:?}");
+        let untold = get(port, &why(&scope, name), &partial).await;
+        assert!(untold.code == 200 && untold.body["start"]["unknown"].is_string(), "{untold:?}");
         rights.remove(&scope);
     })
     .await;
