@@ -1,8 +1,8 @@
 //! Answers: the HTTP API that says why a Job waits and how the queues stand, on demand.
 //!
-//! Every replica answers, from its caches, and nothing is written. It is told apart what takes time: who asks is asked of the
-//! API server, and an answer is worked out on a thread of its own, so that decisions wait for neither. Nobody learns what they
-//! could not list themselves (I10).
+//! Every replica answers, from its caches, and writes nothing. Who asks, and what they may know, the API server says; an answer
+//! is worked out on a thread of its own, so that decisions do not wait for it. Nobody learns what they could not list themselves
+//! (I10).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

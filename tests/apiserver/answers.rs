@@ -315,6 +315,32 @@ async fn without_the_right_to_ask_who_somebody_is_it_says_so_and_goes_on_dispatc
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_long_as_it_does_not_see_how_things_are_it_says_so() {
+    in_namespace(|scope| async move {
+        let blind = |manifest: String| {
+            let pods = "resources: [pods]";
+            assert!(manifest.contains(pods), "{manifest}");
+            manifest.replace(pods, "resources: [podtemplates]")
+        };
+        let rights = Rights::of_the_chart_but(&scope, true, blind);
+        let operator = Operator::start(&scope, &rights, "only");
+        make_job(&scope, "first").await;
+        let reader = token(&scope, "reader", &[("get,list", "jobs.rota.dev,queues.rota.dev", "")]);
+        let port = operator.port_at_once().await;
+        until("it says what it does not see", || async {
+            let answer = get(port, &why(&scope, "first"), &reader).await;
+            assert_eq!((answer.code, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
+            let said = answer.body["message"].as_str().unwrap();
+            assert!(said.starts_with("the operator does not see how things are now: "), "{said}");
+            (said.contains("pods is forbidden") && !said.contains("jobs.rota.dev")).then_some(())
+        })
+        .await;
+        rights.remove(&scope);
+    })
+    .await;
+}
+
 /// Records that 20 runs of the template took a minute each.
 async fn past_runs(scope: &Scope) {
     for index in 0..20 {

@@ -36,6 +36,11 @@ pub struct Rights {
 impl Rights {
     /// Grants it; `api` says whether the values of the chart enable the API.
     pub fn of_the_chart(scope: &Scope, api: bool) -> Self {
+        Self::of_the_chart_but(scope, api, |manifest| manifest)
+    }
+
+    /// The same, changed.
+    pub fn of_the_chart_but(scope: &Scope, api: bool, change: impl Fn(String) -> String) -> Self {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
         let values = format!("watchNamespace={},api.enabled={api}", scope.namespace);
         let mut command = Command::new("helm");
@@ -43,7 +48,7 @@ impl Rights {
         command.args(["--show-only", "templates/rbac.yaml", "--show-only", "templates/serviceaccount.yaml"]);
         let output = command.output().expect("helm is in the PATH that rota-cluster gives");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let manifest = String::from_utf8(output.stdout).unwrap();
+        let manifest = change(String::from_utf8(output.stdout).unwrap());
         scope.kubectl_with(&["apply", "-f", "-"], &manifest).expect_success();
         let token = scope.kubectl(&["create", "token", "rota"]).expect_success();
         let admin = Kubeconfig::read_from(kubeconfig()).unwrap();
@@ -108,15 +113,17 @@ impl Operator {
 
     /// Where its API listens, once its caches are filled.
     pub async fn port(&self) -> u16 {
+        until("its caches are filled", || async { self.log().contains("caches are filled").then_some(()) }).await;
+        self.port_at_once().await
+    }
+
+    /// Where its API listens, whatever it sees.
+    pub async fn port_at_once(&self) -> u16 {
         until("its API listens", || async {
             let log = self.log();
-            let line = log
-                .lines()
-                .find(|line| line.contains("the API listens"))
-                .filter(|_| log.contains("caches are filled"))?;
+            let line = log.lines().find(|line| line.contains("the API listens"))?;
             let said: serde_json::Value = serde_json::from_str(line).unwrap();
-            let port = said.pointer("/port").or(said.pointer("/fields/port")).unwrap();
-            Some(u16::try_from(port.as_u64().unwrap()).unwrap())
+            Some(u16::try_from(said["port"].as_u64().unwrap()).unwrap())
         })
         .await
     }
