@@ -8,7 +8,9 @@
 
 mod cluster;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 
 use cluster::{Cluster, Namespace};
 use serde_json::{Value, json};
@@ -31,10 +33,15 @@ fn the_chart_runs_the_examples_survives_its_leader_and_keeps_the_history() {
     applying_the_examples_again_changes_nothing(&examples);
     a_killed_leader_is_replaced(&system, &examples);
     a_hanging_webhook_and_an_exhausted_quota_delay_nobody_else(&cluster, &examples);
+    the_api_is_reached_through_a_port_forward(&cluster, &examples);
     upgrade_and_uninstall_keep_the_history(&cluster, &examples);
 }
 
 fn helm(cluster: &Cluster, verb: &str) {
+    helm_with(cluster, verb, "api.enabled=false");
+}
+
+fn helm_with(cluster: &Cluster, verb: &str, values: &str) {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
     cluster.helm(&[
         verb,
@@ -43,7 +50,7 @@ fn helm(cluster: &Cluster, verb: &str) {
         "--namespace",
         SYSTEM,
         "--set",
-        &format!("image.repository={IMAGE},image.tag={TAG},leaderElection.leaseDurationSeconds=5"),
+        &format!("image.repository={IMAGE},image.tag={TAG},leaderElection.leaseDurationSeconds=5,{values}"),
         "--wait",
         "--timeout",
         "180s",
@@ -228,6 +235,44 @@ fn quick_job(name: &str) -> Value {
             }],
         }}}}},
     })
+}
+
+/// As docs/api.md shows: the API listens in its pod only, and takes a token that is good for nothing else.
+fn the_api_is_reached_through_a_port_forward(cluster: &Cluster, examples: &Namespace<'_>) {
+    helm_with(cluster, "upgrade", "api.enabled=true");
+    examples.kubectl(&["create", "serviceaccount", "dashboard"]);
+    let account = "--serviceaccount=examples:dashboard";
+    examples.kubectl(&["create", "rolebinding", "dashboard", "--clusterrole=view", account]);
+    let token = examples.kubectl(&["create", "token", "dashboard", "--audience", "rota.dev"]);
+    let (mut forward, port) = port_forward();
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let headers = format!("Host: rota\r\nConnection: close\r\nAuthorization: Bearer {}\r\n", token.trim());
+        stream.write_all(format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let queues = ask("/v1/namespaces/examples/queues");
+    assert!(queues.starts_with("HTTP/1.1 200 ") && queues.contains("\"queue\":\"printer\""), "{queues}");
+    let why = ask("/v1/namespaces/examples/jobs/unharmed-4/why");
+    assert!(why.contains("Job unharmed-4 Completed: Succeeded."), "{why}");
+    assert!(ask("/v1/namespaces/rota-system/queues").starts_with("HTTP/1.1 403 "));
+    forward.kill().unwrap();
+    forward.wait().unwrap();
+}
+
+/// A port of this machine that leads to the API in one of the operator's pods.
+fn port_forward() -> (Child, u16) {
+    let mut command = Command::new("kubectl");
+    command.args(["--namespace", SYSTEM, "port-forward", "deployment/rota", ":8081"]).stdout(Stdio::piped());
+    let mut forward = command.spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(forward.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    // Forwarding from 127.0.0.1:39481 -> 8081
+    let port = first.split(" -> ").next().and_then(|it| it.rsplit(':').next()).and_then(|it| it.parse().ok());
+    let port = port.unwrap_or_else(|| panic!("kubectl port-forward said {first:?}"));
+    (forward, port)
 }
 
 fn upgrade_and_uninstall_keep_the_history(cluster: &Cluster, examples: &Namespace<'_>) {
