@@ -55,7 +55,7 @@ const SHAPES: [Shape; 5] = [
 ];
 
 fn offer(shape: &Shape, number: usize, now: Timestamp) -> Offer {
-    let name = format!("job-{number:07}");
+    let name: std::sync::Arc<str> = format!("job-{number:07}").into();
     // Neighbours differ in everything, so that nothing is in order by chance.
     let mixed = number.wrapping_mul(2_654_435_761) % 1_000_003;
     let queued_at = Timestamp::from_microsecond(now.as_microsecond() - i64::try_from(mixed).unwrap()).unwrap();
@@ -66,19 +66,23 @@ fn offer(shape: &Shape, number: usize, now: Timestamp) -> Offer {
         queued_at,
         name: name.clone(),
     };
-    let template = Limit::Template(format!("template-{}", (number / shape.namespaces) % shape.templates));
+    let template = template((number / shape.namespaces) % shape.templates);
     Offer {
-        namespace: format!("namespace-{}", number % shape.namespaces),
+        namespace: format!("namespace-{}", number % shape.namespaces).into(),
         candidate: Candidate {
             rank,
-            uid: format!("uid-{name}"),
+            uid: format!("uid-{name}").into(),
             attempt: 1,
             queue: "default".into(),
-            limits: vec![(template, shape.per_template)],
+            limits: [template].into(),
         },
         accepted: true,
         asks_for: None,
     }
+}
+
+fn template(number: usize) -> Limit {
+    Limit::Template(format!("template-{number}"))
 }
 
 /// The mean time of a decision in the fastest round.
@@ -94,8 +98,11 @@ fn measure(shape: &Shape, waiting: usize) -> Duration {
             Some(Settings { max_running, ..Settings::default() }),
         );
     }
+    for number in 0..shape.templates {
+        line.set_max("namespace-0", &template(number), shape.per_template);
+    }
     (0..waiting).for_each(|number| line.offer(offer(shape, number, now), now));
-    let mut running: VecDeque<String> = VecDeque::new();
+    let mut running: VecDeque<std::sync::Arc<str>> = VecDeque::new();
     let mut next = waiting;
     let mut fastest = Duration::MAX;
     for _ in 0..=ROUNDS {

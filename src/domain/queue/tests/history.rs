@@ -76,11 +76,13 @@ impl Model {
         let Some(settings) = self.settings(namespace, one) else { return false };
         let paused = settings.paused.as_ref();
         let paused = paused.is_some_and(|it| it.until.as_ref().is_none_or(|until| until.0 > at(self.now)));
-        let limits = one.limits.iter().all(|(limit, _)| {
+        let limits = one.limits.iter().all(|limit| {
             let number: usize = (0..LIMITS).find(|number| super::history::limit(*number) == *limit).unwrap();
-            self.limits.get(&(namespace, number)).copied().flatten().is_none_or(|max| {
-                count(&|space, other| space == namespace && other.limits.iter().any(|(other, _)| other == limit)) < max
-            })
+            self.limits
+                .get(&(namespace, number))
+                .copied()
+                .flatten()
+                .is_none_or(|max| count(&|space, other| space == namespace && other.limits.contains(limit)) < max)
         });
         !paused
             && !self.pauses(PauseScope::Cluster, None)
@@ -149,12 +151,8 @@ struct Both {
 }
 
 impl Both {
-    fn offer(&mut self, namespace: usize, mut candidate: Candidate) {
-        for (limit, max) in &mut candidate.limits {
-            let number = (0..LIMITS).find(|number| super::history::limit(*number) == *limit).unwrap();
-            *max = self.model.limits.get(&(namespace, number)).copied().flatten();
-        }
-        let offer = Offer { namespace: format!("n{namespace}"), candidate, accepted: true, asks_for: None };
+    fn offer(&mut self, namespace: usize, candidate: Candidate) {
+        let offer = Offer { namespace: format!("n{namespace}").into(), candidate, accepted: true, asks_for: None };
         self.line.offer(offer, at(self.model.now));
     }
 
@@ -163,10 +161,11 @@ impl Both {
         for ((namespace, queue), settings) in self.model.queues.clone() {
             self.line.set_queue(&format!("n{namespace}"), &format!("q{queue}"), Some(settings));
         }
+        for ((namespace, number), max) in self.model.limits.clone() {
+            self.line.set_max(&format!("n{namespace}"), &limit(number), max);
+        }
         for (namespace, one) in self.model.running.clone() {
-            let limits = one.limits.iter().map(|(limit, _)| limit.clone()).collect();
-            let place = Occupant { name: one.rank.name.clone(), queue: one.queue.clone(), limits };
-            self.line.occupy(&format!("n{namespace}"), &one.uid, place);
+            self.line.occupy(&format!("n{namespace}"), &one.uid, one.places());
         }
         for (namespace, one) in self.model.waiting.clone() {
             self.offer(namespace, one);
@@ -176,8 +175,8 @@ impl Both {
     fn happen(&mut self, happening: &Happening) {
         match happening {
             Happening::Offer(namespace, name, queue, priority, position, limits) => {
-                let name = format!("n{namespace}-j{name}");
-                let uid = format!("uid-{name}");
+                let name: Arc<str> = format!("n{namespace}-j{name}").into();
+                let uid: Arc<str> = format!("uid-{name}").into();
                 if self.model.running.iter().any(|(_, one)| one.uid == uid) {
                     return;
                 }
@@ -185,8 +184,8 @@ impl Both {
                 let queued_at = before.map_or(at(self.model.now), |index| self.model.waiting[index].1.rank.queued_at);
                 let position = position.map_or(Position::at(queued_at), Position::from);
                 let rank = Rank { priority: Reverse(*priority), position, place: 0, queued_at, name };
-                let limits = limits.iter().map(|number| (limit(*number), None)).collect();
-                let one = Candidate { rank, uid, attempt: 1, queue: format!("q{queue}"), limits };
+                let limits = limits.iter().map(|number| limit(*number)).collect();
+                let one = Candidate { rank, uid, attempt: 1, queue: format!("q{queue}").into(), limits };
                 self.model.waiting.extend(before.is_none().then(|| (*namespace, one.clone())));
                 if let Some(index) = before {
                     self.model.waiting[index].1 = one.clone();
@@ -228,8 +227,8 @@ impl Both {
             let (space, next) =
                 self.model.next().unwrap_or_else(|| panic!("nothing may run, and {candidate:?} is admitted"));
             assert_eq!(
-                (namespace.as_str(), candidate.uid.as_str()),
-                (format!("n{space}").as_str(), next.uid.as_str()),
+                (namespace.as_ref(), candidate.uid.as_ref()),
+                (format!("n{space}").as_str(), next.uid.as_ref()),
                 "number {index}"
             );
             let place = self.model.waiting.iter().position(|(_, one)| one.uid == next.uid).unwrap();

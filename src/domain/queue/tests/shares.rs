@@ -4,12 +4,12 @@ use super::*;
 
 fn offer(line: &mut Line, namespace: &str, name: &str, priority: i32, queued: i64) {
     let mut candidate = candidate(&format!("{namespace}-{name}"), priority, queued, queued);
-    candidate.uid = format!("uid-{namespace}-{name}");
+    candidate.uid = format!("uid-{namespace}-{name}").into();
     line.offer(Offer { namespace: namespace.into(), candidate, accepted: true, asks_for: None }, now());
 }
 
 fn names(round: &Round) -> Vec<&str> {
-    round.admitted.iter().map(|(_, candidate)| candidate.rank.name.as_str()).collect()
+    round.admitted.iter().map(|(_, candidate)| candidate.rank.name.as_ref()).collect()
 }
 
 fn line(ceiling: Option<u32>, namespaces: &[&str]) -> Line {
@@ -103,16 +103,16 @@ fn with_aging_nobody_waits_for_ever_behind_more_important_ones() {
     line.set_queue("a", "default", Some(Settings { max_running: Some(1), aging, ..Settings::default() }));
     offer(&mut line, "a", "humble", 0, 1_000);
     line.occupy("a", "runs", occupant("runs"));
-    let mut started = None;
+    let mut running: Arc<str> = "runs".into();
     for round in 0..100_i64 {
         let at = Timestamp::from_second(1_000 + round * 60).unwrap();
         let candidate = candidate(&format!("important-{round}"), 10, 0, at.as_second());
         line.offer(Offer { namespace: "a".into(), candidate, accepted: true, asks_for: None }, at);
-        line.release(&started.clone().unwrap_or("runs".to_owned()));
+        line.release(&running);
         let admitted = line.admit(usize::MAX, at).admitted;
         let [(_, next)] = admitted.as_slice() else { panic!("one at a time: {admitted:?}") };
-        started = Some(next.uid.clone());
-        if next.rank.name == "a-humble" {
+        running = next.uid.clone();
+        if next.rank.name.as_ref() == "a-humble" {
             assert_eq!(round, 11, "its priority was above 10 after eleven minutes");
             return;
         }
