@@ -27,8 +27,8 @@ use crate::runtime::store::Key;
 use crate::runtime::stores::{in_namespace, of_uid};
 use crate::runtime::work::Next;
 
-/// How many Jobs one round admits in one queue; bounds the size of the status and the time a round takes.
-const ADMISSIONS_MAX: usize = 500;
+/// How many Jobs of a queue are being launched at once; bounds the size of its status and the time a round takes.
+const LAUNCHING_MAX: usize = 500;
 /// How long the counts in a Queue's status may lag behind, in seconds.
 const COUNTS_DELAY_SECONDS: i64 = 2;
 /// How many of the first Jobs in a queue are looked at when the queue is edited, so that they say what they wait for now.
@@ -50,7 +50,7 @@ impl Dispatcher {
     /// One under a limit for the whole cluster; absent: no limit.
     pub fn new(ceiling: Option<u32>) -> Self {
         Self {
-            line: Mutex::new(Line::new(ceiling)),
+            line: Mutex::new(Line::new(ceiling, LAUNCHING_MAX)),
             admitted: Mutex::default(),
             prepared: Mutex::default(),
             stale_since: Mutex::default(),
@@ -111,7 +111,7 @@ fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> 
     let mut line = context.dispatcher.line();
     let before = lock(&context.dispatcher.admitted).remove(own).unwrap_or_default();
     before.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
-    let round = line.admit(ADMISSIONS_MAX, now_is);
+    let round = line.admit(now_is);
     let mut namespaces = HashSet::new();
     {
         let mut admitted = lock(&context.dispatcher.admitted);
@@ -129,7 +129,7 @@ fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> 
     round.resumed.iter().for_each(|namespace| tell_first(context, &line, namespace));
     drop(line);
     namespaces.iter().for_each(|namespace| context.triggers.dispatch(namespace));
-    if round.more { Some(now_is) } else { round.wake_at }
+    round.wake_at
 }
 
 /// Offers a Job to the line, or takes it out, as was decided about it.
@@ -228,6 +228,9 @@ pub fn sync(context: &Context, namespace: &str, uid: &str) {
     let batches = context.stores.batch_jobs.find(&of_uid(uid));
     let active = batches.iter().find(|batch| batch_outcome(batch) == BatchState::Active);
     let launching = context.memories.get(uid).is_some_and(|memory| memory.launching.is_some());
+    if !launching && !line.is_admitted(uid) {
+        line.launched(uid);
+    }
     match active {
         Some(batch) => line.occupy(namespace, uid, occupant(context, uid, batch)),
         None if launching || line.is_admitted(uid) => {}

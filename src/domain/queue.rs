@@ -158,8 +158,6 @@ pub struct Round {
     pub admitted: Vec<(Arc<str>, Candidate)>,
     /// What is not kept.
     pub dropped: Vec<Dropped>,
-    /// Whether more could be admitted in another round.
-    pub more: bool,
     /// The namespaces in which a pause has ended.
     pub resumed: Vec<String>,
     /// When a pause ends.

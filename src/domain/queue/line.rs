@@ -14,6 +14,7 @@ use crate::api::queue::{Pause, PauseScope};
 #[derive(Debug, Default)]
 pub struct Line {
     pub(super) ceiling: Option<u32>,
+    launching_max: usize,
     pub(super) running: usize,
     pub(super) namespaces: HashMap<Arc<str>, Namespace>,
     /// Queues in which more wait than may.
@@ -46,6 +47,8 @@ enum State {
     Occupying {
         place: Occupant,
         offer: Option<Box<Offer>>,
+        /// Whether it was admitted here and its launch has not ended.
+        is_launching: bool,
     },
 }
 
@@ -68,9 +71,10 @@ pub struct Counts {
 }
 
 impl Line {
-    /// An empty line under a limit for the whole cluster; absent: no limit.
-    pub fn new(ceiling: Option<u32>) -> Self {
-        Self { ceiling, ..Self::default() }
+    /// An empty line under a limit for the whole cluster (absent: no limit), which has at most so many Jobs of a queue
+    /// launched at once: what is written of each admission is bounded by that.
+    pub fn new(ceiling: Option<u32>, launching_max: usize) -> Self {
+        Self { ceiling, launching_max, ..Self::default() }
     }
 
     /// Whether there is a limit for the whole cluster.
@@ -249,21 +253,26 @@ impl Line {
     }
 
     fn take_places(&mut self, namespace: &Arc<str>, uid: Arc<str>, place: Occupant, offer: Option<Box<Offer>>) {
-        self.space(namespace).occupy(&uid, &place);
+        let is_launching = offer.is_some();
+        self.space(namespace).occupy(&uid, &place, is_launching);
         self.running += 1;
-        self.jobs.insert(uid, Entry { namespace: namespace.clone(), state: State::Occupying { place, offer } });
+        let state = State::Occupying { place, offer, is_launching };
+        self.jobs.insert(uid, Entry { namespace: namespace.clone(), state });
         self.touch(namespace);
     }
 
     /// A Job does not run any more, and gives its places back.
     pub fn release(&mut self, uid: &str) {
         let Some((key, entry)) = self.jobs.remove_entry(uid) else { return };
-        let State::Occupying { place, .. } = &entry.state else {
+        let State::Occupying { place, is_launching, .. } = &entry.state else {
             self.jobs.insert(key, entry);
             return;
         };
         self.running = self.running.saturating_sub(1);
         if let Some(space) = self.namespaces.get_mut(&entry.namespace) {
+            if *is_launching {
+                space.launched(&place.queue);
+            }
             space.release(&key, place);
         }
         self.touch(&entry.namespace);
@@ -274,6 +283,22 @@ impl Line {
         match self.jobs.get_mut(uid).map(|entry| &mut entry.state) {
             Some(State::Occupying { offer, .. }) => offer.take().is_some(),
             _ => false,
+        }
+    }
+
+    /// The launch of an admitted Job has ended. When half of what may be launched at once is, its queue goes on.
+    pub fn launched(&mut self, uid: &str) {
+        let Some(Entry { namespace, state }) = self.jobs.get_mut(uid) else { return };
+        let State::Occupying { place, is_launching, .. } = state else { return };
+        if std::mem::take(is_launching)
+            && let Some(space) = self.namespaces.get_mut(namespace)
+        {
+            let left = space.launched(&place.queue);
+            if left <= self.launching_max / 2 {
+                space.restless.insert(place.queue.clone());
+            }
+            let namespace = namespace.clone();
+            self.touch(&namespace);
         }
     }
 
@@ -324,32 +349,19 @@ impl Line {
         rows.into_iter().flat_map(|rows| rows.order.iter().take(count)).map(|(rank, _)| rank.name.to_string()).collect()
     }
 
-    /// Decides one round. At most `admissions_max` Jobs are admitted in one queue; the rest is for the next round.
-    pub fn admit(&mut self, admissions_max: usize, now: Timestamp) -> Round {
+    /// Decides one round.
+    pub fn admit(&mut self, now: Timestamp) -> Round {
         let mut round = Round { resumed: self.advance(now), ..Round::default() };
-        let mut admitted: HashMap<(Arc<str>, Arc<str>), usize> = HashMap::new();
-        let mut closed: Vec<(Arc<str>, Arc<str>)> = Vec::new();
         // Under a limit for the cluster one has to know what runs in all of it.
         let knows = self.ceiling.is_none() || self.held_back.is_empty();
         while knows && !self.is_full() {
             let Some((_, namespace)) = self.ready.first().cloned() else { break };
-            let is_closed = |queue: &Arc<str>| {
-                admitted.get(&(namespace.clone(), queue.clone())).is_some_and(|count| *count >= admissions_max)
-            };
-            let next = self.next(&namespace, now, is_closed, &mut closed);
+            let next = self.next(&namespace, now);
             let Some((namespace, waiting)) = next.and_then(|uid| self.leave(&uid)) else { continue };
             let candidate = waiting.offer.candidate.clone();
-            *admitted.entry((namespace.clone(), candidate.queue.clone())).or_default() += 1;
             let offer = Some(Box::new(waiting.offer));
             self.take_places(&namespace, candidate.uid.clone(), candidate.places(), offer);
             round.admitted.push((namespace, candidate));
-        }
-        round.more = !closed.is_empty();
-        for (namespace, queue) in closed {
-            if let Some(space) = self.namespaces.get_mut(&namespace) {
-                space.restless.insert(queue);
-            }
-            self.touch(&namespace);
         }
         self.trim(&mut round);
         round.wake_at = self.endings.first().map(|(at, _)| *at);
@@ -357,13 +369,7 @@ impl Line {
     }
 
     /// The Job of a namespace that goes next; absent: none, and the namespace rests until something changes.
-    fn next(
-        &mut self,
-        name: &str,
-        now: Timestamp,
-        is_closed: impl Fn(&Arc<str>) -> bool,
-        closed: &mut Vec<(Arc<str>, Arc<str>)>,
-    ) -> Option<Arc<str>> {
+    fn next(&mut self, name: &str, now: Timestamp) -> Option<Arc<str>> {
         let everything = self.pause_of_cluster(now).is_some();
         let held_back = self.held_back.contains(name);
         let space = self.namespaces.get_mut(name)?;
@@ -376,14 +382,12 @@ impl Line {
         }
         let gate = space.unseen.first().map(|(at, _)| *at);
         for queue in space.restless.iter().cloned().collect::<Vec<_>>() {
-            let first = startable(space, &queue, now);
+            let first = startable(space, &queue, self.launching_max, now);
             let gated = first.as_ref().zip(gate).is_some_and(|(first, gate)| first.0.queued_at >= gate);
-            if first.is_none() || gated || is_closed(&queue) {
+            if first.is_none() || gated {
                 space.restless.remove(&queue);
                 if gated {
                     space.gated.insert(queue);
-                } else if first.is_some() {
-                    closed.push((space.name.clone(), queue));
                 }
             } else if best.is_none() || first < best {
                 best = first;
@@ -487,10 +491,11 @@ impl Line {
 }
 
 /// The first Job of a queue that may be launched as far as queue and limits go.
-fn startable(space: &mut Namespace, queue: &Arc<str>, now: Timestamp) -> Option<Place> {
+fn startable(space: &mut Namespace, queue: &Arc<str>, launching_max: usize, now: Timestamp) -> Option<Place> {
     let rows = space.queues.get(queue)?;
     let settings = rows.settings.as_ref()?;
-    let full = settings.max_running.is_some_and(|max| rows.running.len() >= max as usize);
+    let full =
+        settings.max_running.is_some_and(|max| rows.running.len() >= max as usize) || rows.launching >= launching_max;
     if full || settings.paused.as_ref().is_some_and(|pause| is_active(pause, now)) {
         return None;
     }

@@ -50,6 +50,8 @@ pub(super) struct Namespace {
 pub(super) struct QueueRows {
     /// What it is set to; absent: it does not exist.
     pub settings: Option<Settings>,
+    /// How many of those who run were admitted, and their launch has not ended.
+    pub launching: usize,
     /// Who runs: name and uid.
     pub running: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Who waits, in order.
@@ -220,13 +222,21 @@ impl Namespace {
     }
 
     /// A Job takes its places.
-    pub fn occupy(&mut self, uid: &Arc<str>, place: &Occupant) {
+    pub fn occupy(&mut self, uid: &Arc<str>, place: &Occupant, is_launching: bool) {
         self.running += 1;
         let rows = self.queues.entry(place.queue.clone()).or_default();
+        rows.launching += usize::from(is_launching);
         rows.running.insert((place.name.clone(), uid.clone()));
         for limit in place.limits.iter() {
             self.limits.entry(limit.clone()).or_default().used += 1;
         }
+    }
+
+    /// A launch in a queue has ended. Returns how many have not.
+    pub fn launched(&mut self, queue: &str) -> usize {
+        let Some(rows) = self.queues.get_mut(queue) else { return 0 };
+        rows.launching = rows.launching.saturating_sub(1);
+        rows.launching
     }
 
     /// A Job gives its places back.

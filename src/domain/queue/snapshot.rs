@@ -28,8 +28,8 @@ pub struct Decided {
 }
 
 /// Tells a new line all of it and asks once.
-pub fn decide(snapshot: Snapshot, admissions_max: usize, now: Timestamp) -> Decided {
-    let mut line = Line::new(None);
+pub fn decide(snapshot: Snapshot, launching_max: usize, now: Timestamp) -> Decided {
+    let mut line = Line::new(None, launching_max);
     for (name, settings) in snapshot.queues {
         line.set_queue("team", &name, Some(settings));
     }
@@ -44,7 +44,7 @@ pub fn decide(snapshot: Snapshot, admissions_max: usize, now: Timestamp) -> Deci
     for candidate in snapshot.candidates {
         line.offer(Offer { namespace: "team".into(), candidate, accepted: true, asks_for: None }, now);
     }
-    let round = line.admit(admissions_max, now);
+    let round = line.admit(now);
     let blocked = uids.into_iter().filter_map(|uid| line.blocker(&uid, now).map(|blocker| (uid.to_string(), blocker)));
     Decided {
         blocked: blocked.collect(),

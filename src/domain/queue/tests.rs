@@ -213,3 +213,33 @@ proptest! {
         prop_assert_eq!(round.blocked.len(), model.len());
     }
 }
+
+#[test]
+fn so_many_of_a_queue_are_launched_at_once_and_the_rest_goes_on_when_half_of_them_are() {
+    let mut line = Line::new(None, 4);
+    for queue in ["default", "other"] {
+        line.set_queue("team", queue, Some(Settings::default()));
+    }
+    let mut offer = |line: &mut Line, candidate: Candidate| {
+        line.offer(Offer { namespace: "team".into(), candidate, accepted: true, asks_for: None }, now());
+    };
+    (0..20).for_each(|number| offer(&mut line, candidate(&format!("j{number:02}"), 0, 0, number)));
+    let admitted = |line: &mut Line| {
+        let round = line.admit(now());
+        round.admitted.iter().for_each(|(_, one)| assert!(line.confirm(&one.uid)));
+        round.admitted.into_iter().map(|(_, one)| one.rank.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(admitted(&mut line), ["j00", "j01", "j02", "j03"]);
+    line.launched("uid-j00");
+    assert_eq!(admitted(&mut line), [""; 0], "a write is worth it for two");
+    // One of another queue is not kept waiting by them, and what ends without a launch counts as well.
+    offer(&mut line, Candidate { queue: "other".into(), ..candidate("elsewhere", 0, 0, 30) });
+    assert_eq!(admitted(&mut line), ["elsewhere"]);
+    line.release("uid-j01");
+    assert_eq!(admitted(&mut line), ["j04", "j05"]);
+    // What is told twice is counted once.
+    (0..3).for_each(|_| line.launched("uid-j02"));
+    assert_eq!(admitted(&mut line), [""; 0]);
+    line.launched("uid-j03");
+    assert_eq!(admitted(&mut line), ["j06", "j07"]);
+}

@@ -157,7 +157,7 @@ impl Both {
     }
 
     fn restart(&mut self) {
-        self.line = Line::new(self.model.ceiling);
+        self.line = Line::new(self.model.ceiling, usize::MAX);
         for ((namespace, queue), settings) in self.model.queues.clone() {
             self.line.set_queue(&format!("n{namespace}"), &format!("q{queue}"), Some(settings));
         }
@@ -221,8 +221,8 @@ impl Both {
     /// A round of both. Of what is admitted the last few writes fail.
     fn round(&mut self, failed: usize) {
         let now = at(self.model.now);
-        let round = self.line.admit(usize::MAX, now);
-        assert!(round.dropped.is_empty() && !round.more);
+        let round = self.line.admit(now);
+        assert!(round.dropped.is_empty());
         for (index, (namespace, candidate)) in round.admitted.iter().enumerate() {
             let (space, next) =
                 self.model.next().unwrap_or_else(|| panic!("nothing may run, and {candidate:?} is admitted"));
@@ -266,7 +266,7 @@ proptest! {
         ceiling in prop::option::of(0u32..6),
         happenings in prop::collection::vec(happening(), 1..120),
     ) {
-        let mut both = Both { line: Line::new(ceiling), model: Model { now: 1_000, ceiling, ..Model::default() } };
+        let mut both = Both { line: Line::new(ceiling, usize::MAX), model: Model { now: 1_000, ceiling, ..Model::default() } };
         for namespace in 0..NAMESPACES {
             for queue in 0..QUEUES {
                 let setting = Setting { max_running: Some(2), paused: None, aging: None };
