@@ -27,8 +27,9 @@ use crate::runtime::store::Key;
 use crate::runtime::stores::{in_namespace, of_uid};
 use crate::runtime::work::Next;
 
-/// How many Jobs of a queue are being launched at once; bounds the size of its status and the time a round takes.
-const LAUNCHING_MAX: usize = 500;
+/// How many Jobs of a queue are being launched at once. It bounds the size of its status and how long one write of it takes:
+/// enough that launches go on while the next ones are written down, and no more.
+const LAUNCHING_MAX: usize = 200;
 /// How long the counts in a Queue's status may lag behind, in seconds.
 const COUNTS_DELAY_SECONDS: i64 = 2;
 /// How many of the first Jobs in a queue are looked at when the queue is edited, so that they say what they wait for now.

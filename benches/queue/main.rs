@@ -88,7 +88,7 @@ fn template(number: usize) -> Limit {
 /// The mean time of a decision in the fastest round.
 fn measure(shape: &Shape, waiting: usize) -> Duration {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
-    let mut line = Line::new(shape.ceiling, 500);
+    let mut line = Line::new(shape.ceiling, 200);
     let max = RUNNING / u32::try_from(shape.namespaces).unwrap();
     for namespace in 0..shape.namespaces {
         let max_running = shape.ceiling.is_none().then_some(max);
