@@ -220,7 +220,7 @@ fn so_many_of_a_queue_are_launched_at_once_and_the_rest_goes_on_when_half_of_the
     for queue in ["default", "other"] {
         line.set_queue("team", queue, Some(Settings::default()));
     }
-    let mut offer = |line: &mut Line, candidate: Candidate| {
+    let offer = |line: &mut Line, candidate: Candidate| {
         line.offer(Offer { namespace: "team".into(), candidate, accepted: true, asks_for: None }, now());
     };
     (0..20).for_each(|number| offer(&mut line, candidate(&format!("j{number:02}"), 0, 0, number)));
