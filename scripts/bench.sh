@@ -8,4 +8,4 @@ make image-binary
 ROTA_BENCH_BINARY="$PWD/target/$(rustc -vV | sed -n 's/^host: //p')/release/rota"
 export ROTA_BENCH_BINARY
 # The measuring program is built as the tests are: it only waits and reads.
-exec cargo bench --profile dev --bench schedules
+exec cargo bench --profile dev --bench launches

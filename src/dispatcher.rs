@@ -27,8 +27,9 @@ use crate::runtime::store::Key;
 use crate::runtime::stores::{Stores, in_namespace, of_uid};
 use crate::runtime::work::Next;
 
-/// How many Jobs one round admits in one queue; bounds the size of the status and the time a round takes.
-const ADMISSIONS_MAX: usize = 500;
+/// How many Jobs of a queue are being launched at once. It bounds the size of its status and how long one write of it takes:
+/// enough that launches go on while the next ones are written down, and no more.
+const LAUNCHING_MAX: usize = 200;
 /// How long the counts in a Queue's status may lag behind, in seconds.
 const COUNTS_DELAY_SECONDS: i64 = 2;
 /// How many of the first Jobs in a queue are looked at when the queue is edited, so that they say what they wait for now.
@@ -39,7 +40,7 @@ pub struct Dispatcher {
     /// Every Job that waits or runs.
     line: Mutex<Line>,
     /// What was admitted and is not written down yet, by namespace.
-    admitted: Mutex<HashMap<String, Vec<Candidate>>>,
+    admitted: Mutex<HashMap<Arc<str>, Vec<Candidate>>>,
     /// Namespaces whose Queues carry this leader's epoch.
     prepared: Mutex<HashSet<String>>,
     /// Since when the counts of a Queue differ from its status.
@@ -50,7 +51,7 @@ impl Dispatcher {
     /// One under a limit for the whole cluster; absent: no limit.
     pub fn new(ceiling: Option<u32>) -> Self {
         Self {
-            line: Mutex::new(Line::new(ceiling)),
+            line: Mutex::new(Line::new(ceiling, LAUNCHING_MAX)),
             admitted: Mutex::default(),
             prepared: Mutex::default(),
             stale_since: Mutex::default(),
@@ -111,12 +112,12 @@ fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> 
     let mut line = context.dispatcher.line();
     let before = lock(&context.dispatcher.admitted).remove(own).unwrap_or_default();
     before.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
-    let round = line.admit(ADMISSIONS_MAX, now_is);
+    let round = line.admit(now_is);
     let mut namespaces = HashSet::new();
     {
         let mut admitted = lock(&context.dispatcher.admitted);
         for (namespace, candidate) in round.admitted {
-            if namespace != own {
+            if namespace.as_ref() != own {
                 namespaces.insert(namespace.clone());
             }
             admitted.entry(namespace).or_default().push(candidate);
@@ -129,7 +130,7 @@ fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> 
     round.resumed.iter().for_each(|namespace| tell_first(context, &line, namespace));
     drop(line);
     namespaces.iter().for_each(|namespace| context.triggers.dispatch(namespace));
-    if round.more { Some(now_is) } else { round.wake_at }
+    round.wake_at
 }
 
 /// Offers a Job to the line, or takes it out, as was decided about it.
@@ -146,15 +147,12 @@ pub fn offer(context: &Context, job: &Job, candidate: Option<&Candidate>) {
     if launched || memory.launching == Some(candidate.attempt) {
         return;
     }
-    let mut candidate = candidate.clone();
-    for (limit, max) in &mut candidate.limits {
-        *max = max_running(&context.stores, &namespace, limit);
-    }
-    let queue = context.stores.queues.get(&Key::new(&namespace, &candidate.queue));
+    let queue = context.stores.queues.get(&Key::new(&namespace, candidate.queue.as_ref()));
     let coalesces = queue.is_some_and(|queue| queue.spec.overflow_policy == Some(OverflowPolicy::CoalesceSame));
     let accepted = job.status.as_ref().is_some_and(|status| status.phase == Some(JobPhase::Queued));
     let asks_for = coalesces.then(|| names::request(&job.spec));
-    line.offer(Offer { namespace, candidate, accepted, asks_for }, now());
+    let namespace = namespace.into();
+    line.offer(Offer { namespace, candidate: candidate.clone(), accepted, asks_for }, now());
 }
 
 /// How many may run under a limit, as templates, groups and schedules say now.
@@ -163,6 +161,20 @@ pub fn max_running(stores: &Stores, namespace: &str, limit: &Limit) -> Option<u3
         Limit::Template(name) => stores.templates.get(&Key::new(namespace, name))?.spec.max_running,
         Limit::Schedule(name) => schedule::max_running(&stores.schedules.get(&Key::new(namespace, name))?.spec),
         Limit::Group(uid) => group::max_running(&stores.groups.find(&of_uid(uid)).first()?.spec),
+    }
+}
+
+/// Tells the line all limits of templates, groups and schedules that there are.
+pub fn tell_limits(context: &Context) {
+    let stores = &context.stores;
+    let of_groups = stores.groups.keys().into_iter().filter_map(|key| {
+        let uid = stores.groups.get(&key)?.uid()?;
+        Some((key.namespace, Limit::Group(uid)))
+    });
+    let of_templates = stores.templates.keys().into_iter().map(|key| (key.namespace, Limit::Template(key.name)));
+    let of_schedules = stores.schedules.keys().into_iter().map(|key| (key.namespace, Limit::Schedule(key.name)));
+    for (namespace, limit) in of_templates.chain(of_groups).chain(of_schedules) {
+        context.dispatcher.line().set_max(&namespace, &limit, max_running(&context.stores, &namespace, &limit));
     }
 }
 
@@ -212,6 +224,9 @@ pub fn sync(context: &Context, namespace: &str, uid: &str) {
     let batches = context.stores.batch_jobs.find(&of_uid(uid));
     let active = batches.iter().find(|batch| batch_outcome(batch) == BatchState::Active);
     let launching = context.memories.get(uid).is_some_and(|memory| memory.launching.is_some());
+    if !launching && !line.is_admitted(uid) {
+        line.launched(uid);
+    }
     match active {
         Some(batch) => line.occupy(namespace, uid, occupant(context, uid, batch)),
         None if launching || line.is_admitted(uid) => {}
@@ -259,8 +274,8 @@ fn occupant(context: &Context, uid: &str, batch: &BatchJob) -> Occupant {
     match (found.iter().find(|job| job.uid().as_deref() == Some(uid)), context.memories.get(uid)) {
         (Some(job), Some(memory)) => place(job, &memory, queue.as_deref()),
         _ => Occupant {
-            name: batch.name_any(),
-            queue: queue.unwrap_or_default(),
+            name: batch.name_any().into(),
+            queue: queue.unwrap_or_default().into(),
             limits: [
                 Some(label(batch, labels::TEMPLATE)).filter(|it| !it.is_empty()).map(Limit::Template),
                 Some(label(batch, labels::SCHEDULE)).filter(|it| !it.is_empty()).map(Limit::Schedule),
@@ -282,12 +297,8 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
     if let Some(place) = &memory.place {
         return place.clone();
     }
-    let said = job.status.as_ref().and_then(|status| status.queue.clone());
-    Occupant {
-        name: job.name_any(),
-        queue: said.or_else(|| queue.map(str::to_owned)).unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
-        limits: limits(job),
-    }
+    let said = job.status.as_ref().and_then(|status| status.queue.as_deref());
+    Occupant { name: job.name_any().into(), queue: said.or(queue).unwrap_or(DEFAULT_QUEUE).into(), limits: limits(job) }
 }
 
 /// Raises the epoch of the Queues that an admission in this namespace depends on to this leader's, once.
@@ -342,8 +353,8 @@ async fn admit(
     status.epoch = epoch;
     status.in_flight = still_in_flight(context, &queue, namespace);
     status.in_flight.extend(admitted.iter().map(|it| InFlight {
-        job: it.rank.name.clone(),
-        uid: it.uid.clone(),
+        job: it.rank.name.to_string(),
+        uid: it.uid.to_string(),
         attempt: it.attempt,
     }));
     let version = queue.resource_version();
@@ -367,7 +378,7 @@ fn begin_launch(context: &Context, namespace: &str, candidate: &Candidate) {
         memory.candidate = None;
         memory.refusal = None;
     });
-    context.triggers.launcher.trigger(Key::new(namespace, &candidate.rank.name));
+    context.triggers.launcher.trigger(Key::new(namespace, candidate.rank.name.as_ref()));
 }
 
 /// The entries of a Queue's status whose launch was not seen to have happened.

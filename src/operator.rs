@@ -247,6 +247,7 @@ fn in_order_of_creation(context: &Context) -> Vec<Arc<Job>> {
 fn tell_line(context: &Context) {
     namespaces(context).iter().for_each(|namespace| context.dispatcher.line().hold_back(namespace));
     context.stores.queues.keys().iter().for_each(|key| dispatcher::queue_changed(context, key));
+    dispatcher::tell_limits(context);
     for job in in_order_of_creation(context) {
         if job.status.as_ref().and_then(|status| status.phase).is_some_and(JobPhase::is_ended) {
             continue;

@@ -21,7 +21,7 @@ const SLEEPERS: [(&str, &str, &str); 9] = [
     ("tests/apiserver/answers/operator.rs", "until", "looks again and again until a deadline"),
     ("tests/e2e/support/mod.rs", "within", "looks again and again until a deadline"),
     ("tests/apiserver/policies.rs", "in_force", "looks again and again until a deadline"),
-    ("tests/load/cluster.rs", "until", "looks again and again until a deadline"),
+    ("tests/load/cluster.rs", "within", "looks again and again until a deadline"),
     ("tests/load/cluster.rs", "start", "the time that work takes"),
     ("tests/load/faults.rs", "fault", "a pause past the lease is the fault that is injected"),
     ("tests/e2e/cancel.rs", "cancel_later", "a random moment is the fault that is injected"),

@@ -55,7 +55,7 @@ const SHAPES: [Shape; 5] = [
 ];
 
 fn offer(shape: &Shape, number: usize, now: Timestamp) -> Offer {
-    let name = format!("job-{number:07}");
+    let name: std::sync::Arc<str> = format!("job-{number:07}").into();
     // Neighbours differ in everything, so that nothing is in order by chance.
     let mixed = number.wrapping_mul(2_654_435_761) % 1_000_003;
     let queued_at = Timestamp::from_microsecond(now.as_microsecond() - i64::try_from(mixed).unwrap()).unwrap();
@@ -66,25 +66,29 @@ fn offer(shape: &Shape, number: usize, now: Timestamp) -> Offer {
         queued_at,
         name: name.clone(),
     };
-    let template = Limit::Template(format!("template-{}", (number / shape.namespaces) % shape.templates));
+    let template = template((number / shape.namespaces) % shape.templates);
     Offer {
-        namespace: format!("namespace-{}", number % shape.namespaces),
+        namespace: format!("namespace-{}", number % shape.namespaces).into(),
         candidate: Candidate {
             rank,
-            uid: format!("uid-{name}"),
+            uid: format!("uid-{name}").into(),
             attempt: 1,
             queue: "default".into(),
-            limits: vec![(template, shape.per_template)],
+            limits: [template].into(),
         },
         accepted: true,
         asks_for: None,
     }
 }
 
+fn template(number: usize) -> Limit {
+    Limit::Template(format!("template-{number}"))
+}
+
 /// The mean time of a decision in the fastest round.
 fn measure(shape: &Shape, waiting: usize) -> Duration {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
-    let mut line = Line::new(shape.ceiling);
+    let mut line = Line::new(shape.ceiling, 200);
     let max = RUNNING / u32::try_from(shape.namespaces).unwrap();
     for namespace in 0..shape.namespaces {
         let max_running = shape.ceiling.is_none().then_some(max);
@@ -94,8 +98,11 @@ fn measure(shape: &Shape, waiting: usize) -> Duration {
             Some(Settings { max_running, ..Settings::default() }),
         );
     }
+    for number in 0..shape.templates {
+        line.set_max("namespace-0", &template(number), shape.per_template);
+    }
     (0..waiting).for_each(|number| line.offer(offer(shape, number, now), now));
-    let mut running: VecDeque<String> = VecDeque::new();
+    let mut running: VecDeque<std::sync::Arc<str>> = VecDeque::new();
     let mut next = waiting;
     let mut fastest = Duration::MAX;
     for _ in 0..=ROUNDS {
@@ -107,10 +114,11 @@ fn measure(shape: &Shape, waiting: usize) -> Duration {
             if let Some(ended) = &ended {
                 line.release(ended);
             }
-            let round = line.admit(500, now);
+            let round = line.admit(now);
             took += begin.elapsed();
             for (_, candidate) in round.admitted {
                 line.confirm(&candidate.uid);
+                line.launched(&candidate.uid);
                 running.push_back(candidate.uid);
                 line.offer(offer(shape, next, now), now);
                 next += 1;

@@ -29,6 +29,8 @@ pub const GROUP: &str = "rota.dev/group";
 pub const QUEUE: &str = "rota.dev/queue";
 /// How a run ended, on JobRuns: Completed, Failed or Skipped.
 pub const OUTCOME: &str = "rota.dev/outcome";
+/// The day on which a run ended, in UTC, such as 2026-11-24, on JobRuns: so that the recent ones can be listed among many.
+pub const DAY: &str = "rota.dev/day";
 
 /// What stands for the dedupKey of the Job, on JobRuns; the key itself is in `spec.dedupKey`.
 pub const DEDUP: &str = "rota.dev/dedup";

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::conditions::micro;
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
-use super::queue::{Blocker, Candidate, Limit, Occupant, Rank};
+use super::queue::{Blocker, Candidate, Limit, Limits, Occupant, Rank};
 use super::resolve::{Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
 use super::retry;
 use super::run::{self, BatchState, RunInput};
@@ -171,10 +171,6 @@ pub struct Facts<'a> {
     pub job: &'a Job,
     /// Where its template stands.
     pub source: Source<'a>,
-    /// How many Jobs of its template may run, according to the template of today.
-    pub template_max_running: Option<u32>,
-    /// How many Jobs of its schedule may run, according to the schedule of today.
-    pub schedule_max_running: Option<u32>,
     /// Its place in its group, if it has one.
     pub gate: Option<&'a group::Gate>,
     /// Whether its schedule, if it still exists, has its occurrence and its ending in its status.

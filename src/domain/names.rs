@@ -134,5 +134,10 @@ fn hash(text: &str, length: usize) -> String {
     characters
 }
 
+/// The day of an instant in UTC, as the label of a record says it.
+pub fn day(instant: jiff::Timestamp) -> String {
+    instant.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
+}
+
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,7 @@ pub fn rank(job: &Job, group: Option<&JobGroup>, aging: Option<&Aging>, now: Tim
         position: position(job, group, queued_at),
         place: group.map_or(0, |group| member_place(job, group)),
         queued_at,
-        name: job.metadata.name.clone().unwrap_or_default(),
+        name: job.metadata.name.as_deref().unwrap_or_default().into(),
     };
     aged(&rank, aging, now).0
 }

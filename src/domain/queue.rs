@@ -7,6 +7,7 @@
 //! it is told everything anew after a restart.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -37,7 +38,7 @@ pub struct Rank {
     /// Earlier goes first.
     pub queued_at: Timestamp,
     /// The last word among equals.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// A Job that could be launched if limits allow.
@@ -46,23 +47,19 @@ pub struct Candidate {
     /// Its place in line.
     pub rank: Rank,
     /// Its uid.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// Which attempt would be launched, from 1.
     pub attempt: u32,
     /// Its queue.
-    pub queue: String,
-    /// What else limits it, and how many may run under each; absent: any number.
-    pub limits: Vec<(Limit, Option<u32>)>,
+    pub queue: Arc<str>,
+    /// What else limits it.
+    pub limits: Limits,
 }
 
 impl Candidate {
     /// The places that it takes when it runs.
     pub fn places(&self) -> Occupant {
-        Occupant {
-            name: self.rank.name.clone(),
-            queue: self.queue.clone(),
-            limits: self.limits.iter().map(|(limit, _)| limit.clone()).collect(),
-        }
+        Occupant { name: self.rank.name.clone(), queue: self.queue.clone(), limits: self.limits.clone() }
     }
 }
 
@@ -77,15 +74,18 @@ pub enum Limit {
     Schedule(String),
 }
 
+/// What limits a Job besides its queue.
+pub type Limits = Arc<[Limit]>;
+
 /// A Job that runs, or is being launched: it takes a place in each of its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occupant {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its queue.
-    pub queue: String,
+    pub queue: Arc<str>,
     /// What else limits it.
-    pub limits: Vec<Limit>,
+    pub limits: Limits,
 }
 
 /// What a queue is set to.
@@ -125,7 +125,7 @@ impl Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Its namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// What would be launched.
     pub candidate: Candidate,
     /// Whether its queue took it already, so that it cannot be refused for want of room.
@@ -163,11 +163,9 @@ pub struct Dropped {
 #[must_use]
 pub struct Round {
     /// What to launch, with its namespace, in order.
-    pub admitted: Vec<(String, Candidate)>,
+    pub admitted: Vec<(Arc<str>, Candidate)>,
     /// What is not kept.
     pub dropped: Vec<Dropped>,
-    /// Whether more could be admitted in another round.
-    pub more: bool,
     /// The namespaces in which a pause has ended.
     pub resumed: Vec<String>,
     /// When a pause ends.

@@ -18,8 +18,8 @@ use super::{group, names, retry};
 use crate::api::job_run::{JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
 use crate::api::labels::{
-    ATTEMPT, CONTENT, DEDUP, ENDED_FOR_ANNOTATION, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER, OUTCOME, QUEUE, SCHEDULE,
-    TEMPLATE,
+    ATTEMPT, CONTENT, DAY, DEDUP, ENDED_FOR_ANNOTATION, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER, OUTCOME, QUEUE,
+    SCHEDULE, TEMPLATE,
 };
 use crate::api::{Cancel, Job, JobRun, ObjectReference, Outcome, Reason, Schedule};
 
@@ -177,6 +177,7 @@ pub fn skipped_occurrences(schedule: &Schedule, skipped: &SkippedOccurrences, no
         (SCHEDULE, Some(name.as_str())),
         (TEMPLATE, Some(schedule.spec.template_ref.name.as_str())),
         (OUTCOME, Some(Outcome::Skipped.as_str())),
+        (DAY, Some(names::day(now).as_str())),
     ]));
     run.status = Some(JobRunStatus {
         finished_at: Some(micro(now)),
@@ -235,6 +236,7 @@ fn build_run(
         (DEDUP, spec.dedup_key.as_ref().map(|key| names::label_hash(key)).as_deref()),
         (CONTENT, content_label(job).as_deref()),
         (OUTCOME, Some(verdict.outcome.as_str())),
+        (DAY, Some(names::day(ended.unwrap_or(decided)).as_str())),
     ]));
     run.spec = spec;
     run.status = Some(JobRunStatus {

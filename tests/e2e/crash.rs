@@ -8,7 +8,10 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use rota::api::labels::JOB_UID;
 use rota::api::{Job, JobGroup, JobRun, JobTemplate, Outcome, Queue, Reason, Schedule};
+use rota::domain::conditions::micro;
+use rota::domain::names;
 use rota::runtime::clock::now;
 use serde_json::json;
 use tokio::time::sleep;
@@ -74,6 +77,35 @@ async fn killing_the_operator_twenty_times_loses_no_occurrence_and_repeats_none(
         one_record_a_job(&jobs.ever(), &records);
         group_ran_in_order(world).await;
         nothing_more_is_written(world).await;
+    })
+    .await;
+}
+
+/// I2: an operator that died between a Skipped record and the status that tells of it leaves a Job that looks as if nothing
+/// had been decided. Its successor does not run it, although the reason is gone by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_was_recorded_as_skipped_just_before_a_crash_does_not_run_after_it() {
+    in_world("recorded", async |world| {
+        world.operator().kill();
+        let job = world.create::<Job>("early", of("late")).await;
+        let uid = job.uid().unwrap();
+        let record = json!({
+            "metadata": { "name": names::attempt("early", &uid, 1), "labels": { JOB_UID: uid } },
+            "spec": { "jobRef": { "name": "early", "uid": uid }, "jobType": "", "attempt": 1, "priority": 0, "queue": "default" },
+            "status": {
+                "phase": "Skipped", "reason": "TemplateNotFound", "finishedAt": micro(now()), "error": "there is no JobTemplate",
+            },
+        });
+        world.create_whole::<JobRun>(record).await;
+        world.create::<JobTemplate>("late", template("true")).await;
+        world.create::<Job>("other", of("late")).await;
+        world.operator().restart();
+        assert_eq!(world.only_run("other").await.status.unwrap().phase, Outcome::Completed);
+        let run = world.only_run("early").await;
+        assert_eq!((run.status.as_ref().unwrap().phase, run.status.unwrap().reason), (Outcome::Skipped, Reason::TemplateNotFound));
+        let status = world.ended("early").await.status.unwrap();
+        assert_eq!((status.outcome, status.reason), (Some(Outcome::Skipped), Some(Reason::TemplateNotFound)));
+        assert!(world.batch_jobs_of(&uid).await.is_empty());
     })
     .await;
 }

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use rota::api::{Job, JobRun, JobTemplate, Outcome, Queue};
 use serde_json::json;
 
-use crate::cluster::{Dice, Worker, client, create, namespace, patch, template, until};
+use crate::cluster::{Dice, PATIENCE, Worker, client, create, namespace, patch, template, within};
 use crate::operators::{LEASE_SECONDS, Operators};
 use crate::replay::{Limits, Recorder, judge};
 
@@ -18,6 +18,8 @@ const NAMESPACES: usize = 3;
 const WAVES: usize = 8;
 /// How many Jobs there are unless something else is asked for.
 const JOBS: usize = 400;
+/// How long a Job may take with all that goes wrong, if there are many.
+const PATIENCE_PER_JOB: Duration = Duration::from_millis(200);
 /// How many of one template may run in a namespace.
 const OF_ONE_TEMPLATE: usize = 3;
 /// How many may run in the cluster.
@@ -54,7 +56,8 @@ async fn with_two_operators_no_limit_is_overshot_no_order_violated_and_no_job_ru
     }
     let created = wanted / WAVES / NAMESPACES * WAVES * NAMESPACES;
     let mut done = 0;
-    until("every Job is recorded and gone", async || {
+    let patience = PATIENCE + PATIENCE_PER_JOB * u32::try_from(created).unwrap();
+    within(patience, "every Job is recorded and gone", async || {
         // One that lost the lease ends, and is started again, as a cluster would.
         operators.mend();
         let mut left = 0;

@@ -2,12 +2,13 @@
 
 use kube::ResourceExt;
 
-use super::{Observed, attempt_of};
-use crate::api::Job;
+use super::{Observed, attempt_of, source};
+use crate::api::queue::OverflowPolicy;
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase};
 use crate::apply::WriteError;
 use crate::controllers::Context;
 use crate::domain::job::{self, Memory, Recorded, attempt_name, current_attempt};
-use crate::domain::resolve::Resolved;
+use crate::domain::resolve::{self, Resolved};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_dedup_key;
@@ -31,19 +32,22 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
 async fn ask(context: &Context, object: &Job, observed: &Observed) -> Result<(), WriteError> {
     let uid = object.uid().unwrap_or_default();
     let memory = context.memories.update(&uid, |_| ());
-    let first = current_attempt(object) == 1 && memory.recorded.is_none() && memory.recording.is_none();
-    if !first || was_launched(context, object, &memory) || job::ending(object, Some(&memory)).is_some() {
+    let attempt = current_attempt(object);
+    let is_recorded = memory.recorded.is_some() || memory.recording.is_some();
+    if is_recorded || job::ending(object, Some(&memory)).is_some() || is_launched(context, object, &memory) {
         return Ok(());
     }
-    if memory.from_start && !memory.unrecorded && object.spec.dedup_key.is_some() {
-        // An earlier process may have recorded it as a duplicate of a Job that has ended since.
+    if memory.from_start && !memory.unrecorded && may_be_recorded(context, object, observed) {
         let namespace = object.namespace().unwrap_or_default();
-        if let Some(run) = context.writer.record(&namespace, &attempt_name(object, 1)).await? {
+        if let Some(run) = context.writer.record(&namespace, &attempt_name(object, attempt)).await? {
             let recorded = Recorded::of(&run, now());
             context.memories.update(&uid, |memory| memory.recorded = Some(recorded));
             return Ok(());
         }
         context.memories.update(&uid, |memory| memory.unrecorded = true);
+    }
+    if attempt > 1 {
+        return Ok(());
     }
     let question = job::question(object);
     if question.as_ref() == memory.earlier.as_ref().map(|(asked, _)| asked) {
@@ -65,6 +69,21 @@ async fn ask(context: &Context, object: &Job, observed: &Observed) -> Result<(),
     Ok(())
 }
 
+/// Whether an earlier process may have recorded a Job that could be queued or launched now, for a reason that has gone since,
+/// and ended before it said so in the Job's status: as a duplicate, for want of its template, or of room in its queue.
+fn may_be_recorded(context: &Context, object: &Job, observed: &Observed) -> bool {
+    let status = object.status.as_ref();
+    let is_queued = status.is_some_and(|status| status.phase == Some(JobPhase::Queued));
+    let unstarted = observed.gate.as_ref().is_some_and(|gate| gate.unstarted.is_some());
+    let drops_who_waits = || {
+        let name = status.and_then(|status| status.queue.as_deref()).unwrap_or(DEFAULT_QUEUE);
+        let queue = context.stores.queues.get(&Key::new(object.namespace().unwrap_or_default(), name));
+        queue.is_some_and(|queue| queue.spec.overflow_policy == Some(OverflowPolicy::DropOldest))
+    };
+    let could_be_queued = !is_queued && !unstarted && resolve::resolve(object, source(object, observed)).is_ok();
+    object.spec.dedup_key.is_some() || could_be_queued || (is_queued && drops_who_waits())
+}
+
 /// The unfinished Job with the same dedupKey that goes first, if it is not this one: one that was launched, else the one
 /// that was created first.
 pub fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<String> {
@@ -77,6 +96,15 @@ pub fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<
     let same = context.stores.jobs.find(&of_dedup_key(namespace, key));
     let first = same.iter().filter(|job| context.ending(job).is_none()).min_by_key(|job| order(job))?;
     (first.uid() != object.uid()).then(|| first.name_any())
+}
+
+/// Whether the attempt that comes next was launched already.
+fn is_launched(context: &Context, job: &Job, memory: &Memory) -> bool {
+    let attempt = current_attempt(job);
+    let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
+    said.is_some_and(|said| said.name == attempt_name(job, attempt))
+        || memory.launched.is_some_and(|(launched, _)| launched == attempt)
+        || attempt_of(context, job).0.is_some()
 }
 
 fn was_launched(context: &Context, job: &Job, memory: &Memory) -> bool {

@@ -31,8 +31,6 @@ pub struct Gate {
     pub group_uid: String,
     /// Whether the Job is a member because it joined, which its status has to say before anything else happens.
     pub joins: bool,
-    /// How many members may run at once.
-    pub max_running: Option<u32>,
     /// Priority of members that have none of their own.
     pub priority: Option<i32>,
     /// Position of members that have none of their own.
@@ -282,7 +280,6 @@ pub fn gate(job: &Job, group: Option<(&JobGroup, &Standing)>) -> Option<Gate> {
     let mut gate = Gate {
         group_uid: uid,
         joins: belonging != Belonging::Inline,
-        max_running: super::max_running(spec),
         priority: spec.priority,
         position: spec.position.or(queued_at.map(Position::at)),
         place: seat.map_or(u32::MAX, |(place, _)| *place),

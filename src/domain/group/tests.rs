@@ -282,8 +282,9 @@ fn open_gate(place: u32) -> Gate {
 fn parallel_members_are_let_through_with_the_group_s_limit() {
     let case = group("maxRunning: 2").started();
     for gate in case.gates() {
-        assert_eq!(gate, Gate { max_running: Some(2), ..open_gate(gate.place) });
+        assert_eq!(gate, open_gate(gate.place));
     }
+    assert_eq!(max_running(&case.group.spec), Some(2));
 }
 
 #[test]
@@ -318,7 +319,7 @@ fn a_skipped_member_does_not_stop_the_others() {
     let mut case = sequential("failurePolicy: Stop").started();
     case.ends("build", Outcome::Skipped, 5);
     case.step(6);
-    assert_eq!(case.gates()[1], Gate { max_running: Some(1), ..open_gate(1) });
+    assert_eq!(case.gates()[1], open_gate(1));
 }
 
 #[test]

@@ -52,7 +52,6 @@ struct Case {
     pods: Vec<Arc<Pod>>,
     duplicate_of: Option<&'static str>,
     busy: bool,
-    schedule_max_running: Option<u32>,
 }
 
 fn case() -> Case {
@@ -84,7 +83,6 @@ spec:
         pods: Vec::new(),
         duplicate_of: None,
         busy: false,
-        schedule_max_running: None,
     }
 }
 
@@ -110,7 +108,6 @@ impl Case {
         let facts = Facts {
             job: &self.job,
             source,
-            template_max_running: self.template.max_running,
             gate: self.gate.as_ref(),
             schedule_settled: self.schedule_settled,
             group_settled: self.group_settled,
@@ -118,7 +115,6 @@ impl Case {
             pods: &self.pods,
             duplicate_of: self.duplicate_of,
             busy: self.busy,
-            schedule_max_running: self.schedule_max_running,
             memory: &self.memory,
         };
         super::decide(&facts, now)

@@ -220,28 +220,20 @@ fn candidate(facts: &Facts<'_>, resolved: &Resolved<'_>, attempt: u32, queued_at
             position: position.unwrap_or(Position::at(queued_at)),
             place: facts.gate.map(|gate| gate.place).unwrap_or_default(),
             queued_at,
-            name: facts.job.metadata.name.clone().unwrap_or_default(),
+            name: facts.job.metadata.name.as_deref().unwrap_or_default().into(),
         },
-        uid: facts.job.metadata.uid.clone().unwrap_or_default(),
+        uid: facts.job.metadata.uid.as_deref().unwrap_or_default().into(),
         attempt,
-        queue: resolved.queue.clone(),
-        limits: limits(facts.job).into_iter().map(|limit| (limit.clone(), max_running(facts, &limit))).collect(),
+        queue: resolved.queue.as_str().into(),
+        limits: limits(facts.job),
     }
 }
 
 /// What limits a Job besides its queue.
-pub fn limits(job: &Job) -> Vec<Limit> {
+pub fn limits(job: &Job) -> Limits {
     let spec = &job.spec;
     let template = spec.template_ref.as_ref().map(|it| Limit::Template(it.name.clone()));
     let group = group::reference(job).map(|it| Limit::Group(it.uid));
     let schedule = spec.schedule_ref.as_ref().map(|it| Limit::Schedule(it.name.clone()));
     template.into_iter().chain(group).chain(schedule).collect()
-}
-
-fn max_running(facts: &Facts<'_>, limit: &Limit) -> Option<u32> {
-    match limit {
-        Limit::Template(_) => facts.template_max_running,
-        Limit::Group(_) => facts.gate.and_then(|gate| gate.max_running),
-        Limit::Schedule(_) => facts.schedule_max_running,
-    }
 }

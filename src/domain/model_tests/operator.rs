@@ -12,7 +12,7 @@ use crate::domain::group::{self, Gate, MemberJob};
 use crate::domain::job::{self, Memory, attempt_name, current_attempt};
 use crate::domain::plan::Ending;
 use crate::domain::queue::snapshot::{Snapshot, decide};
-use crate::domain::queue::{Occupant, Settings};
+use crate::domain::queue::{Limit, Occupant, Settings};
 use crate::domain::resolve::{Source, resolve};
 use crate::domain::schedule::{self, OwnJob};
 
@@ -152,7 +152,6 @@ impl Operator {
         let facts = job::Facts {
             job: &object,
             source: Source::Template { spec: &self.template, snapshot: &self.snapshot },
-            template_max_running: self.template.max_running,
             gate: gate.as_ref(),
             schedule_settled: object.spec.schedule_ref.is_none()
                 || cluster.schedule.status.as_ref().is_some_and(|status| schedule::has_settled(status, &object)),
@@ -160,7 +159,6 @@ impl Operator {
             batch: cluster.batches.get(&batch_name),
             pods: &pods,
             duplicate_of: None,
-            schedule_max_running: None,
             busy: false,
             memory: &memory,
         };
@@ -202,15 +200,15 @@ impl Operator {
             });
             let mut in_flight: Vec<InFlight> = pending.cloned().collect();
             in_flight.extend(admitted.iter().map(|candidate| InFlight {
-                job: candidate.rank.name.clone(),
-                uid: candidate.uid.clone(),
+                job: candidate.rank.name.to_string(),
+                uid: candidate.uid.to_string(),
                 attempt: candidate.attempt,
             }));
             cluster.in_flight = in_flight;
             self.taken_over = true;
             cluster.request()?;
             for candidate in admitted {
-                let memory = self.memories.get_mut(&candidate.uid).unwrap();
+                let memory = self.memories.get_mut(candidate.uid.as_ref()).unwrap();
                 memory.launching = Some(candidate.attempt);
                 (memory.candidate, memory.blocker, memory.refusal) = (None, None, None);
             }
@@ -243,6 +241,10 @@ impl Operator {
     fn snapshot(&self, cluster: &Cluster, known: &[Job]) -> Snapshot {
         let queue = Settings { max_running: Some(cluster.queue_max), ..Settings::default() };
         let mut snapshot = Snapshot { queues: HashMap::from([("default".into(), queue)]), ..Snapshot::default() };
+        let of_template = self.template.max_running.map(|max| (Limit::Template("template".into()), max));
+        let of_group = group::max_running(&cluster.group.spec);
+        let of_group = of_group.map(|max| (Limit::Group(cluster.group.metadata.uid.clone().unwrap_or_default()), max));
+        snapshot.limits.extend(of_template.into_iter().chain(of_group));
         for batch in cluster.batches.values().filter(|batch| is_active(batch)) {
             let job = &cluster.jobs[&batch.metadata.labels.as_ref().unwrap()["job"]];
             snapshot.occupants.push(occupant(job));
@@ -288,5 +290,9 @@ impl Operator {
 }
 
 fn occupant(job: &Job) -> Occupant {
-    Occupant { name: job.metadata.name.clone().unwrap_or_default(), queue: "default".into(), limits: job::limits(job) }
+    Occupant {
+        name: job.metadata.name.as_deref().unwrap_or_default().into(),
+        queue: "default".into(),
+        limits: job::limits(job),
+    }
 }

@@ -3,7 +3,7 @@
 //! The leader's line is in its memory, and what it says is written to a Job only when the word changes. Here a line is made
 //! anew from the same objects and asked the same question, so that every replica answers, and as things are now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use crate::api::queue::InFlight;
 use crate::api::{Job, JobGroup, JobPhase, Queue};
 use crate::domain::job::{attempt_name, current_attempt, limits, own_blocker};
 use crate::domain::place;
-use crate::domain::queue::{Blocker, Candidate, Limit, Line, Occupant, Offer, Settings};
+use crate::domain::queue::{Blocker, Candidate, Limit, Limits, Line, Occupant, Offer, Settings};
 use crate::domain::run::{BatchState, batch_outcome};
 
 /// What decides on who runs and waits in a namespace.
@@ -59,7 +59,7 @@ pub struct Present {
 impl Present {
     /// How it is now.
     pub fn of(surroundings: &Surroundings<'_>, now: Timestamp) -> Self {
-        let mut present = Self { line: Line::new(surroundings.elsewhere.ceiling), running: HashMap::new() };
+        let mut present = Self { line: Line::new(surroundings.elsewhere.ceiling, usize::MAX), running: HashMap::new() };
         present.set_queues(surroundings);
         present.take_places(surroundings);
         present.offer(surroundings, now);
@@ -101,7 +101,7 @@ impl Present {
     /// Those with a batch Job that has not ended run, and those that were admitted and have none yet.
     fn take_places(&mut self, surroundings: &Surroundings<'_>) {
         for index in 0..surroundings.elsewhere.running {
-            let somebody = Occupant { name: String::new(), queue: String::new(), limits: Vec::new() };
+            let somebody = Occupant { name: "".into(), queue: "".into(), limits: [].into() };
             // No namespace has an empty name.
             self.line.occupy("", &format!("elsewhere-{index}"), somebody);
         }
@@ -114,11 +114,10 @@ impl Present {
             let said = job.and_then(|job| job.status.as_ref()?.queue.clone());
             let name = job.map_or(&batch.metadata.name, |job| &job.metadata.name).clone().unwrap_or_default();
             let queue = said.or_else(|| label(QUEUE)).unwrap_or_default();
-            self.occupy(surroundings.namespace, uid, name, queue, job.map(limits).unwrap_or_default());
+            self.occupy(surroundings.namespace, uid, name, queue, job.map_or_else(|| [].into(), limits));
         }
-        let launched: Vec<&str> =
+        let launched: HashSet<&str> =
             surroundings.batches.iter().filter_map(|batch| batch.metadata.name.as_deref()).collect();
-        let launched: std::collections::HashSet<&str> = launched.into_iter().collect();
         for queue in surroundings.queues {
             for entry in queue.status.iter().flat_map(|status| &status.in_flight) {
                 let job = by_uid.get(&entry.uid).copied().filter(|job| is_left(job, entry));
@@ -131,8 +130,8 @@ impl Present {
         }
     }
 
-    fn occupy(&mut self, namespace: &str, uid: String, name: String, queue: String, limits: Vec<Limit>) {
-        self.line.occupy(namespace, &uid, Occupant { name, queue: queue.clone(), limits });
+    fn occupy(&mut self, namespace: &str, uid: String, name: String, queue: String, limits: Limits) {
+        self.line.occupy(namespace, &uid, Occupant { name: name.into(), queue: queue.as_str().into(), limits });
         self.running.insert(uid, queue);
     }
 
@@ -141,24 +140,28 @@ impl Present {
         let name = |group: &JobGroup| group.metadata.name.clone().unwrap_or_default();
         let groups: HashMap<String, &JobGroup> =
             surroundings.groups.iter().map(|group| (name(group), group.as_ref())).collect();
+        let namespace: Arc<str> = surroundings.namespace.into();
+        let mut limited: HashSet<Limit> = HashSet::new();
         for job in surroundings.jobs.iter().filter(|job| place::is_in_line(job, now)) {
             if self.runs_in(job).is_some() || said(job).is_some_and(|it| !is_of_the_line(it.waiting_for)) {
                 continue;
             }
             let group = job.spec.group_ref.as_ref().and_then(|it| groups.get(&it.name).copied());
             let group = group.filter(|group| place::is_member(job, group));
-            let with_max = |limit: Limit| {
+            let limits = limits(job);
+            for limit in limits.iter().filter(|limit| !limited.contains(*limit)).cloned().collect::<Vec<_>>() {
                 let max = (surroundings.max_running)(&limit);
-                (limit, max)
-            };
+                self.line.set_max(surroundings.namespace, &limit, max);
+                limited.insert(limit);
+            }
             let candidate = Candidate {
                 rank: place::rank(job, group, None, now),
-                uid: job.metadata.uid.clone().unwrap_or_default(),
+                uid: job.metadata.uid.as_deref().unwrap_or_default().into(),
                 attempt: current_attempt(job),
-                queue: place::queue_name(job).to_owned(),
-                limits: limits(job).into_iter().map(with_max).collect(),
+                queue: place::queue_name(job).into(),
+                limits,
             };
-            let namespace = surroundings.namespace.to_owned();
+            let namespace = namespace.clone();
             self.line.offer(Offer { namespace, candidate, accepted: true, asks_for: None }, now);
         }
     }

@@ -65,12 +65,16 @@ struct World {
 }
 
 impl World {
-    fn present(&self) -> Present {
-        let max = |limit: &Limit| match limit {
+    fn max_running(&self, limit: &Limit) -> Option<u32> {
+        match limit {
             Limit::Template(_) => self.template_max,
             Limit::Group(_) => self.groups.first().and_then(|group| group::max_running(&group.spec)),
             Limit::Schedule(_) => None,
-        };
+        }
+    }
+
+    fn present(&self) -> Present {
+        let max = |limit: &Limit| self.max_running(limit);
         let elsewhere = Elsewhere {
             ceiling: self.ceiling,
             running: self.running_elsewhere,
@@ -97,7 +101,7 @@ impl World {
 
     /// What the dispatcher is told, by the decision about each Job.
     fn line(&self) -> Line {
-        let mut line = Line::new(self.ceiling);
+        let mut line = Line::new(self.ceiling, usize::MAX);
         for queue in &self.queues {
             line.set_queue("team", queue.metadata.name.as_deref().unwrap(), Some(Settings::of(&queue.spec)));
         }
@@ -105,13 +109,14 @@ impl World {
             let uid = batch.metadata.labels.as_ref().unwrap()["rota.dev/job-uid"].clone();
             let job = self.jobs.iter().find(|job| job.metadata.uid.as_ref() == Some(&uid)).unwrap();
             let name = job.metadata.name.clone().unwrap();
-            line.occupy("team", &uid, Occupant { name, queue: "line".into(), limits: limits(job) });
+            line.occupy("team", &uid, Occupant { name: name.into(), queue: "line".into(), limits: limits(job) });
         }
         let template: JobTemplateSpec = read(json!({
             "jobType": "x", "jobTemplate": { "spec": { "template": { "spec": { "containers": [] } } } },
         }));
         let snapshot: TemplateSnapshot = read(json!({ "name": "t", "uid": "u", "revision": "r", "digest": "d" }));
         for job in &self.jobs {
+            limits(job).iter().for_each(|limit| line.set_max("team", limit, self.max_running(limit)));
             let group = self.groups.first().filter(|_| job.spec.group_ref.is_some());
             let member = |job: &Arc<Job>, group: &JobGroup| group::member(job, group, None);
             let standing = group.map(|group| {
@@ -122,8 +127,6 @@ impl World {
             let facts = Facts {
                 job,
                 source: Source::Template { spec: &template, snapshot: &snapshot },
-                template_max_running: self.template_max,
-                schedule_max_running: None,
                 gate: gate.as_ref(),
                 schedule_settled: true,
                 group_settled: true,
@@ -223,7 +226,7 @@ proptest! {
         let (present, mut line, history) = (world.present(), world.line(), History::default());
         let seen = world.seen(&history, Some(&present));
         let outlook = seen.outlook("line");
-        let shown: Vec<String> = outlook.waiting.iter().filter(|it| it.place.is_some()).map(|it| it.rank.name.clone()).collect();
+        let shown: Vec<String> = outlook.waiting.iter().filter(|it| it.place.is_some()).map(|it| it.rank.name.to_string()).collect();
         prop_assert_eq!(&shown, &line.first("team", "line", usize::MAX));
         prop_assert_eq!(outlook.running.len(), world.batches.len());
         for standing in &outlook.waiting {
@@ -233,10 +236,10 @@ proptest! {
             prop_assert_eq!(standing.waiting_for, expected.map(|it| it.waiting_for));
         }
         // And in this order they go.
-        let round = line.admit(usize::MAX, now());
-        let admitted: Vec<String> = round.admitted.into_iter().map(|(_, candidate)| candidate.rank.name).collect();
+        let round = line.admit(now());
+        let admitted: Vec<String> = round.admitted.into_iter().map(|(_, candidate)| candidate.rank.name.to_string()).collect();
         prop_assert!(admitted.iter().all(|name| shown.contains(name)));
-        let blocked = |name: &&String| outlook.waiting.iter().any(|it| it.rank.name == **name && it.waiting_for.is_some());
+        let blocked = |name: &&String| outlook.waiting.iter().any(|it| *it.rank.name == ***name && it.waiting_for.is_some());
         if let Some(first) = admitted.first() {
             prop_assert_eq!(Some(first), shown.iter().find(|name| !blocked(name)));
         }

@@ -72,7 +72,7 @@ fn members_go_in_the_order_of_the_list_and_those_that_joined_after_them() {
     assert!(!is_member(&named("other", json!({ "name": "g", "uid": "another" })), &group));
     let mut ranks: Vec<Rank> = jobs.iter().map(|job| rank(job, Some(&group), None, now())).collect();
     ranks.sort();
-    assert_eq!(ranks.iter().map(|rank| rank.name.as_str()).collect::<Vec<_>>(), ["g-z", "g-a", "guest"]);
+    assert_eq!(ranks.iter().map(|rank| rank.name.as_ref()).collect::<Vec<_>>(), ["g-z", "g-a", "guest"]);
     // A group goes between two others as a whole, or not at all.
     let beside = |position: &str, queued: &str| {
         rank(&job("other", json!({ "position": position }), at(queued)), None, None, now())
@@ -112,7 +112,7 @@ fn ranks() -> impl Strategy<Value = Vec<Rank>> {
                 position: Position::from(position),
                 place: 0,
                 queued_at: Timestamp::from_second(queued).unwrap(),
-                name: format!("job-{index}"),
+                name: format!("job-{index}").into(),
             })
             .collect();
         ranks.sort();

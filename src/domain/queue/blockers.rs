@@ -1,14 +1,15 @@
 //! Blockers: what a waiting Job waits for, in a word and in a sentence.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::line::Line;
-use super::rows::{Namespace, Place, QueueRows, Usage};
+use super::rows::{Place, QueueRows, Usage};
 use super::{Blocker, Limit};
 use crate::api::job::WaitingFor;
-use crate::api::queue::{Pause, PauseScope};
+use crate::api::queue::Pause;
 
 /// How many running Jobs a message names.
 const NAMES_SHOWN_MAX: usize = 3;
@@ -18,8 +19,8 @@ const PLACE_MAX: usize = 1_000;
 impl Line {
     /// What a waiting Job waits for; absent if it does not wait here, or is about to be launched.
     pub fn blocker(&self, uid: &str, now: Timestamp) -> Option<Blocker> {
-        let (namespace, candidate, place, limits) = self.waiting(uid)?;
-        let name = candidate.queue.as_str();
+        let (namespace, candidate, place) = self.waiting(uid)?;
+        let name = candidate.queue.as_ref();
         let space = self.namespaces.get(namespace)?;
         let rows = space.queues.get(name)?;
         let Some(settings) = &rows.settings else {
@@ -29,7 +30,7 @@ impl Line {
         if let Some((queue, pause)) = self.pause_of_cluster(now) {
             return Some(paused(WaitingFor::ClusterPaused, "everything is paused", Some(&queue), pause));
         }
-        if let Some((queue, pause)) = pause_of_namespace(space, now) {
+        if let Some((queue, pause)) = space.pause(now) {
             return Some(paused(WaitingFor::NamespacePaused, "the namespace is paused", Some(queue), pause));
         }
         if let Some(pause) = settings.paused.as_ref().filter(|pause| is_active(pause, now)) {
@@ -41,7 +42,8 @@ impl Line {
                 format!("{} in queue {name}, {} of {max} running{running}", place_in(rows, place), rows.running.len());
             return Some(Blocker { waiting_for: WaitingFor::QueueLimit, message });
         }
-        let full = limits.iter().find_map(|limit| Some((limit, space.limits.get(limit).filter(|it| it.is_full())?)));
+        let full =
+            candidate.limits.iter().find_map(|limit| Some((limit, space.limits.get(limit).filter(|it| it.is_full())?)));
         if let Some((limit, usage)) = full {
             return Some(limited(limit, usage));
         }
@@ -56,15 +58,6 @@ impl Line {
             ),
         })
     }
-}
-
-/// The pause of a whole namespace that is in force, and the queue that says so.
-pub(super) fn pause_of_namespace(space: &Namespace, now: Timestamp) -> Option<(&str, &Pause)> {
-    space.queues.iter().find_map(|(name, rows)| {
-        let pause = rows.settings.as_ref()?.paused.as_ref()?;
-        let wide = pause.scope == Some(PauseScope::Namespace) && is_active(pause, now);
-        wide.then_some((name.as_str(), pause))
-    })
 }
 
 /// Whether a pause has not ended.
@@ -111,11 +104,11 @@ pub fn ordinal(number: usize) -> String {
     format!("{number}{ending}")
 }
 
-fn names(running: &BTreeSet<(String, String)>) -> String {
+fn names(running: &BTreeSet<(Arc<str>, Arc<str>)>) -> String {
     if running.is_empty() {
         return String::new();
     }
-    let shown = running.iter().take(NAMES_SHOWN_MAX).map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let shown = running.iter().take(NAMES_SHOWN_MAX).map(|(name, _)| name.as_ref()).collect::<Vec<_>>().join(", ");
     let more = running.len().saturating_sub(NAMES_SHOWN_MAX);
     if more == 0 { format!(": {shown}") } else { format!(": {shown} and {more} more") }
 }

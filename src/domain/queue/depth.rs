@@ -9,7 +9,7 @@ impl Line {
     /// Takes out what is too much in each queue that has more than it may, and lets the queues keep the rest.
     pub(super) fn trim(&mut self, round: &mut Round) {
         for (namespace, queue) in std::mem::take(&mut self.overfull) {
-            let unsure = self.namespaces.get(&namespace).is_some_and(|space| !space.from_start.is_empty());
+            let unsure = self.namespaces.get(namespace.as_str()).is_some_and(|space| !space.from_start.is_empty());
             if unsure {
                 self.overfull.insert((namespace, queue));
                 continue;
@@ -19,7 +19,9 @@ impl Line {
                 self.dropped.insert(dropped.uid.clone());
                 round.dropped.push(dropped);
             }
-            if let Some(rows) = self.namespaces.get_mut(&namespace).and_then(|space| space.queues.get_mut(&queue)) {
+            if let Some(rows) =
+                self.namespaces.get_mut(namespace.as_str()).and_then(|space| space.queues.get_mut(queue.as_str()))
+            {
                 rows.arrivals.clear();
             }
         }
@@ -48,7 +50,7 @@ impl Line {
                 None => (Reason::QueueFull, full),
             },
         };
-        Some(Dropped { namespace: namespace.into(), name: name.clone(), uid: uid.to_string(), reason, message })
+        Some(Dropped { namespace: namespace.into(), name: name.to_string(), uid: uid.to_string(), reason, message })
     }
 
     /// Another Job of the queue that asks for the same.
@@ -56,6 +58,6 @@ impl Line {
         let offer = self.offer_of(uid)?;
         let rows = self.namespaces.get(namespace)?.queues.get(queue)?;
         let same = rows.same.get(offer.asks_for.as_ref()?)?;
-        same.iter().find(|name| **name != offer.candidate.rank.name).cloned()
+        same.iter().find(|name| **name != offer.candidate.rank.name).map(ToString::to_string)
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::blockers::{is_active, pause_of_namespace};
-use super::rows::{Limits, Namespace, Place, QueueRows};
+use super::blockers::is_active;
+use super::rows::{Namespace, Place, QueueRows};
 use super::{Candidate, Limit, Occupant, Offer, Round, Settings, aged};
 use crate::api::queue::{Pause, PauseScope};
 
@@ -14,15 +14,16 @@ use crate::api::queue::{Pause, PauseScope};
 #[derive(Debug, Default)]
 pub struct Line {
     pub(super) ceiling: Option<u32>,
+    launching_max: usize,
     pub(super) running: usize,
-    pub(super) namespaces: HashMap<String, Namespace>,
+    pub(super) namespaces: HashMap<Arc<str>, Namespace>,
     /// Queues in which more wait than may.
     pub(super) overfull: BTreeSet<(String, String)>,
     /// What was not kept and is to be recorded.
     pub(super) dropped: HashSet<String>,
     jobs: HashMap<Arc<str>, Entry>,
     /// Namespaces that may have something to launch; the one that runs least comes first.
-    ready: BTreeSet<(usize, String)>,
+    ready: BTreeSet<(usize, Arc<str>)>,
     /// Namespaces that are not to be decided about before this process knows what runs there.
     held_back: HashSet<String>,
     /// When waiting changes the rank of a Job.
@@ -35,7 +36,7 @@ pub struct Line {
 
 #[derive(Debug)]
 struct Entry {
-    namespace: String,
+    namespace: Arc<str>,
     state: State,
 }
 
@@ -46,6 +47,8 @@ enum State {
     Occupying {
         place: Occupant,
         offer: Option<Box<Offer>>,
+        /// Whether it was admitted here and its launch has not ended.
+        is_launching: bool,
     },
 }
 
@@ -53,7 +56,6 @@ enum State {
 struct Waiting {
     offer: Offer,
     place: Place,
-    limits: Limits,
     changes_at: Option<Timestamp>,
 }
 
@@ -69,9 +71,10 @@ pub struct Counts {
 }
 
 impl Line {
-    /// An empty line under a limit for the whole cluster; absent: no limit.
-    pub fn new(ceiling: Option<u32>) -> Self {
-        Self { ceiling, ..Self::default() }
+    /// An empty line under a limit for the whole cluster (absent: no limit), which has at most so many Jobs of a queue
+    /// launched at once: what is written of each admission is bounded by that.
+    pub fn new(ceiling: Option<u32>, launching_max: usize) -> Self {
+        Self { ceiling, launching_max, ..Self::default() }
     }
 
     /// Whether there is a limit for the whole cluster.
@@ -99,7 +102,7 @@ impl Line {
 
     /// A Job is there that nobody has looked at: what came after it must not overtake it.
     pub fn expect(&mut self, namespace: &str, uid: &str, first_seen: Timestamp, from_start: bool) {
-        let space = self.namespaces.entry(namespace.to_owned()).or_default();
+        let space = self.space(&namespace.into());
         if from_start {
             space.from_start.insert(uid.to_owned());
         } else {
@@ -122,8 +125,9 @@ impl Line {
 
     /// A queue is set to that; absent: it is gone.
     pub fn set_queue(&mut self, namespace: &str, queue: &str, settings: Option<Settings>) {
-        let space = self.namespaces.entry(namespace.to_owned()).or_default();
-        let rows = space.queues.entry(queue.to_owned()).or_default();
+        let name: Arc<str> = namespace.into();
+        let space = self.namespaces.entry(name.clone()).or_insert_with(|| Namespace::new(&name));
+        let rows = space.queues.entry(queue.into()).or_default();
         if rows.settings == settings {
             return;
         }
@@ -140,7 +144,12 @@ impl Line {
         let waiting: Vec<Arc<str>> = rows.order.iter().filter(|_| reranked).map(|(_, uid)| uid.clone()).collect();
         waiting.iter().for_each(|uid| self.rerank(uid, Timestamp::MIN));
         let key = (namespace.to_owned(), queue.to_owned());
-        let everything = pause.as_ref().filter(|it| it.scope == Some(PauseScope::Cluster)).cloned();
+        let of_scope = |scope| pause.as_ref().filter(|it| it.scope == Some(scope)).cloned();
+        match of_scope(PauseScope::Namespace) {
+            Some(pause) => drop(self.space(&name).pauses.insert(queue.to_owned(), pause)),
+            None => drop(self.space(&name).pauses.remove(queue)),
+        }
+        let everything = of_scope(PauseScope::Cluster);
         let before = match everything {
             Some(pause) => self.everything.insert(key, pause),
             None => self.everything.remove(&key),
@@ -154,39 +163,37 @@ impl Line {
         self.wake(namespace);
     }
 
-    /// How many may run under a limit.
+    /// How many may run under a limit; absent: any number.
     pub fn set_max(&mut self, namespace: &str, limit: &Limit, max: Option<u32>) {
-        if let Some(space) = self.namespaces.get_mut(namespace) {
-            space.set_max(limit, max);
+        if max.is_some() || self.namespaces.contains_key(namespace) {
+            self.space(&namespace.into()).set_max(limit, max);
             self.touch(namespace);
         }
     }
 
     /// A Job may be launched when it is its turn. One that runs already, or was not kept, is not taken.
     pub fn offer(&mut self, offer: Offer, now: Timestamp) {
-        let uid: Arc<str> = offer.candidate.uid.as_str().into();
+        let uid = &offer.candidate.uid;
         if self.dropped.contains(uid.as_ref()) {
             return;
         }
-        match self.jobs.get(&uid).map(|entry| &entry.state) {
+        match self.jobs.get(uid).map(|entry| &entry.state) {
             Some(State::Occupying { .. }) => return,
             Some(State::Waiting(waiting)) if waiting.offer.candidate == offer.candidate => return,
-            Some(State::Waiting(_)) => self.withdraw(&uid),
+            Some(State::Waiting(_)) => self.withdraw(uid),
             None => {}
         }
-        self.stand(uid, offer, now);
+        self.stand(offer, now);
     }
 
-    fn stand(&mut self, uid: Arc<str>, offer: Offer, now: Timestamp) {
-        let namespace = offer.namespace.clone();
-        let space = self.namespaces.entry(namespace.clone()).or_default();
-        let candidate = &offer.candidate;
-        let queue = candidate.queue.clone();
+    fn stand(&mut self, offer: Offer, now: Timestamp) {
+        let Offer { namespace, candidate, .. } = &offer;
+        let Candidate { queue, uid, limits, .. } = candidate;
+        let space = self.namespaces.entry(namespace.clone()).or_insert_with(|| Namespace::new(namespace));
         let rows = space.queues.entry(queue.clone()).or_default();
         let aging = rows.settings.as_ref().and_then(|it| it.aging.as_ref());
         let (rank, changes_at) = aged(&candidate.rank, aging, now);
         let place = (Arc::new(rank), uid.clone());
-        let limits: Limits = candidate.limits.iter().map(|(limit, _)| limit.clone()).collect();
         let age = (candidate.rank.queued_at, candidate.rank.name.clone(), uid.clone());
         rows.ages.insert(age.clone());
         if !offer.accepted {
@@ -196,15 +203,13 @@ impl Line {
             rows.same.entry(asks_for.clone()).or_default().insert(candidate.rank.name.clone());
         }
         if rows.settings.as_ref().and_then(|it| it.depth).is_some_and(|(max, _)| rows.order.len() >= max as usize) {
-            self.overfull.insert((namespace.clone(), queue.clone()));
+            self.overfull.insert((namespace.to_string(), queue.to_string()));
         }
-        space.insert(&queue, &limits, place.clone());
-        for (limit, max) in &candidate.limits {
-            space.set_max(limit, *max);
-        }
+        space.insert(queue, limits, place.clone());
         self.aging.extend(changes_at.map(|at| (at, uid.clone())));
-        let waiting = Waiting { offer, place, limits, changes_at };
-        self.jobs.insert(uid, Entry { namespace: namespace.clone(), state: State::Waiting(Box::new(waiting)) });
+        let (namespace, uid) = (namespace.clone(), uid.clone());
+        let state = State::Waiting(Box::new(Waiting { offer, place, changes_at }));
+        self.jobs.insert(uid, Entry { namespace: namespace.clone(), state });
         self.touch(&namespace);
     }
 
@@ -218,18 +223,20 @@ impl Line {
     }
 
     /// Takes a waiting Job out of its line.
-    fn leave(&mut self, uid: &str) -> Option<(String, Box<Waiting>)> {
+    fn leave(&mut self, uid: &str) -> Option<(Arc<str>, Box<Waiting>)> {
         let (uid, entry) = self.jobs.remove_entry(uid)?;
         let Entry { namespace, state: State::Waiting(waiting) } = entry else {
             self.jobs.insert(uid, entry);
             return None;
         };
-        self.aging.remove(&(waiting.changes_at.unwrap_or_default(), uid.clone()));
+        if let Some(at) = waiting.changes_at {
+            self.aging.remove(&(at, uid));
+        }
         let candidate = &waiting.offer.candidate;
         if let Some(space) = self.namespaces.get_mut(&namespace) {
-            space.remove(&candidate.queue, &waiting.limits, &waiting.place);
+            space.remove(&candidate.queue, &candidate.limits, &waiting.place);
             if let Some(rows) = space.queues.get_mut(&candidate.queue) {
-                forget(rows, &waiting.offer, &uid);
+                forget(rows, &waiting.offer);
             }
         }
         self.touch(&namespace);
@@ -242,28 +249,31 @@ impl Line {
             return;
         }
         drop(self.leave(uid));
-        self.take_places(namespace, uid.into(), place, None);
+        self.take_places(&namespace.into(), uid.into(), place, None);
     }
 
-    fn take_places(&mut self, namespace: &str, uid: Arc<str>, place: Occupant, offer: Option<Box<Offer>>) {
-        let space = self.namespaces.entry(namespace.to_owned()).or_default();
-        space.occupy(&uid, &place);
+    fn take_places(&mut self, namespace: &Arc<str>, uid: Arc<str>, place: Occupant, offer: Option<Box<Offer>>) {
+        let is_launching = offer.is_some();
+        self.space(namespace).occupy(&uid, &place, is_launching);
         self.running += 1;
-        let state = State::Occupying { place, offer };
-        self.jobs.insert(uid, Entry { namespace: namespace.to_owned(), state });
+        let state = State::Occupying { place, offer, is_launching };
+        self.jobs.insert(uid, Entry { namespace: namespace.clone(), state });
         self.touch(namespace);
     }
 
     /// A Job does not run any more, and gives its places back.
     pub fn release(&mut self, uid: &str) {
         let Some((key, entry)) = self.jobs.remove_entry(uid) else { return };
-        let State::Occupying { place, .. } = &entry.state else {
+        let State::Occupying { place, is_launching, .. } = &entry.state else {
             self.jobs.insert(key, entry);
             return;
         };
         self.running = self.running.saturating_sub(1);
         if let Some(space) = self.namespaces.get_mut(&entry.namespace) {
-            space.release(uid, place);
+            if *is_launching {
+                space.launched(&place.queue);
+            }
+            space.release(&key, place);
         }
         self.touch(&entry.namespace);
     }
@@ -273,6 +283,22 @@ impl Line {
         match self.jobs.get_mut(uid).map(|entry| &mut entry.state) {
             Some(State::Occupying { offer, .. }) => offer.take().is_some(),
             _ => false,
+        }
+    }
+
+    /// The launch of an admitted Job has ended. When half of what may be launched at once is, its queue goes on.
+    pub fn launched(&mut self, uid: &str) {
+        let Some(Entry { namespace, state }) = self.jobs.get_mut(uid) else { return };
+        let State::Occupying { place, is_launching, .. } = state else { return };
+        if std::mem::take(is_launching)
+            && let Some(space) = self.namespaces.get_mut(namespace)
+        {
+            let left = space.launched(&place.queue);
+            if left <= self.launching_max / 2 {
+                space.restless.insert(place.queue.clone());
+            }
+            let namespace = namespace.clone();
+            self.touch(&namespace);
         }
     }
 
@@ -291,9 +317,8 @@ impl Line {
     pub fn put_back(&mut self, uid: &str, now: Timestamp) {
         let Some(State::Occupying { offer, .. }) = self.jobs.get_mut(uid).map(|entry| &mut entry.state) else { return };
         let Some(offer) = offer.take() else { return };
-        let offer = self.refreshed(*offer);
         self.release(uid);
-        self.offer(offer, now);
+        self.offer(*offer, now);
     }
 
     /// A Job is gone.
@@ -315,45 +340,28 @@ impl Line {
     /// The names of the queues of a namespace in which something waits or that exist.
     pub fn queues(&self, namespace: &str) -> Vec<&str> {
         let space = self.namespaces.get(namespace);
-        space.into_iter().flat_map(|space| space.queues.keys()).map(String::as_str).collect()
+        space.into_iter().flat_map(|space| space.queues.keys()).map(AsRef::as_ref).collect()
     }
 
     /// The names of the first Jobs that wait in a queue, in order.
     pub fn first(&self, namespace: &str, queue: &str, count: usize) -> Vec<String> {
         let rows = self.namespaces.get(namespace).and_then(|space| space.queues.get(queue));
-        rows.into_iter().flat_map(|rows| rows.order.iter().take(count)).map(|(rank, _)| rank.name.clone()).collect()
+        rows.into_iter().flat_map(|rows| rows.order.iter().take(count)).map(|(rank, _)| rank.name.to_string()).collect()
     }
 
-    /// Decides one round. At most `admissions_max` Jobs are admitted in one queue; the rest is for the next round.
-    pub fn admit(&mut self, admissions_max: usize, now: Timestamp) -> Round {
+    /// Decides one round.
+    pub fn admit(&mut self, now: Timestamp) -> Round {
         let mut round = Round { resumed: self.advance(now), ..Round::default() };
-        let mut admitted: HashMap<(String, String), usize> = HashMap::new();
-        let mut closed: Vec<(String, String)> = Vec::new();
         // Under a limit for the cluster one has to know what runs in all of it.
         let knows = self.ceiling.is_none() || self.held_back.is_empty();
         while knows && !self.is_full() {
             let Some((_, namespace)) = self.ready.first().cloned() else { break };
-            let is_closed = |queue: &str| {
-                admitted.get(&(namespace.clone(), queue.to_owned())).is_some_and(|count| *count >= admissions_max)
-            };
-            let next = self.next(&namespace, now, is_closed, &mut closed);
+            let next = self.next(&namespace, now);
             let Some((namespace, waiting)) = next.and_then(|uid| self.leave(&uid)) else { continue };
             let candidate = waiting.offer.candidate.clone();
-            *admitted.entry((namespace.clone(), candidate.queue.clone())).or_default() += 1;
-            self.take_places(
-                &namespace,
-                candidate.uid.as_str().into(),
-                candidate.places(),
-                Some(Box::new(waiting.offer)),
-            );
+            let offer = Some(Box::new(waiting.offer));
+            self.take_places(&namespace, candidate.uid.clone(), candidate.places(), offer);
             round.admitted.push((namespace, candidate));
-        }
-        round.more = !closed.is_empty();
-        for (namespace, queue) in closed {
-            if let Some(space) = self.namespaces.get_mut(&namespace) {
-                space.restless.insert(queue);
-            }
-            self.touch(&namespace);
         }
         self.trim(&mut round);
         round.wake_at = self.endings.first().map(|(at, _)| *at);
@@ -361,33 +369,25 @@ impl Line {
     }
 
     /// The Job of a namespace that goes next; absent: none, and the namespace rests until something changes.
-    fn next(
-        &mut self,
-        name: &str,
-        now: Timestamp,
-        is_closed: impl Fn(&str) -> bool,
-        closed: &mut Vec<(String, String)>,
-    ) -> Option<Arc<str>> {
+    fn next(&mut self, name: &str, now: Timestamp) -> Option<Arc<str>> {
         let everything = self.pause_of_cluster(now).is_some();
         let held_back = self.held_back.contains(name);
         let space = self.namespaces.get_mut(name)?;
         let mut best: Option<Place> = None;
-        if everything || pause_of_namespace(space, now).is_some() {
+        if everything || space.pause(now).is_some() {
             space.restless.clear();
         } else if held_back || !space.from_start.is_empty() {
             let waiting = std::mem::take(&mut space.restless);
             space.gated.extend(waiting);
         }
         let gate = space.unseen.first().map(|(at, _)| *at);
-        for queue in space.restless.clone() {
-            let first = startable(space, &queue, now);
+        for queue in space.restless.iter().cloned().collect::<Vec<_>>() {
+            let first = startable(space, &queue, self.launching_max, now);
             let gated = first.as_ref().zip(gate).is_some_and(|(first, gate)| first.0.queued_at >= gate);
-            if first.is_none() || gated || is_closed(&queue) {
+            if first.is_none() || gated {
                 space.restless.remove(&queue);
                 if gated {
                     space.gated.insert(queue);
-                } else if first.is_some() {
-                    closed.push((name.to_owned(), queue));
                 }
             } else if best.is_none() || first < best {
                 best = first;
@@ -417,21 +417,10 @@ impl Line {
     }
 
     fn rerank(&mut self, uid: &str, now: Timestamp) {
-        let Some(offer) = self.offer_of(uid).cloned() else { return };
-        let offer = self.refreshed(Offer { accepted: self.is_taken(uid), ..offer });
-        drop(self.leave(uid));
-        self.stand(uid.into(), offer, now);
-    }
-
-    /// An offer with the limits as they are now.
-    fn refreshed(&self, mut offer: Offer) -> Offer {
-        let space = self.namespaces.get(&offer.namespace);
-        for (limit, max) in &mut offer.candidate.limits {
-            if let Some(usage) = space.and_then(|space| space.limits.get(limit)) {
-                *max = usage.max;
-            }
+        let accepted = self.is_taken(uid);
+        if let Some((_, waiting)) = self.leave(uid) {
+            self.stand(Offer { accepted, ..waiting.offer }, now);
         }
-        offer
     }
 
     /// Whether the queue of a waiting Job has taken it.
@@ -453,11 +442,11 @@ impl Line {
         self.ceiling.is_some_and(|ceiling| self.running >= ceiling as usize)
     }
 
-    /// A waiting Job: its namespace, what would be launched, its place and its limits.
-    pub(super) fn waiting(&self, uid: &str) -> Option<(&str, &Candidate, &Place, &Limits)> {
+    /// A waiting Job: its namespace, what would be launched, and its place.
+    pub(super) fn waiting(&self, uid: &str) -> Option<(&str, &Candidate, &Place)> {
         let entry = self.jobs.get(uid)?;
         let State::Waiting(waiting) = &entry.state else { return None };
-        Some((&entry.namespace, &waiting.offer.candidate, &waiting.place, &waiting.limits))
+        Some((&entry.namespace, &waiting.offer.candidate, &waiting.place))
     }
 
     pub(super) fn offer_of(&self, uid: &str) -> Option<&Offer> {
@@ -475,8 +464,13 @@ impl Line {
     }
 
     fn wake_all(&mut self) {
-        let all: Vec<String> = self.namespaces.keys().cloned().collect();
+        let all: Vec<Arc<str>> = self.namespaces.keys().cloned().collect();
         all.iter().for_each(|namespace| self.wake(namespace));
+    }
+
+    /// A namespace, known from now on.
+    fn space(&mut self, namespace: &Arc<str>) -> &mut Namespace {
+        self.namespaces.entry(namespace.clone()).or_insert_with(|| Namespace::new(namespace))
     }
 
     /// Lists a namespace among those that may have something to launch, or not, as it is now.
@@ -485,10 +479,10 @@ impl Line {
         let wanted = (!space.restless.is_empty()).then_some(space.running);
         if space.listed != wanted {
             if let Some(listed) = space.listed {
-                self.ready.remove(&(listed, namespace.to_owned()));
+                self.ready.remove(&(listed, space.name.clone()));
             }
             space.listed = wanted;
-            self.ready.extend(wanted.map(|running| (running, namespace.to_owned())));
+            self.ready.extend(wanted.map(|running| (running, space.name.clone())));
         }
         if wanted.is_none() && space.is_empty() {
             self.namespaces.remove(namespace);
@@ -497,19 +491,20 @@ impl Line {
 }
 
 /// The first Job of a queue that may be launched as far as queue and limits go.
-fn startable(space: &mut Namespace, queue: &str, now: Timestamp) -> Option<Place> {
+fn startable(space: &mut Namespace, queue: &Arc<str>, launching_max: usize, now: Timestamp) -> Option<Place> {
     let rows = space.queues.get(queue)?;
     let settings = rows.settings.as_ref()?;
-    let full = settings.max_running.is_some_and(|max| rows.running.len() >= max as usize);
+    let full =
+        settings.max_running.is_some_and(|max| rows.running.len() >= max as usize) || rows.launching >= launching_max;
     if full || settings.paused.as_ref().is_some_and(|pause| is_active(pause, now)) {
         return None;
     }
     space.first(queue)
 }
 
-fn forget(rows: &mut QueueRows, offer: &Offer, uid: &Arc<str>) {
+fn forget(rows: &mut QueueRows, offer: &Offer) {
     let name = &offer.candidate.rank.name;
-    let age = (offer.candidate.rank.queued_at, name.clone(), uid.clone());
+    let age = (offer.candidate.rank.queued_at, name.clone(), offer.candidate.uid.clone());
     rows.ages.remove(&age);
     rows.arrivals.remove(&age);
     if let Some(asks_for) = &offer.asks_for

@@ -4,37 +4,43 @@
 //! reached is set aside at that limit. Where a limit has room, the best of the rows that were set aside at it is back
 //! among the open ones, so that the first of the open rows is the first Job of all that may be launched.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Limit, Occupant, Rank, Settings};
+use super::blockers::is_active;
+use super::{Limit, Limits, Occupant, Rank, Settings};
+use crate::api::queue::Pause;
 
 /// A waiting Job in order: its rank now, and its uid.
 pub(super) type Place = (Arc<Rank>, Arc<str>);
-/// What limits a Job besides its queue.
-pub(super) type Limits = Arc<[Limit]>;
+/// Since when a Job is queued, its name and its uid.
+pub(super) type Age = (Timestamp, Arc<str>, Arc<str>);
 /// The first of a row, and which row it is.
 type Head = (Place, Limits);
 
 /// A namespace.
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
+    /// Its name.
+    pub name: Arc<str>,
     /// How many of its Jobs run.
     pub running: usize,
     /// Its queues by name.
-    pub queues: HashMap<String, QueueRows>,
+    pub queues: HashMap<Arc<str>, QueueRows>,
     /// How its templates, groups and schedules are used.
     pub limits: HashMap<Limit, Usage>,
     /// Queues that may have something to launch.
-    pub restless: BTreeSet<String>,
+    pub restless: BTreeSet<Arc<str>>,
     /// Queues whose next Job came after one that nobody looked at yet.
-    pub gated: BTreeSet<String>,
+    pub gated: BTreeSet<Arc<str>>,
     /// What was there when this process began to lead and nobody looked at yet: all of it may go first.
     pub from_start: HashSet<String>,
     /// What came since and nobody looked at yet: it may go before what came later.
     pub unseen: BTreeSet<(Timestamp, String)>,
+    /// The pauses of all of it, by the queue that says so.
+    pub pauses: BTreeMap<String, Pause>,
     /// How many ran when it was last listed among those that may have something to launch.
     pub listed: Option<usize>,
 }
@@ -44,16 +50,18 @@ pub(super) struct Namespace {
 pub(super) struct QueueRows {
     /// What it is set to; absent: it does not exist.
     pub settings: Option<Settings>,
+    /// How many of those who run were admitted, and their launch has not ended.
+    pub launching: usize,
     /// Who runs: name and uid.
-    pub running: BTreeSet<(String, String)>,
+    pub running: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Who waits, in order.
     pub order: BTreeSet<Place>,
     /// Who waits, longest first.
-    pub ages: BTreeSet<(Timestamp, String, Arc<str>)>,
+    pub ages: BTreeSet<Age>,
     /// Those of them that the queue has not taken yet: they may be refused for want of room.
-    pub arrivals: BTreeSet<(Timestamp, String, Arc<str>)>,
+    pub arrivals: BTreeSet<Age>,
     /// Names of those that ask for the same.
-    pub same: HashMap<String, BTreeSet<String>>,
+    pub same: HashMap<String, BTreeSet<Arc<str>>>,
     rows: HashMap<Limits, Row>,
     open: BTreeSet<Head>,
 }
@@ -75,7 +83,7 @@ pub(super) struct Usage {
     /// How many rows have it.
     rows: usize,
     /// The rows that are set aside at it, by queue.
-    aside: HashMap<String, BTreeSet<Head>>,
+    aside: HashMap<Arc<str>, BTreeSet<Head>>,
 }
 
 impl Usage {
@@ -86,9 +94,20 @@ impl Usage {
 }
 
 impl Namespace {
+    /// One of which nothing is known but its name.
+    pub fn new(name: &Arc<str>) -> Self {
+        Self { name: name.clone(), ..Self::default() }
+    }
+
+    /// The pause of the whole namespace that is in force, and the queue that says so.
+    pub fn pause(&self, now: Timestamp) -> Option<(&str, &Pause)> {
+        let mut pauses = self.pauses.iter().filter(|(_, pause)| is_active(pause, now));
+        pauses.next().map(|(name, pause)| (name.as_str(), pause))
+    }
+
     /// Puts a Job into its row.
-    pub fn insert(&mut self, queue: &str, limits: &Limits, place: Place) {
-        let rows = self.queues.entry(queue.to_owned()).or_default();
+    pub fn insert(&mut self, queue: &Arc<str>, limits: &Limits, place: Place) {
+        let rows = self.queues.entry(queue.clone()).or_default();
         rows.order.insert(place.clone());
         if !rows.rows.contains_key(limits) {
             limits.iter().for_each(|limit| self.limits.entry(limit.clone()).or_default().rows += 1);
@@ -103,7 +122,7 @@ impl Namespace {
     }
 
     /// Takes a Job out of its row.
-    pub fn remove(&mut self, queue: &str, limits: &Limits, place: &Place) {
+    pub fn remove(&mut self, queue: &Arc<str>, limits: &Limits, place: &Place) {
         let Some(rows) = self.queues.get_mut(queue) else { return };
         rows.order.remove(place);
         let Some(row) = rows.rows.get_mut(limits) else { return };
@@ -117,7 +136,7 @@ impl Namespace {
     }
 
     /// Takes a row from where it is listed under that first Job.
-    fn close(&mut self, queue: &str, limits: &Limits, first: Option<Place>) {
+    fn close(&mut self, queue: &Arc<str>, limits: &Limits, first: Option<Place>) {
         let (Some(first), Some(rows)) = (first, self.queues.get_mut(queue)) else { return };
         let Some(row) = rows.rows.get_mut(limits) else { return };
         let head = (first, limits.clone());
@@ -139,12 +158,12 @@ impl Namespace {
     }
 
     /// Lists a row among the open ones, if it has any Job.
-    fn open(&mut self, queue: &str, limits: &Limits) {
+    fn open(&mut self, queue: &Arc<str>, limits: &Limits) {
         let Some(rows) = self.queues.get_mut(queue) else { return };
         match rows.rows.get(limits).and_then(|row| row.jobs.first().cloned()) {
             Some(first) => {
                 rows.open.insert((first, limits.clone()));
-                self.restless.insert(queue.to_owned());
+                self.restless.insert(queue.clone());
             }
             None => {
                 rows.rows.remove(limits);
@@ -158,9 +177,9 @@ impl Namespace {
         }
     }
 
-    /// Forgets a limit that nobody waits or runs under.
+    /// Forgets a limit that is none, and that nobody waits or runs under.
     fn drop_unused(&mut self, limit: &Limit) {
-        if self.limits.get(limit).is_some_and(|usage| usage.used == 0 && usage.rows == 0) {
+        if self.limits.get(limit).is_some_and(|usage| usage.max.is_none() && usage.used == 0 && usage.rows == 0) {
             self.limits.remove(limit);
         }
     }
@@ -185,7 +204,7 @@ impl Namespace {
     }
 
     /// The first Job of a queue that its limits would let run. It is a matter of the queue's own limit whether it may.
-    pub fn first(&mut self, queue: &str) -> Option<Place> {
+    pub fn first(&mut self, queue: &Arc<str>) -> Option<Place> {
         loop {
             let rows = self.queues.get_mut(queue)?;
             let (place, limits) = rows.open.first()?.clone();
@@ -196,30 +215,38 @@ impl Namespace {
                 row.aside = Some(limit.clone());
             }
             if let Some(usage) = self.limits.get_mut(&limit) {
-                usage.aside.entry(queue.to_owned()).or_default().insert((place, limits.clone()));
+                usage.aside.entry(queue.clone()).or_default().insert((place, limits.clone()));
             }
             limits.iter().for_each(|other| self.refill(other));
         }
     }
 
     /// A Job takes its places.
-    pub fn occupy(&mut self, uid: &str, place: &Occupant) {
+    pub fn occupy(&mut self, uid: &Arc<str>, place: &Occupant, is_launching: bool) {
         self.running += 1;
         let rows = self.queues.entry(place.queue.clone()).or_default();
-        rows.running.insert((place.name.clone(), uid.to_owned()));
-        for limit in &place.limits {
+        rows.launching += usize::from(is_launching);
+        rows.running.insert((place.name.clone(), uid.clone()));
+        for limit in place.limits.iter() {
             self.limits.entry(limit.clone()).or_default().used += 1;
         }
     }
 
+    /// A launch in a queue has ended. Returns how many have not.
+    pub fn launched(&mut self, queue: &str) -> usize {
+        let Some(rows) = self.queues.get_mut(queue) else { return 0 };
+        rows.launching = rows.launching.saturating_sub(1);
+        rows.launching
+    }
+
     /// A Job gives its places back.
-    pub fn release(&mut self, uid: &str, place: &Occupant) {
+    pub fn release(&mut self, uid: &Arc<str>, place: &Occupant) {
         self.running = self.running.saturating_sub(1);
         if let Some(rows) = self.queues.get_mut(&place.queue) {
-            rows.running.remove(&(place.name.clone(), uid.to_owned()));
+            rows.running.remove(&(place.name.clone(), uid.clone()));
         }
         self.restless.insert(place.queue.clone());
-        for limit in &place.limits {
+        for limit in place.limits.iter() {
             if let Some(usage) = self.limits.get_mut(limit) {
                 usage.used = usage.used.saturating_sub(1);
             }
@@ -228,11 +255,13 @@ impl Namespace {
         }
     }
 
-    /// How many may run under a limit that somebody waits or runs under.
+    /// How many may run under a limit; absent: any number.
     pub fn set_max(&mut self, limit: &Limit, max: Option<u32>) {
-        let Some(usage) = self.limits.get_mut(limit).filter(|usage| usage.max != max) else { return };
-        usage.max = max;
-        self.refill(limit);
+        if self.limits.get(limit).and_then(|usage| usage.max) != max {
+            self.limits.entry(limit.clone()).or_default().max = max;
+            self.refill(limit);
+            self.drop_unused(limit);
+        }
     }
 
     /// Every queue in which something waits has to be looked at.
@@ -244,6 +273,7 @@ impl Namespace {
     /// Whether nothing is known of it any more.
     pub fn is_empty(&self) -> bool {
         self.running == 0
+            && self.limits.is_empty()
             && self.from_start.is_empty()
             && self.unseen.is_empty()
             && self.queues.values().all(|rows| rows.settings.is_none() && rows.order.is_empty())

@@ -9,6 +9,8 @@ use super::*;
 pub struct Snapshot {
     /// Its queues by name.
     pub queues: HashMap<String, Settings>,
+    /// How many may run under each limit.
+    pub limits: Vec<(Limit, u32)>,
     /// What runs.
     pub occupants: Vec<Occupant>,
     /// What waits, in any order.
@@ -26,21 +28,24 @@ pub struct Decided {
 }
 
 /// Tells a new line all of it and asks once.
-pub fn decide(snapshot: Snapshot, admissions_max: usize, now: Timestamp) -> Decided {
-    let mut line = Line::new(None);
+pub fn decide(snapshot: Snapshot, launching_max: usize, now: Timestamp) -> Decided {
+    let mut line = Line::new(None, launching_max);
     for (name, settings) in snapshot.queues {
         line.set_queue("team", &name, Some(settings));
+    }
+    for (limit, max) in snapshot.limits {
+        line.set_max("team", &limit, Some(max));
     }
     for occupant in snapshot.occupants {
         let uid = format!("runs-{}", occupant.name);
         line.occupy("team", &uid, occupant);
     }
-    let uids: Vec<String> = snapshot.candidates.iter().map(|it| it.uid.clone()).collect();
+    let uids: Vec<Arc<str>> = snapshot.candidates.iter().map(|it| it.uid.clone()).collect();
     for candidate in snapshot.candidates {
         line.offer(Offer { namespace: "team".into(), candidate, accepted: true, asks_for: None }, now);
     }
-    let round = line.admit(admissions_max, now);
-    let blocked = uids.into_iter().filter_map(|uid| line.blocker(&uid, now).map(|blocker| (uid, blocker)));
+    let round = line.admit(now);
+    let blocked = uids.into_iter().filter_map(|uid| line.blocker(&uid, now).map(|blocker| (uid.to_string(), blocker)));
     Decided {
         blocked: blocked.collect(),
         admitted: round.admitted.into_iter().map(|(_, candidate)| candidate).collect(),

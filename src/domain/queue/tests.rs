@@ -24,15 +24,15 @@ fn candidate(name: &str, priority: i32, position: i64, queued: i64) -> Candidate
             queued_at: Timestamp::from_second(queued).unwrap(),
             name: name.into(),
         },
-        uid: format!("uid-{name}"),
+        uid: format!("uid-{name}").into(),
         attempt: 1,
         queue: "default".into(),
-        limits: Vec::new(),
+        limits: Limits::default(),
     }
 }
 
 fn occupant(name: &str) -> Occupant {
-    Occupant { name: name.into(), queue: "default".into(), limits: Vec::new() }
+    Occupant { name: name.into(), queue: "default".into(), limits: Limits::default() }
 }
 
 fn queue(max_running: Option<u32>) -> HashMap<String, Settings> {
@@ -44,12 +44,12 @@ fn pause(until: Option<Timestamp>) -> Pause {
 }
 
 /// The limit of a template.
-fn report(max: u32) -> (Limit, Option<u32>) {
-    (Limit::Template("report".into()), Some(max))
+fn report() -> Limit {
+    Limit::Template("report".into())
 }
 
 fn admitted(round: &Decided) -> Vec<&str> {
-    round.admitted.iter().map(|one| one.rank.name.as_str()).collect()
+    round.admitted.iter().map(|one| one.rank.name.as_ref()).collect()
 }
 
 #[test]
@@ -72,6 +72,7 @@ fn a_full_queue_names_who_runs() {
         queues: queue(Some(2)),
         occupants: vec![occupant("x"), occupant("y")],
         candidates: vec![candidate("a", 0, 0, 1)],
+        ..Snapshot::default()
     };
     let round = decide(snapshot, 100, now());
     assert!(admitted(&round).is_empty());
@@ -84,11 +85,15 @@ fn a_full_queue_names_who_runs() {
 #[test]
 fn a_job_held_back_by_its_template_lets_others_of_the_queue_pass() {
     let mut held = candidate("held", 9, 0, 1);
-    held.limits = vec![report(1)];
+    held.limits = [report()].into();
     let mut running = occupant("x");
-    running.limits = vec![report(1).0];
-    let snapshot =
-        Snapshot { queues: queue(None), occupants: vec![running], candidates: vec![held, candidate("free", 0, 0, 2)] };
+    running.limits = [report()].into();
+    let snapshot = Snapshot {
+        queues: queue(None),
+        limits: vec![(report(), 1)],
+        occupants: vec![running],
+        candidates: vec![held, candidate("free", 0, 0, 2)],
+    };
     let round = decide(snapshot, 100, now());
     assert_eq!(admitted(&round), ["free"]);
     assert_eq!(round.blocked["uid-held"].waiting_for, WaitingFor::TemplateLimit);
@@ -99,11 +104,15 @@ fn a_template_limit_spans_queues() {
     let mut queues = queue(None);
     queues.insert("other".into(), Settings::default());
     let mut first = candidate("first", 1, 0, 1);
-    first.limits = vec![report(1)];
+    first.limits = [report()].into();
     let mut second = candidate("second", 0, 0, 1);
-    second.limits = vec![report(1)];
+    second.limits = [report()].into();
     second.queue = "other".into();
-    let round = decide(Snapshot { queues, occupants: vec![], candidates: vec![second, first] }, 100, now());
+    let round = decide(
+        Snapshot { queues, limits: vec![(report(), 1)], candidates: vec![second, first], ..Snapshot::default() },
+        100,
+        now(),
+    );
     assert_eq!(admitted(&round), ["first"]);
 }
 
@@ -111,9 +120,10 @@ fn a_template_limit_spans_queues() {
 fn each_limit_is_told_in_its_own_words() {
     let told = |limit: Limit| {
         let mut one = candidate("a", 0, 0, 1);
-        one.limits = vec![(limit.clone(), Some(1))];
-        let running = Occupant { limits: vec![limit], ..occupant("x") };
-        let snapshot = Snapshot { queues: queue(None), occupants: vec![running], candidates: vec![one] };
+        one.limits = [limit.clone()].into();
+        let running = Occupant { limits: [limit.clone()].into(), ..occupant("x") };
+        let snapshot =
+            Snapshot { queues: queue(None), limits: vec![(limit, 1)], occupants: vec![running], candidates: vec![one] };
         let blocker = decide(snapshot, 100, now()).blocked.remove("uid-a").unwrap();
         (blocker.waiting_for, blocker.message)
     };
@@ -153,6 +163,16 @@ fn a_round_is_bounded_and_nothing_overtakes_what_it_leaves() {
     assert_eq!(admitted(&round), ["job-0", "job-1", "job-2"]);
 }
 
+/// One of several limits, of each kind.
+fn numbered(number: usize) -> Limit {
+    let name = format!("limit-{number}");
+    match number % 3 {
+        0 => Limit::Template(name),
+        1 => Limit::Group(name),
+        _ => Limit::Schedule(name),
+    }
+}
+
 proptest! {
     /// The reference model is a sorted list from which the first admissible one is taken, one at a time.
     #[test]
@@ -165,36 +185,61 @@ proptest! {
             .map(|(index, max)| (format!("q{index}"), Settings { max_running: *max, ..Settings::default() })).collect();
         let candidates: Vec<Candidate> = jobs.iter().enumerate().map(|(index, job)| {
             let mut one = candidate(&format!("j{index}"), job.0, job.1, job.2);
-            one.queue = format!("q{}", job.3);
-            one.limits = job.4.iter().map(|limit| {
-                let name = format!("limit-{limit}");
-                let kind = match limit % 3 {
-                    0 => Limit::Template(name),
-                    1 => Limit::Group(name),
-                    _ => Limit::Schedule(name),
-                };
-                (kind, limits[*limit])
-            }).collect();
+            one.queue = format!("q{}", job.3).into();
+            one.limits = job.4.iter().map(|number| numbered(*number)).collect();
             one
         }).collect();
+        let maxima: Vec<(Limit, u32)> =
+            limits.iter().enumerate().filter_map(|(number, max)| Some((numbered(number), (*max)?))).collect();
         let mut model: Vec<Candidate> = candidates.clone();
         model.sort_by(|left, right| left.rank.cmp(&right.rank));
         let mut taken: Vec<Candidate> = Vec::new();
         loop {
             let fits = |one: &Candidate| {
                 let count = |same: &dyn Fn(&Candidate) -> bool| taken.iter().filter(|other| same(other)).count() as u32;
-                queues[&one.queue].max_running.is_none_or(|max| count(&|other| other.queue == one.queue) < max)
-                    && one.limits.iter().all(|(limit, max)| {
-                        max.is_none_or(|max| count(&|other| other.limits.iter().any(|(other, _)| other == limit)) < max)
+                queues[one.queue.as_ref()].max_running.is_none_or(|max| count(&|other| other.queue == one.queue) < max)
+                    && one.limits.iter().all(|limit| {
+                        let max = maxima.iter().find(|(other, _)| other == limit).map(|(_, max)| *max);
+                        max.is_none_or(|max| count(&|other| other.limits.contains(limit)) < max)
                     })
             };
             let Some(index) = model.iter().position(fits) else { break };
             taken.push(model.remove(index));
         }
-        let round = decide(Snapshot { queues, occupants: vec![], candidates }, usize::MAX, now());
-        let got: Vec<String> = round.admitted.iter().map(|one| one.uid.clone()).collect();
-        let want: Vec<String> = taken.iter().map(|one| one.uid.clone()).collect();
+        let round = decide(Snapshot { queues, limits: maxima, occupants: vec![], candidates }, usize::MAX, now());
+        let got: Vec<Arc<str>> = round.admitted.iter().map(|one| one.uid.clone()).collect();
+        let want: Vec<Arc<str>> = taken.iter().map(|one| one.uid.clone()).collect();
         prop_assert_eq!(got, want);
         prop_assert_eq!(round.blocked.len(), model.len());
     }
+}
+
+#[test]
+fn so_many_of_a_queue_are_launched_at_once_and_the_rest_goes_on_when_half_of_them_are() {
+    let mut line = Line::new(None, 4);
+    for queue in ["default", "other"] {
+        line.set_queue("team", queue, Some(Settings::default()));
+    }
+    let offer = |line: &mut Line, candidate: Candidate| {
+        line.offer(Offer { namespace: "team".into(), candidate, accepted: true, asks_for: None }, now());
+    };
+    (0..20).for_each(|number| offer(&mut line, candidate(&format!("j{number:02}"), 0, 0, number)));
+    let admitted = |line: &mut Line| {
+        let round = line.admit(now());
+        round.admitted.iter().for_each(|(_, one)| assert!(line.confirm(&one.uid)));
+        round.admitted.into_iter().map(|(_, one)| one.rank.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(admitted(&mut line), ["j00", "j01", "j02", "j03"]);
+    line.launched("uid-j00");
+    assert_eq!(admitted(&mut line), [""; 0], "a write is worth it for two");
+    // One of another queue is not kept waiting by them, and what ends without a launch counts as well.
+    offer(&mut line, Candidate { queue: "other".into(), ..candidate("elsewhere", 0, 0, 30) });
+    assert_eq!(admitted(&mut line), ["elsewhere"]);
+    line.release("uid-j01");
+    assert_eq!(admitted(&mut line), ["j04", "j05"]);
+    // What is told twice is counted once.
+    (0..3).for_each(|_| line.launched("uid-j02"));
+    assert_eq!(admitted(&mut line), [""; 0]);
+    line.launched("uid-j03");
+    assert_eq!(admitted(&mut line), ["j06", "j07"]);
 }

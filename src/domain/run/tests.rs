@@ -196,6 +196,7 @@ fn the_whole_record_of_an_attempt_that_succeeded() {
                 "rota.dev/queue": "default",
                 "rota.dev/content": content_label(&job()).unwrap(),
                 "rota.dev/outcome": "Completed",
+                "rota.dev/day": "2026-01-01",
             },
         },
         "spec": {
@@ -474,7 +475,7 @@ fn skipped_occurrences_share_a_record() {
             "namespace": "team",
             "labels": {
                 "app.kubernetes.io/managed-by": "rota", "rota.dev/schedule": "nightly", "rota.dev/template": "report",
-                "rota.dev/outcome": "Skipped",
+                "rota.dev/outcome": "Skipped", "rota.dev/day": "2026-01-01",
             },
         },
         "spec": {

@@ -18,7 +18,7 @@ fn the_candidate(queued_at: Timestamp) -> Candidate {
         uid: "uid-report".into(),
         attempt: 1,
         queue: "default".into(),
-        limits: vec![(Limit::Template("nightly".into()), None)],
+        limits: [Limit::Template("nightly".into())].into(),
     }
 }
 
@@ -131,16 +131,15 @@ fn the_time_it_was_queued_is_kept_through_restarts_and_edits() {
 
 #[test]
 fn position_priority_queue_and_limits_reach_the_queue() {
-    let mut case = case().of_group(Gate { max_running: Some(4), ..Gate::default() });
-    case.template = template("queue: heavy\npriority: 3\nmaxRunning: 2");
+    let mut case = case().of_group(Gate::default());
+    case.template = template("queue: heavy\npriority: 3");
     case.job.spec.position = Some((-1).into());
     let candidate = case.decide(after(1)).candidate.unwrap();
     let rank =
         Rank { priority: Reverse(3), position: (-1).into(), place: 0, queued_at: after(0), name: "report".into() };
     assert_eq!(candidate.rank, rank);
-    assert_eq!(candidate.queue, "heavy");
-    let limits = vec![(Limit::Template("nightly".into()), Some(2)), (Limit::Group("uid-batch".into()), Some(4))];
-    assert_eq!(candidate.limits, limits);
+    assert_eq!(candidate.queue.as_ref(), "heavy");
+    assert_eq!(*candidate.limits, [Limit::Template("nightly".into()), Limit::Group("uid-batch".into())]);
 }
 
 #[test]
@@ -239,7 +238,7 @@ fn a_job_without_a_template_runs_what_it_carries() {
     let mut case = case();
     case.job.spec = yaml("{jobType: adhoc, jobTemplate: {spec: {}}, queue: fast, priority: 2}");
     let candidate = case.decide(after(0)).candidate.unwrap();
-    assert_eq!((candidate.queue.as_str(), candidate.limits), ("fast", vec![]));
+    assert_eq!((candidate.queue.as_ref(), candidate.limits.as_ref()), ("fast", [].as_slice()));
     case.write(after(1));
     assert_eq!((case.status().job_type.as_deref(), &case.status().template), (Some("adhoc"), &None));
 }

@@ -4,7 +4,7 @@ use super::*;
 
 /// A queue that is full, so that all wait, in which two may.
 fn line(policy: OverflowPolicy) -> Line {
-    let mut line = Line::new(None);
+    let mut line = Line::new(None, usize::MAX);
     let settings = Settings { max_running: Some(1), depth: Some((2, policy)), ..Settings::default() };
     line.set_queue("team", "default", Some(settings));
     line.occupy("team", "runs", occupant("runs"));
@@ -18,7 +18,7 @@ fn arrives(line: &mut Line, name: &str, queued: i64, asks_for: Option<&str>) {
 }
 
 fn dropped(line: &mut Line) -> Vec<(String, Reason, String)> {
-    let round = line.admit(100, now());
+    let round = line.admit(now());
     round.dropped.into_iter().map(|it| (it.name, it.reason, it.message)).collect()
 }
 
@@ -60,7 +60,7 @@ fn whom_the_queue_has_taken_is_not_refused_when_less_may_wait_or_when_another_pr
     let settings = Settings { max_running: Some(1), depth: Some((1, OverflowPolicy::Reject)), ..Settings::default() };
     line.set_queue("team", "default", Some(settings.clone()));
     assert_eq!(dropped(&mut line), []);
-    let mut next = Line::new(None);
+    let mut next = Line::new(None, usize::MAX);
     next.set_queue("team", "default", Some(Settings { max_running: Some(0), ..settings }));
     for (name, queued) in [("b", 2), ("a", 1)] {
         let candidate = candidate(name, 0, queued, queued);
@@ -107,7 +107,7 @@ fn who_asks_for_the_same_as_one_that_waits_joins_it_and_others_are_refused() {
 
 #[test]
 fn a_queue_that_gets_a_depth_keeps_who_waits_already() {
-    let mut line = Line::new(None);
+    let mut line = Line::new(None, usize::MAX);
     line.set_queue("team", "default", Some(Settings { max_running: Some(0), ..Settings::default() }));
     for (name, queued) in [("a", 1), ("b", 2), ("c", 3)] {
         arrives(&mut line, name, queued, None);

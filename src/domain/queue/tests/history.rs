@@ -76,11 +76,13 @@ impl Model {
         let Some(settings) = self.settings(namespace, one) else { return false };
         let paused = settings.paused.as_ref();
         let paused = paused.is_some_and(|it| it.until.as_ref().is_none_or(|until| until.0 > at(self.now)));
-        let limits = one.limits.iter().all(|(limit, _)| {
+        let limits = one.limits.iter().all(|limit| {
             let number: usize = (0..LIMITS).find(|number| super::history::limit(*number) == *limit).unwrap();
-            self.limits.get(&(namespace, number)).copied().flatten().is_none_or(|max| {
-                count(&|space, other| space == namespace && other.limits.iter().any(|(other, _)| other == limit)) < max
-            })
+            self.limits
+                .get(&(namespace, number))
+                .copied()
+                .flatten()
+                .is_none_or(|max| count(&|space, other| space == namespace && other.limits.contains(limit)) < max)
         });
         !paused
             && !self.pauses(PauseScope::Cluster, None)
@@ -149,24 +151,21 @@ struct Both {
 }
 
 impl Both {
-    fn offer(&mut self, namespace: usize, mut candidate: Candidate) {
-        for (limit, max) in &mut candidate.limits {
-            let number = (0..LIMITS).find(|number| super::history::limit(*number) == *limit).unwrap();
-            *max = self.model.limits.get(&(namespace, number)).copied().flatten();
-        }
-        let offer = Offer { namespace: format!("n{namespace}"), candidate, accepted: true, asks_for: None };
+    fn offer(&mut self, namespace: usize, candidate: Candidate) {
+        let offer = Offer { namespace: format!("n{namespace}").into(), candidate, accepted: true, asks_for: None };
         self.line.offer(offer, at(self.model.now));
     }
 
     fn restart(&mut self) {
-        self.line = Line::new(self.model.ceiling);
+        self.line = Line::new(self.model.ceiling, usize::MAX);
         for ((namespace, queue), settings) in self.model.queues.clone() {
             self.line.set_queue(&format!("n{namespace}"), &format!("q{queue}"), Some(settings));
         }
+        for ((namespace, number), max) in self.model.limits.clone() {
+            self.line.set_max(&format!("n{namespace}"), &limit(number), max);
+        }
         for (namespace, one) in self.model.running.clone() {
-            let limits = one.limits.iter().map(|(limit, _)| limit.clone()).collect();
-            let place = Occupant { name: one.rank.name.clone(), queue: one.queue.clone(), limits };
-            self.line.occupy(&format!("n{namespace}"), &one.uid, place);
+            self.line.occupy(&format!("n{namespace}"), &one.uid, one.places());
         }
         for (namespace, one) in self.model.waiting.clone() {
             self.offer(namespace, one);
@@ -176,8 +175,8 @@ impl Both {
     fn happen(&mut self, happening: &Happening) {
         match happening {
             Happening::Offer(namespace, name, queue, priority, position, limits) => {
-                let name = format!("n{namespace}-j{name}");
-                let uid = format!("uid-{name}");
+                let name: Arc<str> = format!("n{namespace}-j{name}").into();
+                let uid: Arc<str> = format!("uid-{name}").into();
                 if self.model.running.iter().any(|(_, one)| one.uid == uid) {
                     return;
                 }
@@ -185,8 +184,8 @@ impl Both {
                 let queued_at = before.map_or(at(self.model.now), |index| self.model.waiting[index].1.rank.queued_at);
                 let position = position.map_or(Position::at(queued_at), Position::from);
                 let rank = Rank { priority: Reverse(*priority), position, place: 0, queued_at, name };
-                let limits = limits.iter().map(|number| (limit(*number), None)).collect();
-                let one = Candidate { rank, uid, attempt: 1, queue: format!("q{queue}"), limits };
+                let limits = limits.iter().map(|number| limit(*number)).collect();
+                let one = Candidate { rank, uid, attempt: 1, queue: format!("q{queue}").into(), limits };
                 self.model.waiting.extend(before.is_none().then(|| (*namespace, one.clone())));
                 if let Some(index) = before {
                     self.model.waiting[index].1 = one.clone();
@@ -222,14 +221,14 @@ impl Both {
     /// A round of both. Of what is admitted the last few writes fail.
     fn round(&mut self, failed: usize) {
         let now = at(self.model.now);
-        let round = self.line.admit(usize::MAX, now);
-        assert!(round.dropped.is_empty() && !round.more);
+        let round = self.line.admit(now);
+        assert!(round.dropped.is_empty());
         for (index, (namespace, candidate)) in round.admitted.iter().enumerate() {
             let (space, next) =
                 self.model.next().unwrap_or_else(|| panic!("nothing may run, and {candidate:?} is admitted"));
             assert_eq!(
-                (namespace.as_str(), candidate.uid.as_str()),
-                (format!("n{space}").as_str(), next.uid.as_str()),
+                (namespace.as_ref(), candidate.uid.as_ref()),
+                (format!("n{space}").as_str(), next.uid.as_ref()),
                 "number {index}"
             );
             let place = self.model.waiting.iter().position(|(_, one)| one.uid == next.uid).unwrap();
@@ -260,14 +259,14 @@ impl Both {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_next_is_the_first_of_a_sorted_list_that_may_run(
         ceiling in prop::option::of(0u32..6),
         happenings in prop::collection::vec(happening(), 1..120),
     ) {
-        let mut both = Both { line: Line::new(ceiling), model: Model { now: 1_000, ceiling, ..Model::default() } };
+        let mut both = Both { line: Line::new(ceiling, usize::MAX), model: Model { now: 1_000, ceiling, ..Model::default() } };
         for namespace in 0..NAMESPACES {
             for queue in 0..QUEUES {
                 let setting = Setting { max_running: Some(2), paused: None, aging: None };

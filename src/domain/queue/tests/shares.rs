@@ -4,16 +4,16 @@ use super::*;
 
 fn offer(line: &mut Line, namespace: &str, name: &str, priority: i32, queued: i64) {
     let mut candidate = candidate(&format!("{namespace}-{name}"), priority, queued, queued);
-    candidate.uid = format!("uid-{namespace}-{name}");
+    candidate.uid = format!("uid-{namespace}-{name}").into();
     line.offer(Offer { namespace: namespace.into(), candidate, accepted: true, asks_for: None }, now());
 }
 
 fn names(round: &Round) -> Vec<&str> {
-    round.admitted.iter().map(|(_, candidate)| candidate.rank.name.as_str()).collect()
+    round.admitted.iter().map(|(_, candidate)| candidate.rank.name.as_ref()).collect()
 }
 
 fn line(ceiling: Option<u32>, namespaces: &[&str]) -> Line {
-    let mut line = Line::new(ceiling);
+    let mut line = Line::new(ceiling, usize::MAX);
     namespaces.iter().for_each(|namespace| line.set_queue(namespace, "default", Some(Settings::default())));
     line
 }
@@ -24,20 +24,20 @@ fn a_flood_of_one_namespace_does_not_keep_the_first_of_another_waiting() {
     for number in 0..50_000 {
         offer(&mut line, "flood", &format!("{number:05}"), 9, number);
     }
-    let round = line.admit(usize::MAX, now());
+    let round = line.admit(now());
     assert_eq!(names(&round), ["flood-00000", "flood-00001", "flood-00002", "flood-00003"]);
     offer(&mut line, "small", "a", 0, 90_000);
     offer(&mut line, "small", "b", 0, 90_001);
-    assert_eq!(names(&line.admit(usize::MAX, now())), [""; 0]);
+    assert_eq!(names(&line.admit(now())), [""; 0]);
     let blocker = line.blocker("uid-small-a", now()).unwrap();
     assert_eq!(blocker.waiting_for, WaitingFor::ClusterLimit);
     let text = "first in queue default; the operator runs 4 of 4 in the cluster, 0 of them in this namespace";
     assert_eq!(blocker.message, text);
     line.release("uid-flood-00000");
     line.release("uid-flood-00001");
-    assert_eq!(names(&line.admit(usize::MAX, now())), ["small-a", "small-b"]);
+    assert_eq!(names(&line.admit(now())), ["small-a", "small-b"]);
     line.release("uid-small-a");
-    assert_eq!(names(&line.admit(usize::MAX, now())), ["flood-00004"], "two run of either by now");
+    assert_eq!(names(&line.admit(now())), ["flood-00004"], "two run of either by now");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn namespaces_fill_the_cluster_in_turn() {
     for namespace in ["a", "b", "c"] {
         (0..9).for_each(|number| offer(&mut line, namespace, &number.to_string(), 0, number));
     }
-    assert_eq!(names(&line.admit(usize::MAX, now())), ["a-0", "b-0", "c-0", "a-1", "b-1"]);
+    assert_eq!(names(&line.admit(now())), ["a-0", "b-0", "c-0", "a-1", "b-1"]);
 }
 
 #[test]
@@ -56,13 +56,13 @@ fn under_a_limit_for_the_cluster_nothing_is_decided_before_all_is_known_and_with
         line.hold_back("a");
         offer(&mut line, "a", "x", 0, 1);
         offer(&mut line, "b", "x", 0, 1);
-        assert_eq!(names(&line.admit(usize::MAX, now())), expected);
+        assert_eq!(names(&line.admit(now())), expected);
         line.expect("a", "uid-late", now(), true);
         assert!(!line.is_to_let_go("a"));
         line.looked_at("a", "uid-late", now());
         assert!(line.is_to_let_go("a"));
         line.let_go("a");
-        assert!(names(&line.admit(usize::MAX, now())).contains(&"a-x"));
+        assert!(names(&line.admit(now())).contains(&"a-x"));
     }
 }
 
@@ -72,12 +72,12 @@ fn nobody_overtakes_who_came_and_was_not_looked_at() {
     line.expect("a", "uid-a-first", Timestamp::from_second(5).unwrap(), false);
     offer(&mut line, "a", "before", 0, 4);
     offer(&mut line, "a", "after", 0, 6);
-    assert_eq!(names(&line.admit(usize::MAX, now())), ["a-before"]);
+    assert_eq!(names(&line.admit(now())), ["a-before"]);
     offer(&mut line, "a", "first", 0, 5);
     let looked = Timestamp::from_second(5).unwrap();
     assert!(line.looked_at("a", "uid-a-first", looked), "somebody has to ask who is next");
     assert!(!line.looked_at("a", "uid-a-first", looked));
-    assert_eq!(names(&line.admit(usize::MAX, now())), ["a-first", "a-after"]);
+    assert_eq!(names(&line.admit(now())), ["a-first", "a-after"]);
 }
 
 #[test]
@@ -98,21 +98,21 @@ fn waiting_raises_the_priority_step_by_step_up_to_the_most() {
 
 #[test]
 fn with_aging_nobody_waits_for_ever_behind_more_important_ones() {
-    let mut line = Line::new(None);
+    let mut line = Line::new(None, usize::MAX);
     let aging = Some(Aging { interval_seconds: 60, maximum_increase: 100 });
     line.set_queue("a", "default", Some(Settings { max_running: Some(1), aging, ..Settings::default() }));
     offer(&mut line, "a", "humble", 0, 1_000);
     line.occupy("a", "runs", occupant("runs"));
-    let mut started = None;
+    let mut running: Arc<str> = "runs".into();
     for round in 0..100_i64 {
         let at = Timestamp::from_second(1_000 + round * 60).unwrap();
         let candidate = candidate(&format!("important-{round}"), 10, 0, at.as_second());
         line.offer(Offer { namespace: "a".into(), candidate, accepted: true, asks_for: None }, at);
-        line.release(&started.clone().unwrap_or("runs".to_owned()));
-        let admitted = line.admit(usize::MAX, at).admitted;
+        line.release(&running);
+        let admitted = line.admit(at).admitted;
         let [(_, next)] = admitted.as_slice() else { panic!("one at a time: {admitted:?}") };
-        started = Some(next.uid.clone());
-        if next.rank.name == "a-humble" {
+        running = next.uid.clone();
+        if next.rank.name.as_ref() == "a-humble" {
             assert_eq!(round, 11, "its priority was above 10 after eleven minutes");
             return;
         }

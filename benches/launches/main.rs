@@ -6,9 +6,14 @@
 //! same way for both systems. Nothing is asserted about time: the table states ratios and how they stand to the goals
 //! of the design.
 //!
-//! `make bench` runs it. `ROTA_BENCH_DUE=300,1000` chooses how many are due at once, `ROTA_BENCH_SETTINGS=default,lifted`
-//! the client limits of the controller manager, `ROTA_BENCH_BINARY` the operator, `ROTA_BENCH_CLUSTER` the program
-//! `rota-cluster`. The result is also written to `target/bench/schedules.json`.
+//! The rest is about Jobs that wait: how fast they are launched once nothing holds them, how long a place stays empty, and
+//! what a tenant notices of another's flood.
+//!
+//! `make bench` runs it. `ROTA_BENCH_DUE=300,1000` chooses how many schedules are due at once (`0`: none),
+//! `ROTA_BENCH_DRAINS=1000x1,10000x1,10000x100` how many Jobs wait in how many namespaces, `ROTA_BENCH_FLOOD=10000` how many
+//! Jobs another tenant has, `ROTA_BENCH_SETTINGS=default,lifted` the client limits of the controller manager,
+//! `ROTA_BENCH_BINARY` the operator, `ROTA_BENCH_CLUSTER` the program `rota-cluster`. The result is also written to
+//! `target/bench/launches.json`.
 
 // A benchmark that cannot go on ends with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -18,10 +23,13 @@ mod cluster;
 #[path = "../../tests/support/completed.rs"]
 mod completed;
 mod completion;
+mod drain;
+mod flood;
 mod numbers;
 mod operator;
 mod phases;
 mod report;
+mod slots;
 mod waiting;
 mod workload;
 
@@ -38,11 +46,21 @@ fn due_by_default(setting: cluster::Setting) -> Vec<usize> {
     }
 }
 
+/// How many Jobs wait and in how many namespaces, where nothing else is asked for.
+const DRAINS: [(usize, usize); 3] = [(1_000, 1), (10_000, 1), (10_000, 100)];
+/// How many Jobs the large tenant has, where nothing else is asked for.
+const FLOOD: usize = 10_000;
+
 /// What is asked for.
-struct Wanted {
+pub struct Wanted {
     due: Option<Vec<usize>>,
+    /// How many Jobs wait, and in how many namespaces.
+    pub drains: Vec<(usize, usize)>,
+    /// How many Jobs another tenant has.
+    pub flood: usize,
     settings: Vec<cluster::Setting>,
-    binary: PathBuf,
+    /// The operator.
+    pub binary: PathBuf,
     cluster_program: PathBuf,
     output: PathBuf,
 }
@@ -63,7 +81,7 @@ fn main() {
     let binary_bytes = std::fs::metadata(&wanted.binary).unwrap().len();
     let seconds = (rota::runtime::clock::now().as_millisecond() - started.as_millisecond()) as f64 / 1000.0;
     let report = report::Report { binary_bytes, seconds, measured };
-    let path = wanted.output.join("schedules.json");
+    let path = wanted.output.join("launches.json");
     std::fs::write(&path, serde_json::to_string_pretty(&report).unwrap()).unwrap();
     println!("{}", report::table(&report));
     println!("Written to {}.", path.strip_prefix(root()).unwrap_or(&path).display());
@@ -73,13 +91,19 @@ fn main() {
 fn measure(runtime: &tokio::runtime::Runtime, wanted: &Wanted, setting: cluster::Setting) -> Measured {
     let cluster = cluster::Bench::start(setting, &wanted.cluster_program, &wanted.output);
     let due = wanted.due.clone().unwrap_or_else(|| due_by_default(setting));
-    let measured = runtime.block_on(phases::run(&cluster, &wanted.binary, &due));
+    let measured = runtime.block_on(phases::run(&cluster, wanted, &due));
     cluster.stop();
     measured
 }
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `1000x10`: a thousand Jobs, in ten namespaces.
+fn drain(word: &str) -> (usize, usize) {
+    let (jobs, namespaces) = word.split_once('x').expect("JOBSxNAMESPACES");
+    (jobs.parse().expect("a number of Jobs"), namespaces.parse().expect("a number of namespaces"))
 }
 
 fn wanted() -> Wanted {
@@ -94,7 +118,10 @@ fn wanted() -> Wanted {
     );
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
     Wanted {
-        due: list("ROTA_BENCH_DUE").map(numbers),
+        due: list("ROTA_BENCH_DUE").map(numbers).map(|due: Vec<usize>| due.into_iter().filter(|it| *it > 0).collect()),
+        drains: list("ROTA_BENCH_DRAINS")
+            .map_or_else(|| DRAINS.to_vec(), |words| words.iter().map(|it| drain(it)).collect()),
+        flood: list("ROTA_BENCH_FLOOD").map(numbers).map_or(FLOOD, |all: Vec<usize>| all.into_iter().sum()),
         settings,
         binary: path("ROTA_BENCH_BINARY").unwrap_or_else(operator_binary),
         cluster_program: path("ROTA_BENCH_CLUSTER").unwrap_or_else(|| root().join("target/debug/rota-cluster")),

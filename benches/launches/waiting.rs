@@ -30,12 +30,12 @@ pub async fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool
     tokio::time::timeout(within, waited).await.unwrap_or_else(|_| panic!("after {within:?} still not seen: {what}"));
 }
 
-/// Looks until no object is left. Ends the benchmark when one is left after that time.
-pub async fn until_gone<Kind>(what: &str, within: Duration, objects: &Api<Kind>)
+/// Looks until no object is left that a field selector (empty: any) selects. Ends the benchmark when one is left after that time.
+pub async fn until_none<Kind>(what: &str, within: Duration, objects: &Api<Kind>, fields: &str)
 where
     Kind: Clone + DeserializeOwned + Debug,
 {
-    let one = ListParams::default().limit(1);
+    let one = ListParams::default().limit(1).fields(fields);
     let waited = async {
         while !objects.list_metadata(&one).await.unwrap().items.is_empty() {
             tokio::time::sleep(GLANCE).await;

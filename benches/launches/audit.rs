@@ -38,6 +38,7 @@ pub struct Object {
     pub resource: String,
     pub subresource: String,
     pub namespace: String,
+    pub name: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -76,6 +77,26 @@ impl Request {
         let object = &self.object_ref;
         let batch_job = object.api_group == "batch" && object.resource == "jobs" && object.subresource.is_empty();
         self.verb == "create" && batch_job && !self.is_dry_run() && self.response_status.code == 201
+    }
+
+    /// A change of the specification of a Queue.
+    pub fn edits_queue(&self) -> bool {
+        let object = &self.object_ref;
+        self.verb == "patch" && object.resource == "queues" && object.subresource.is_empty() && !self.is_dry_run()
+    }
+
+    /// The end of a batch Job, which this benchmark itself writes.
+    pub fn completes(&self, namespace: &str) -> bool {
+        let object = &self.object_ref;
+        let status = object.api_group == "batch" && object.subresource == "status" && object.namespace == namespace;
+        status && self.verb == "patch" && self.response_status.code == 200
+    }
+
+    /// A Job of the user's that was accepted.
+    pub fn creates_job(&self, namespace: &str) -> bool {
+        let object = &self.object_ref;
+        let job = object.api_group == "rota.dev" && object.resource == "jobs" && object.namespace == namespace;
+        self.verb == "create" && job && self.response_status.code == 201
     }
 
     /// The request in a few words, such as `patch jobs.rota.dev/status`.
@@ -144,12 +165,11 @@ impl Log {
         self.requests[mark..].iter()
     }
 
-    /// When the batch Jobs of a namespace were accepted, from a mark on, in order.
-    pub fn launches(&self, mark: usize, namespace: &str) -> Vec<Timestamp> {
-        let launches =
-            self.since(mark).filter(|request| request.is_launch() && request.object_ref.namespace == namespace);
-        let mut accepted: Vec<_> = launches.map(|request| request.stage_timestamp).collect();
-        accepted.sort();
+    /// The batch Jobs of some namespaces that were accepted, from a mark on, in order.
+    pub fn launches(&self, mark: usize, of: impl Fn(&str) -> bool) -> Vec<&Request> {
+        let launches = self.since(mark).filter(|request| request.is_launch() && of(&request.object_ref.namespace));
+        let mut accepted: Vec<_> = launches.collect();
+        accepted.sort_by_key(|request| request.stage_timestamp);
         accepted
     }
 

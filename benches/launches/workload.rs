@@ -6,13 +6,15 @@ use k8s_openapi::api::batch::v1::{CronJob, Job as BatchJob};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
-use rota::api::{JobTemplate, Schedule};
+use rota::api::{DEFAULT_QUEUE, Job, JobTemplate, Queue, Schedule};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// The controller that the Jobs name, so that the Job controller leaves them to the benchmark.
 const MANAGED_BY: &str = "rota.dev/bench";
+/// The namespace of the operator's lease.
+pub const OWN_NAMESPACE: &str = "default";
 /// How many objects are created at the same time.
 pub const WRITERS: usize = 64;
 /// The JobTemplate of Rota's schedules.
@@ -100,6 +102,65 @@ pub async fn template(client: &Client, namespace: &str) {
         "spec": { "jobType": "hello", "ttlSecondsAfterFinished": 0, "jobTemplate": { "spec": batch_job_spec() } },
     });
     create(&Api::<JobTemplate>::namespaced(client.clone(), namespace), [object]).await;
+}
+
+/// The queue that pauses everything, in the operator's own namespace.
+const GATE: &str = "gate";
+/// How many priorities the Jobs of a namespace have.
+const PRIORITIES: usize = 7;
+
+/// Pauses every queue.
+pub async fn pause_everything(client: &Client) {
+    let api: Api<Queue> = Api::namespaced(client.clone(), OWN_NAMESPACE);
+    let spec = json!({ "paused": { "reason": "nothing is to start before all wait", "scope": "Cluster" } });
+    let gate =
+        json!({ "apiVersion": "rota.dev/v1alpha1", "kind": "Queue", "metadata": { "name": GATE }, "spec": spec });
+    api.patch(GATE, &PatchParams::apply("rota-bench"), &Patch::Apply(gate)).await.unwrap();
+}
+
+/// Lets every queue go.
+pub async fn resume_everything(client: &Client) {
+    let api: Api<Queue> = Api::namespaced(client.clone(), OWN_NAMESPACE);
+    let patch = Patch::Merge(json!({ "spec": { "paused": null } }));
+    api.patch(GATE, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// Makes the queue that Jobs are in when they name none.
+pub async fn queue(client: &Client, namespace: &str, spec: &Value) {
+    let object = json!({ "metadata": { "name": DEFAULT_QUEUE }, "spec": spec });
+    create(&Api::<Queue>::namespaced(client.clone(), namespace), [object]).await;
+}
+
+/// Edits that queue.
+pub async fn edit_queue(client: &Client, namespace: &str, spec: &Value) {
+    let api: Api<Queue> = Api::namespaced(client.clone(), namespace);
+    api.patch(DEFAULT_QUEUE, &PatchParams::default(), &Patch::Merge(json!({ "spec": spec }))).await.unwrap();
+}
+
+/// Jobs of several priorities.
+pub async fn jobs(client: &Client, namespace: &str, count: usize) {
+    let object = |number: usize| one_job(&format!("job-{number:05}"), number * 5 % PRIORITIES);
+    create(&Api::<Job>::namespaced(client.clone(), namespace), (0..count).map(object)).await;
+}
+
+/// One Job.
+pub async fn job(client: &Client, namespace: &str, name: &str) {
+    create(&Api::<Job>::namespaced(client.clone(), namespace), [one_job(name, 0)]).await;
+}
+
+fn one_job(name: &str, priority: usize) -> Value {
+    json!({ "metadata": { "name": name }, "spec": { "templateRef": { "name": TEMPLATE }, "priority": priority } })
+}
+
+/// The names of the Jobs of a namespace, in the order in which they are to be launched (I4): none was moved.
+pub async fn in_order(client: &Client, namespace: &str) -> Vec<String> {
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let mut jobs = api.list(&ListParams::default()).await.unwrap().items;
+    jobs.sort_by_key(|job| {
+        let queued = job.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
+        (std::cmp::Reverse(job.spec.priority), queued, job.name_any())
+    });
+    jobs.into_iter().map(|job| job.name_any()).collect()
 }
 
 /// Schedules that are due at a whole minute.

@@ -5,19 +5,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use rota::api::JobRun;
 use rota::runtime::clock;
 use serde::Serialize;
 
+use crate::Wanted;
 use crate::audit::{Log, Who};
 use crate::cluster::{self, Bench, Setting};
 use crate::completion;
+use crate::drain::Drain;
+use crate::flood::Flood;
 use crate::numbers::{Spread, milliseconds};
 use crate::operator::{Memory, Operator};
-use crate::waiting::{until, until_gone, until_instant, whole_minute_after, whole_second_after};
+use crate::slots::Slots;
+use crate::waiting::{until, until_instant, until_none, whole_minute_after, whole_second_after};
 use crate::workload;
 
 /// How often one Rota schedule alone is measured.
@@ -29,7 +34,7 @@ const LAUNCHED_WITHIN: Duration = Duration::from_secs(600);
 /// A system has settled when it has written nothing for so long.
 const QUIET: Duration = Duration::from_secs(5);
 /// How long a system may take to clean up and to settle.
-const SETTLED_WITHIN: Duration = Duration::from_secs(600);
+pub const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 /// How long before they are due all schedules must exist.
 const MARGIN: SignedDuration = SignedDuration::from_secs(3);
 /// How many batch Jobs are created one after the other, and how many by all writers together.
@@ -43,6 +48,9 @@ const RESTARTS: usize = 5;
 pub struct Measured {
     pub setting: Setting,
     pub series: Vec<Series>,
+    pub drains: Vec<Drain>,
+    pub slots: Option<Slots>,
+    pub flood: Option<Flood>,
     pub ceiling: Ceiling,
     /// From the start of the operator's process until it is ready, with all objects of this run, in milliseconds.
     pub start_up_ms: Spread,
@@ -79,31 +87,44 @@ pub struct Ceiling {
     pub creates_per_second: f64,
 }
 
-/// Measures all of it.
-pub async fn run(bench: &Bench, binary: &Path, due: &[usize]) -> Measured {
+/// Measures what is wanted.
+pub async fn run(bench: &Bench, wanted: &Wanted, due: &[usize]) -> Measured {
     let client = bench.client().await;
     cluster::install(&client).await;
-    let mut phases = Phases { bench, binary, client, log: Log::new(bench.audit_log.clone()) };
-    let mut series = phases.singles().await;
-    let mut sample = None;
+    let binary = wanted.binary.as_path();
+    let mut phases = Phases { bench, binary, client, log: Log::new(bench.audit_log.clone()), like: None };
+    let mut series = Vec::new();
     let mut memory = Memory { now: 0, peak: 0 };
+    if !due.is_empty() {
+        series.extend(phases.singles().await);
+    }
     for count in due {
         series.push(phases.cron_jobs(*count).await);
-        let (measured, like, weighed) = phases.schedules(*count).await;
+        let (measured, weighed) = phases.schedules(*count).await;
         series.push(measured);
-        sample = like;
         memory = weighed;
     }
+    // What does not depend on the limits of the controller manager is measured once.
+    let once = bench.setting == Setting::Lifted;
+    let mut drains = Vec::new();
+    for (jobs, namespaces) in wanted.drains.iter().filter(|_| once) {
+        drains.push(phases.drain(*jobs, *namespaces).await);
+    }
+    let slots = if once { Some(phases.slots().await) } else { None };
+    let flood = if once && wanted.flood > 0 { Some(phases.flood(wanted.flood).await) } else { None };
     let start_up_ms = phases.start_ups().await;
-    let ceiling = phases.ceiling(&sample.expect("a Job of the last series")).await;
-    Measured { setting: bench.setting, series, ceiling, start_up_ms, memory_bytes: memory }
+    let ceiling = phases.ceiling().await;
+    Measured { setting: bench.setting, series, drains, slots, flood, ceiling, start_up_ms, memory_bytes: memory }
 }
 
-struct Phases<'a> {
-    bench: &'a Bench,
-    binary: &'a Path,
-    client: Client,
-    log: Log,
+/// What the phases share.
+pub struct Phases<'a> {
+    pub bench: &'a Bench,
+    pub binary: &'a Path,
+    pub client: Client,
+    pub log: Log,
+    /// A batch Job as the operator made it, to be created again without it.
+    pub like: Option<BatchJob>,
 }
 
 impl Phases<'_> {
@@ -116,15 +137,15 @@ impl Phases<'_> {
         }
         let mark = self.log.mark();
         workload::every_minute(&self.client, theirs).await;
-        let operator = Operator::start(self.binary, self.bench).await;
+        let operator = Operator::start(self.binary, self.bench, &[]).await;
         workload::template(&self.client, ours).await;
         let instants = quiet_seconds(whole_second_after(SignedDuration::from_secs(5)), SINGLES);
         workload::schedules_at(&self.client, ours, &instants).await;
-        let accepted = self.launched(mark, ours, SINGLES).await;
+        let accepted = self.launched(mark, SINGLES, |it| it == ours).await;
         let rota = instants.iter().zip(&accepted).map(|(due, at)| milliseconds(*due, *at)).collect();
         completion::complete_all(&self.client, ours).await;
         operator.stop().await;
-        let accepted = self.launched(mark, theirs, CRON_JOB_SINGLES).await;
+        let accepted = self.launched(mark, CRON_JOB_SINGLES, |it| it == theirs).await;
         let cron_job = accepted.iter().map(|at| milliseconds(minute_of(*at), *at)).collect();
         workload::suspend_single(&self.client, theirs).await;
         completion::complete_all(&self.client, theirs).await;
@@ -145,26 +166,24 @@ impl Phases<'_> {
         Series { system: "cronjob", due: count, accepted_ms, cost: Some(cost) }
     }
 
-    /// Many Rota schedules at once, with one of the batch Jobs and the operator's memory afterwards.
-    async fn schedules(&mut self, count: usize) -> (Series, Option<BatchJob>, Memory) {
+    /// Many Rota schedules at once, with the operator's memory afterwards.
+    async fn schedules(&mut self, count: usize) -> (Series, Memory) {
         self.say(&format!("{count} Rota schedules due at once"));
         let namespace = format!("rota-{count}");
         workload::namespace(&self.client, &namespace).await;
-        let operator = Operator::start(self.binary, self.bench).await;
+        let operator = Operator::start(self.binary, self.bench, &[]).await;
         let due = whole_minute_after(SignedDuration::from_secs(12));
         workload::template(&self.client, &namespace).await;
         workload::schedules(&self.client, &namespace, count, due).await;
         let (accepted_ms, mark) = self.launches_of(&namespace, count, due).await;
-        let like = workload::like_one_of(&self.client, &namespace).await;
+        self.like = workload::like_one_of(&self.client, &namespace).await;
         completion::complete_all(&self.client, &namespace).await;
         self.cleaned_up(&namespace).await;
         let cost = self.settled(Who::Rota, mark, count).await;
-        let runs: Api<JobRun> = Api::namespaced(self.client.clone(), &namespace);
-        let recorded = runs.list_metadata(&ListParams::default()).await.unwrap().items.len();
-        assert_eq!(recorded, count, "each run leaves one record");
+        assert_eq!(self.recorded(&namespace).await, count, "each run leaves one record");
         let memory = operator.memory();
         operator.stop().await;
-        (Series { system: "rota", due: count, accepted_ms, cost: Some(cost) }, like, memory)
+        (Series { system: "rota", due: count, accepted_ms, cost: Some(cost) }, memory)
     }
 
     /// Starts the operator a few times, with all that is there by now.
@@ -172,7 +191,7 @@ impl Phases<'_> {
         self.say("starting the operator again");
         let mut values = Vec::new();
         for _ in 0..RESTARTS {
-            let operator = Operator::start(self.binary, self.bench).await;
+            let operator = Operator::start(self.binary, self.bench, &[]).await;
             values.push(operator.ready_after.as_secs_f64() * 1000.0);
             operator.stop().await;
         }
@@ -180,15 +199,16 @@ impl Phases<'_> {
     }
 
     /// What the API server takes when nothing but creates of batch Jobs is asked of it.
-    async fn ceiling(&mut self, like: &BatchJob) -> Ceiling {
+    async fn ceiling(&mut self) -> Ceiling {
         self.say("creating batch Jobs directly");
+        let like = self.like.clone().expect("a batch Job that the operator made");
         let (serial, flood) = ("ceiling-serial", "ceiling-flood");
         let mark = self.log.mark();
         for (namespace, count, writers) in [(serial, SERIAL_CREATES, 1), (flood, FLOOD_CREATES, workload::WRITERS)] {
             workload::namespace(&self.client, namespace).await;
-            workload::flood(&self.client, namespace, like, count, writers).await;
+            workload::flood(&self.client, namespace, &like, count, writers).await;
         }
-        self.launched(mark, flood, FLOOD_CREATES).await;
+        self.launched(mark, FLOOD_CREATES, |it| it == flood).await;
         let of = |namespace: &'static str| {
             self.log.since(mark).filter(move |it| it.is_launch() && it.object_ref.namespace == namespace)
         };
@@ -207,33 +227,46 @@ impl Phases<'_> {
         assert!(clock::now() + MARGIN < due, "{count} objects were not created well before they are due");
         until_instant(due - SignedDuration::from_secs(1)).await;
         let mark = self.log.mark();
-        let accepted = self.launched(mark, namespace, count).await;
+        let accepted = self.launched(mark, count, |it| it == namespace).await;
         assert!(accepted[0] >= due, "a Job was launched before it was due");
         (Spread::of(accepted.iter().map(|at| milliseconds(due, *at)).collect()), mark)
     }
 
-    /// Waits until so many batch Jobs of a namespace have been accepted. More than that would be a bug.
-    async fn launched(&mut self, mark: usize, namespace: &str, count: usize) -> Vec<Timestamp> {
+    /// Waits until so many batch Jobs of some namespaces have been accepted. More than that would be a bug.
+    pub async fn launched(&mut self, mark: usize, count: usize, of: impl Fn(&str) -> bool) -> Vec<Timestamp> {
         let log = &mut self.log;
         let mut accepted = Vec::new();
-        until(&format!("{count} batch Jobs in {namespace}"), LAUNCHED_WITHIN, || {
+        until(&format!("{count} batch Jobs"), LAUNCHED_WITHIN, || {
             log.read();
-            accepted = log.launches(mark, namespace);
+            accepted = log.launches(mark, &of).iter().map(|request| request.stage_timestamp).collect();
             accepted.len() >= count
         })
         .await;
-        assert_eq!(accepted.len(), count, "{namespace} has more batch Jobs than were due");
+        assert_eq!(accepted.len(), count, "there are more batch Jobs than were due");
         accepted
     }
 
+    /// The objects of a kind in a namespace.
+    pub fn api<Kind>(&self, namespace: &str) -> Api<Kind>
+    where
+        Kind: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// How many records a namespace has.
+    pub async fn recorded(&self, namespace: &str) -> usize {
+        self.api::<JobRun>(namespace).list_metadata(&ListParams::default()).await.unwrap().items.len()
+    }
+
     /// Waits until the completed batch Jobs are gone.
-    async fn cleaned_up(&self, namespace: &str) {
+    pub async fn cleaned_up(&self, namespace: &str) {
         let jobs: Api<BatchJob> = Api::namespaced(self.client.clone(), namespace);
-        until_gone(&format!("the batch Jobs in {namespace}"), SETTLED_WITHIN, &jobs).await;
+        until_none(&format!("the batch Jobs in {namespace}"), SETTLED_WITHIN, &jobs, "").await;
     }
 
     /// Waits until the system has nothing left to write, and counts what it asked for.
-    async fn settled(&mut self, who: Who, mark: usize, runs: usize) -> Cost {
+    pub async fn settled(&mut self, who: Who, mark: usize, runs: usize) -> Cost {
         let log = &mut self.log;
         let quiet = SignedDuration::try_from(QUIET).unwrap_or_default();
         until("the system has settled", SETTLED_WITHIN, || {
@@ -253,7 +286,7 @@ impl Phases<'_> {
         }
     }
 
-    fn say(&self, what: &str) {
+    pub fn say(&self, what: &str) {
         eprintln!("{} limits: {what}", self.bench.setting.as_str());
     }
 }

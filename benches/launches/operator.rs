@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::cluster::Bench;
+use crate::workload::OWN_NAMESPACE;
 
 /// How long the operator may take until it is ready, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,14 +32,18 @@ pub struct Memory {
 }
 
 impl Operator {
-    /// Starts it and waits until it is ready. It keeps the limits that it comes with.
-    pub async fn start(binary: &Path, bench: &Bench) -> Self {
+    /// Starts it and waits until it is ready. It keeps the limits that it comes with, but for those that are given.
+    pub async fn start(binary: &Path, bench: &Bench, limits: &[&str]) -> Self {
         let address = free_address();
         let log = bench.output.join(format!("operator-{}.log", bench.setting.as_str()));
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(binary);
-        command.args(["operator", "--log-format=plain", "--lease-namespace=default", "--identity=bench"]);
-        command.arg(format!("--http-address={address}")).env("KUBECONFIG", bench.kubeconfig());
+        command.args(["operator", "--log-format=plain", "--identity=bench"]);
+        command
+            .arg(format!("--lease-namespace={OWN_NAMESPACE}"))
+            .args(limits)
+            .arg(format!("--http-address={address}"))
+            .env("KUBECONFIG", bench.kubeconfig());
         let output = log.try_clone().unwrap();
         let started = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(output).stderr(log).spawn();

@@ -21,6 +21,7 @@ const MEBIBYTE: f64 = 1_048_576.0;
 pub fn table(report: &Report) -> String {
     let mut text = String::new();
     launches(&mut text, report);
+    waiting(&mut text, report);
     costs(&mut text, report);
     goals(&mut text, report);
     let _ = writeln!(text, "\nThe run took {:.0} s. Times vary by machine; ratios are what counts.", report.seconds);
@@ -67,6 +68,38 @@ fn launches(text: &mut String, report: &Report) {
     }
 }
 
+/// What became of Jobs that waited.
+fn waiting(text: &mut String, report: &Report) {
+    for measured in report.measured.iter().filter(|measured| !measured.drains.is_empty()) {
+        let _ = writeln!(
+            text,
+            "\nFrom the request that lets waiting Jobs go until their batch Jobs are accepted, in ms:\n"
+        );
+        let _ = writeln!(
+            text,
+            "{:>6} {:>10} {:>8} {:>8} {:>8} {:>8} {:>10}   writes a launch until the last",
+            "Jobs", "namespaces", "first", "p50", "p99", "last", "launches/s"
+        );
+        for drain in &measured.drains {
+            let times = &drain.accepted_ms;
+            let writes: Vec<String> =
+                drain.writes_until_last.iter().map(|(request, count)| format!("{count:.3} {request}")).collect();
+            let _ = writeln!(
+                text,
+                "{:>6} {:>10} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>10.0}   {}",
+                drain.jobs,
+                drain.namespaces,
+                times.first,
+                times.p50,
+                times.p99,
+                times.last,
+                drain.launches_per_second,
+                writes.join(", ")
+            );
+        }
+    }
+}
+
 fn costs(text: &mut String, report: &Report) {
     let _ = writeln!(text, "\nRequests for each completed run, leader election left out:\n");
     for (measured, series) in all(report) {
@@ -104,6 +137,7 @@ fn goals(text: &mut String, report: &Report) {
         for series in measured.series.iter().filter(|series| series.system == "rota") {
             series_goals(text, measured, series);
         }
+        waiting_goals(text, measured);
         let _ = writeln!(
             text,
             "  P12 start-up to ready {:.0} ms (p50 of {}, with all objects; goal 300)",
@@ -118,6 +152,53 @@ fn goals(text: &mut String, report: &Report) {
     }
     let _ =
         writeln!(text, "P12 binary, which is the whole image: {:.1} MB (goal 20)", report.binary_bytes as f64 / 1e6);
+}
+
+fn waiting_goals(text: &mut String, measured: &Measured) {
+    for drain in &measured.drains {
+        let rate = drain.launches_per_second;
+        // The status of the Queue and the batch Job: what a launch needs.
+        let needed: f64 = drain
+            .writes_until_last
+            .iter()
+            .filter(|(request, _)| ["create jobs.batch", "patch queues.rota.dev/status"].contains(&request.as_str()))
+            .map(|(_, count)| count)
+            .sum();
+        let of_ceiling = rate * needed / measured.ceiling.creates_per_second;
+        let alone = measured.drains.iter().find(|other| other.jobs == drain.jobs && other.namespaces == 1);
+        let alone = alone.filter(|_| drain.namespaces > 1).map_or_else(String::new, |alone| {
+            format!("; {:.2} of the time in one namespace (goal 1.1)", drain.accepted_ms.last / alone.accepted_ms.last)
+        });
+        let _ = writeln!(
+            text,
+            "  P3  {} waiting Jobs in {}: {rate:.0} launches/s = {of_ceiling:.2} of W / {needed:.3} writes before launch (goal 0.8){alone}; {:.2} writes a run, {} reads",
+            drain.jobs,
+            drain.namespaces,
+            drain.cost.writes_per_run,
+            drain.cost.reads.values().sum::<usize>(),
+        );
+    }
+    if let Some(slots) = &measured.slots {
+        let times = &slots.refilled_ms;
+        let _ = writeln!(
+            text,
+            "  P13 a free place is taken after p50 {:.1} ms (goal 20), p99 {:.1} ms (goal 100), last {:.1} ms; {} of {} out of order (goal 0)",
+            times.p50, times.p99, times.last, slots.out_of_order, times.count
+        );
+    }
+    if let Some(flood) = &measured.flood {
+        let _ = writeln!(
+            text,
+            "      a tenant's Job is launched after p50 {:.1} ms, p99 {:.1} ms alone; beside {} of another's p50 {:.1} ms, p99 {:.1} ms (its create {:.1} and {:.1} ms)",
+            flood.alone_ms.p50,
+            flood.alone_ms.p99,
+            flood.jobs,
+            flood.beside_ms.p50,
+            flood.beside_ms.p99,
+            flood.create_alone_ms.p50,
+            flood.create_beside_ms.p50,
+        );
+    }
 }
 
 fn series_goals(text: &mut String, measured: &Measured, series: &Series) {
