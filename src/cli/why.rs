@@ -243,6 +243,10 @@ async fn launched(connection: &Connection, job: &Job, now: Timestamp) -> Result<
             .push("Its batch Job is suspended: whoever suspended it, such as Kueue, has to resume it.".into());
     }
     explanation.sentences.extend(sentence(job).map(|it| full_stop(&capital(it))));
+    if let (Some(WaitingFor::Suspended), Some(batch)) = (status.waiting_for, &status.batch_job_ref) {
+        let reasons = super::kueue::reasons(connection, &batch.uid).await;
+        explanation.sentences.extend(reasons.iter().map(|it| full_stop(it)));
+    }
     let selected = format!("{JOB_UID}={},{ATTEMPT}={}", job.uid().unwrap_or_default(), status.attempts.max(1));
     // Who may not look at pods still learns what the operator says.
     let pods = list(&connection.api::<Pod>(), &ListParams::default().labels(&selected)).await;
