@@ -137,7 +137,8 @@ async fn namespaces_share_the_limit_of_the_cluster() {
 /// Lets the API server refuse the batch Jobs of one queue, for as long as the policy exists.
 async fn refuse(world: &World, queue: &str) -> Api<ValidatingAdmissionPolicy> {
     let name = format!("{}-{queue}", world.namespace);
-    let jobs = json!({ "apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"] });
+    let jobs =
+        json!({ "apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"] });
     let expression = format!("object.metadata.labels[?'{QUEUE}'].orValue('') != '{queue}'");
     let validation = json!({ "expression": expression, "message": "not on a weekday", "reason": "Forbidden" });
     let policy = json!({
@@ -222,14 +223,17 @@ async fn a_stuck_attempt_gives_its_place_back_at_its_pending_timeout() {
         let insecure = in_queue("security", "true", soon.clone());
         let mut imageless = with(restricted("image", "true"), soon);
         imageless["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"] = json!("docker.io/rota/none:1");
-        for (queue, spec, says) in [("image", imageless, "docker.io/rota/none:1"), ("security", insecure, "PodSecurity")] {
+        for (queue, spec, says) in
+            [("image", imageless, "docker.io/rota/none:1"), ("security", insecure, "PodSecurity")]
+        {
             world.create::<Queue>(queue, json!({ "maxRunning": 1 })).await;
             let (stuck, behind) = (format!("stuck-{queue}"), format!("behind-{queue}"));
             world.create::<Job>(&stuck, spec).await;
-            world.until(&format!("{stuck} is launched"), async || {
-                launched(&history).iter().any(|(job, _)| *job == stuck).then_some(())
-            })
-            .await;
+            world
+                .until(&format!("{stuck} is launched"), async || {
+                    launched(&history).iter().any(|(job, _)| *job == stuck).then_some(())
+                })
+                .await;
             world.create::<Job>(&behind, restricted(queue, "true")).await;
             let status = world.only_run(&stuck).await.status.unwrap();
             let error = status.error.unwrap();

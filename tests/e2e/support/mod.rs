@@ -145,7 +145,12 @@ async fn new_namespace(client: &Client, name: &str) -> String {
     namespaces.create(&PostParams::default(), &wanted).await.unwrap().name_any()
 }
 
-fn operator_in(namespace: &str, identity: &'static str, ahead: Option<SignedDuration>, in_all: Option<u32>) -> Operator {
+fn operator_in(
+    namespace: &str,
+    identity: &'static str,
+    ahead: Option<SignedDuration>,
+    in_all: Option<u32>,
+) -> Operator {
     let file = |kind: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}-{identity}.{kind}"));
     Operator::start(Start {
         kubeconfig: kubeconfig(),
