@@ -149,7 +149,11 @@ impl Writer {
             Effect::ProbeTemplate(job) => applied.probe = Some(self.probe(*job).await?),
             Effect::DeleteRevision(identity) => self.delete_revision(&identity).await?,
             Effect::ExpireBatchJob { batch, reason } => self.expire(&batch, reason).await?,
-            Effect::DeleteBatchJob(identity) => self.delete::<BatchJob>(&identity, &DeleteParams::background()).await?,
+            Effect::DeleteBatchJob { batch, version } => {
+                let as_it_was = Preconditions { resource_version: Some(version), ..Preconditions::default() };
+                let params = DeleteParams { preconditions: Some(as_it_was), ..DeleteParams::background() };
+                self.delete::<BatchJob>(&batch, &params).await?;
+            }
             Effect::KillPod(identity) => {
                 self.delete::<Pod>(&identity, &DeleteParams::default().grace_period(0)).await?;
             }
@@ -418,7 +422,8 @@ impl Writer {
         K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
     {
         let api: Api<K> = self.api(&identity.namespace);
-        let preconditions = Preconditions { uid: Some(identity.uid.clone()), ..Preconditions::default() };
+        let asked = params.preconditions.clone().unwrap_or_default();
+        let preconditions = Preconditions { uid: Some(identity.uid.clone()), ..asked };
         let params = DeleteParams {
             preconditions: Some(preconditions),
             propagation_policy: params.propagation_policy.clone().or(Some(PropagationPolicy::Background)),

@@ -253,7 +253,7 @@ pub struct JobStatus {
     /// When its current attempt was launched as a batch Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispatched_at: Option<MicroTime>,
-    /// When the first container of its current attempt started.
+    /// When the first container of its current attempt started; the last time, if its batch Job was suspended meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<MicroTime>,
     /// When it ended.

@@ -93,7 +93,8 @@ pub struct JobRunStatus {
     /// When the Job was added to its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<MicroTime>,
-    /// When the first container started; absent if none did.
+    /// When the first container started; absent if none did. If its batch Job was suspended meanwhile, by Kueue for one: the
+    /// last time that it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<MicroTime>,
     /// When the last container ended, or when the outcome was decided if none ran.

@@ -53,6 +53,8 @@ pub const JOB_NAME_ANNOTATION: &str = "rota.dev/job-name";
 pub const ENDED_FOR_ANNOTATION: &str = "rota.dev/ended-for";
 /// The local queue of Kueue, on a rota Job and on the template of a batch Job; passed on to the batch Job.
 pub const KUEUE_QUEUE: &str = "kueue.x-k8s.io/queue-name";
+/// The priority within Kueue, on a rota Job and on the template of a batch Job; passed on to the batch Job.
+pub const KUEUE_PRIORITY: &str = "kueue.x-k8s.io/priority-class";
 /// Asks Argo CD not to refresh an application for each change of a child.
 pub const ARGO_IGNORE_ANNOTATION: &str = "argocd.argoproj.io/ignore-resource-updates";
 

@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod cluster;
 pub mod crds;
 pub mod follow;
+pub mod kueue;
 pub mod lint;
 pub mod r#move;
 pub mod next;

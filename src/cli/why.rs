@@ -11,6 +11,7 @@ use super::plugin::{Answer, PluginError};
 use super::print::{self, Colour, Format, Style};
 use super::state::State;
 use super::target::{Target, TargetKind};
+use crate::api::job::WaitingFor;
 use crate::api::labels::{ATTEMPT, JOB, JOB_UID};
 use crate::api::{Job, JobPhase, JobRun, Outcome};
 use crate::domain::explanation::{self, Explanation};
@@ -87,7 +88,12 @@ async fn explain(connection: &Connection, job: &Job, now: Timestamp) -> Result<T
 /// A Job that was launched, with what its pods say. Who may not look at pods still learns what the operator says.
 async fn launched(connection: &Connection, job: &Job, now: Timestamp) -> Explanation {
     let mut explanation = explanation::launched(job, now);
-    let attempt = job.status.as_ref().map_or(0, |status| status.attempts).max(1);
+    let status = job.status.clone().unwrap_or_default();
+    if let (Some(WaitingFor::Suspended), Some(batch)) = (status.waiting_for, &status.batch_job_ref) {
+        let reasons = super::kueue::reasons(connection, &batch.uid).await;
+        explanation.sentences.extend(reasons.iter().map(|it| full_stop(it)));
+    }
+    let attempt = status.attempts.max(1);
     let selected = format!("{JOB_UID}={},{ATTEMPT}={attempt}", job.uid().unwrap_or_default());
     let pods = list(&connection.api::<Pod>(), &ListParams::default().labels(&selected)).await;
     for pod in pods.map(|(pods, _)| pods).unwrap_or_default() {

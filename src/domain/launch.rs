@@ -2,7 +2,7 @@
 //!
 //! The manifest is built and kept as JSON, so that fields newer than this build reach the cluster. What the user wrote is
 //! passed on except where Rota's promises depend on it: one attempt is one batch Job without retries of its own (but for
-//! those of single indexes), and it stays until it is recorded. Of the rota Job's own metadata only the local queue of Kueue
+//! those of single indexes), and it stays until it is recorded. Of the rota Job's own metadata only what Kueue reads of a Job
 //! is copied, and no tracking label of a GitOps tool, which would make that tool prune the child.
 
 use serde_json::{Map, Value, json};
@@ -11,9 +11,9 @@ use super::{names, params};
 use crate::api::job::TemplateSnapshot;
 use crate::api::job_template::{Param, ParamType, ParamValues};
 use crate::api::labels::{
-    ARGO_IGNORE_ANNOTATION, ATTEMPT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID, KUEUE_QUEUE,
-    MANAGED_BY, MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION, TEMPLATE,
-    TEMPLATE_REVISION_ANNOTATION,
+    ARGO_IGNORE_ANNOTATION, ATTEMPT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID, KUEUE_PRIORITY,
+    KUEUE_QUEUE, MANAGED_BY, MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION,
+    TEMPLATE, TEMPLATE_REVISION_ANNOTATION,
 };
 use crate::api::{API_VERSION, DEFAULT_QUEUE, Job};
 
@@ -182,8 +182,9 @@ fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
         (QUEUE, Some(input.queue)),
     ];
     let mut labels = identity_labels(input);
-    let local_queue = input.job.metadata.labels.as_ref().and_then(|labels| labels.get(KUEUE_QUEUE));
-    labels.extend(strings(local_queue.map(|queue| (KUEUE_QUEUE, queue.clone()))));
+    let own = input.job.metadata.labels.as_ref();
+    let of_kueue = [KUEUE_QUEUE, KUEUE_PRIORITY].map(|label| Some((label, own?.get(label)?.clone())));
+    labels.extend(strings(of_kueue.into_iter().flatten()));
     labels.extend(strings(owners.into_iter().filter_map(|(key, name)| Some((key, names::label_value(name?))))));
     labels
 }

@@ -35,8 +35,13 @@ pub enum Effect {
         /// Why: written to it in the same request, so that its record can tell.
         reason: Reason,
     },
-    /// Delete a batch Job that has no pods (it is suspended).
-    DeleteBatchJob(ObjectIdentity),
+    /// Delete a batch Job that has no pods (it is suspended), unless somebody has written to it since, as to resume it.
+    DeleteBatchJob {
+        /// Which one.
+        batch: ObjectIdentity,
+        /// Its version when it was suspended.
+        version: String,
+    },
     /// Kill a pod without a grace period.
     KillPod(ObjectIdentity),
     /// Ask a Job to end.

@@ -29,7 +29,7 @@ mod suspension;
 mod verdict;
 
 pub use pods::{pod_started, pods_settled, stuck_text, waiting_since, waiting_text};
-pub use suspension::{is_suspended, pods_since, resumed_at, suspended_text};
+pub use suspension::{is_being_resumed, is_suspended, last_start, pods_since, resumed_at, suspended_text};
 
 /// The longest error text of a record, in bytes; the schema allows 4,096 characters.
 const ERROR_BYTES_MAX: usize = 1_000;
@@ -118,9 +118,11 @@ pub fn ended_for(batch: &BatchJob) -> Option<Reason> {
     serde_json::from_value(word.as_str().into()).ok()
 }
 
-/// The record of an attempt whose batch Job ended.
+/// The record of an attempt whose batch Job ended. What was before its last suspension is not in it.
 pub fn ended_run(input: &RunInput<'_>, batch: &BatchJob, state: &BatchState) -> JobRun {
-    let deciding = verdict::deciding_pods(batch, input.pods);
+    let last = verdict::pods_of_last_start(batch, input.pods);
+    let input = &RunInput { pods: &last, ..*input };
+    let deciding = verdict::deciding_pods(batch, &last);
     let verdict = match state {
         BatchState::Active | BatchState::Complete => succeeded(),
         BatchState::Failed { reason, message } => {

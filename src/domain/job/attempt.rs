@@ -53,18 +53,18 @@ fn active(
     let pods = run::pods_since(facts.pods, resumed);
     // Pods that are gone have still started; those of before a suspension have not started again.
     let said = facts.job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0);
-    let started = run::pod_started(&pods).or(said.filter(|said| resumed.is_none_or(|resumed| *said >= resumed)));
+    let started = run::last_start(said, facts.pods, resumed);
     let deadline = total_deadline(facts.job, facts.memory, known, now);
     let too_late = deadline.filter(|deadline| now >= *deadline).map(|_| Reason::TotalDeadlineExceeded);
     let ends = cancel.map(|(reason, _)| *reason).or(too_late);
     let suspended = run::is_suspended(batch);
     match ends {
-        Some(_) if suspended => plan.effects.push(Effect::DeleteBatchJob(identity(&batch.metadata))),
+        Some(_) if suspended => plan.effects.push(delete(batch)),
         Some(reason) if run::ended_for(batch).is_none() => plan.effects.push(expire(batch, reason)),
         Some(_) => {}
         None => {
             deadline.iter().for_each(|deadline| plan.wake(*deadline));
-            if !suspended && run::ended_for(batch).is_none() {
+            if !suspended && !run::is_being_resumed(batch) && run::ended_for(batch).is_none() {
                 give_up_on_pending(facts, known, batch, &pods, started, &mut plan, now);
             }
         }
@@ -74,6 +74,11 @@ fn active(
     }
     running_status(facts, known, batch, started, &mut plan, now);
     plan
+}
+
+fn delete(batch: &BatchJob) -> Effect {
+    let version = batch.metadata.resource_version.clone().unwrap_or_default();
+    Effect::DeleteBatchJob { batch: identity(&batch.metadata), version }
 }
 
 fn expire(batch: &BatchJob, reason: Reason) -> Effect {

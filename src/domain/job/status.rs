@@ -42,7 +42,7 @@ pub(super) fn running_status(
         status.started_at = None;
     }
     // The pods may be gone by now, with a suspension for one; that they had started stays true.
-    status.started_at = status.started_at.or(started.map(micro));
+    status.started_at = started.map(micro).or(status.started_at);
     status.attempts = current_attempt(facts.job);
     status.waiting_for = suspended.then_some(WaitingFor::Suspended);
     status.retry_at = None;
@@ -186,9 +186,9 @@ pub(super) fn ended_status(
     status.run_refs.push(LocalReference { name: ending.run.clone() });
     status.waiting_for = None;
     status.retry_at = None;
-    if status.started_at.is_none() {
-        status.started_at = run::pod_started(facts.pods).map(micro);
-    }
+    let said = status.started_at.as_ref().map(|time| time.0);
+    let resumed = facts.batch.and_then(run::resumed_at);
+    status.started_at = run::last_start(said, facts.pods, resumed).map(micro).or(status.started_at);
     let type_ = match (cancelled, ending.outcome) {
         (true, _) => conditions::CANCELLED,
         (false, Outcome::Completed) => conditions::COMPLETE,

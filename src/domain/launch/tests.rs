@@ -428,19 +428,20 @@ proptest! {
 }
 
 #[test]
-fn the_local_queue_of_kueue_is_the_jobs_own_else_the_templates() {
-    let queue = "kueue.x-k8s.io/queue-name";
-    let mut template = minimal();
-    template["metadata"] = json!({ "labels": { queue: "of-template" } });
-    let label = |job: &Job, template: &Value| {
-        launch_with(job, template, &[], None).unwrap()["metadata"]["labels"][queue].as_str().map(str::to_owned)
-    };
-    let mut own = job();
-    own.metadata.labels.get_or_insert_default().insert(queue.into(), "own".into());
-    assert_eq!(label(&job(), &minimal()), None);
-    assert_eq!(label(&job(), &template).as_deref(), Some("of-template"));
-    assert_eq!(label(&own, &template).as_deref(), Some("own"));
-    assert_eq!(label(&own, &minimal()).as_deref(), Some("own"));
+fn what_kueue_reads_of_a_job_is_the_jobs_own_else_the_templates() {
+    for name in ["kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"] {
+        let mut template = minimal();
+        template["metadata"] = json!({ "labels": { name: "of-template" } });
+        let label = |job: &Job, template: &Value| {
+            launch_with(job, template, &[], None).unwrap()["metadata"]["labels"][name].as_str().map(str::to_owned)
+        };
+        let mut own = job();
+        own.metadata.labels.get_or_insert_default().insert(name.into(), "own".into());
+        assert_eq!(label(&job(), &minimal()), None);
+        assert_eq!(label(&job(), &template).as_deref(), Some("of-template"));
+        assert_eq!(label(&own, &template).as_deref(), Some("own"));
+        assert_eq!(label(&own, &minimal()).as_deref(), Some("own"));
+    }
 }
 
 #[test]

@@ -105,8 +105,8 @@ impl Cluster {
                     batch.spec.get_or_insert_with(BatchSpec::default).active_deadline_seconds = Some(1);
                 }
             }
-            Effect::DeleteBatchJob(identity) => {
-                self.batches.remove(&identity.name);
+            Effect::DeleteBatchJob { batch, .. } => {
+                self.batches.remove(&batch.name);
             }
             other => panic!("the model has no such thing: {other:?}"),
         }

@@ -72,14 +72,18 @@ pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, messa
     }
 }
 
-/// The pods that may decide how an attempt ended: of a batch Job that was suspended those of its last start, of an
-/// Indexed one with retries of its own those of the indexes that failed in the end.
-pub(super) fn deciding_pods(batch: &BatchJob, pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
+/// The pods of a batch Job's last start, if there are any, else all that there were.
+pub(super) fn pods_of_last_start(batch: &BatchJob, pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
     let last = super::pods_since(pods, super::resumed_at(batch));
-    let last = if last.is_empty() { pods.to_vec() } else { last };
-    let Some(failed) = failed_indexes(batch) else { return last };
-    let of_failed: Vec<_> = last.iter().filter(|pod| index(pod).is_some_and(|it| lists(failed, it))).cloned().collect();
-    if of_failed.is_empty() { last } else { of_failed }
+    if last.is_empty() { pods.to_vec() } else { last }
+}
+
+/// The pods that may decide how an attempt ended: of an Indexed batch Job with retries of its own those of the indexes that
+/// failed in the end.
+pub(super) fn deciding_pods(batch: &BatchJob, pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
+    let Some(failed) = failed_indexes(batch) else { return pods.to_vec() };
+    let of_failed: Vec<_> = pods.iter().filter(|pod| index(pod).is_some_and(|it| lists(failed, it))).cloned().collect();
+    if of_failed.is_empty() { pods.to_vec() } else { of_failed }
 }
 
 /// The indexes that failed for good, as Kubernetes lists them: it does so only if each has retries of its own.

@@ -23,6 +23,9 @@ enum Action {
         /// Builds only what a cluster without real pods needs.
         #[arg(long)]
         fallback: bool,
+        /// Builds Kueue too, which only its own tests and benchmarks need.
+        #[arg(long)]
+        kueue: bool,
     },
     /// Runs a cluster until SIGTERM or SIGINT. Prints the path of its kubeconfig when it can be used.
     Up(ClusterArguments),
@@ -116,9 +119,12 @@ fn main() -> ExitCode {
 
 fn act(action: Action) -> Result<ExitCode> {
     match action {
-        Action::Build { fallback } => {
+        Action::Build { fallback, kueue } => {
             let kinds: &[NodeKind] = if fallback { &[NodeKind::Kwok] } else { &[NodeKind::Kwok, NodeKind::Real] };
             println!("{}", rota_cluster::build_programs(kinds)?.display());
+            if kueue {
+                println!("{}", rota_cluster::build_kueue()?.program.display());
+            }
         }
         Action::Up(arguments) => return run::up(arguments.into()),
         Action::Run { cluster, command } => return run::run(cluster.into(), &command),

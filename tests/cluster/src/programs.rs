@@ -78,6 +78,14 @@ static PROGRAMS: [Program; 13] = [
     node_program(NodeKind::Real, "pause", &PAUSE, "."),
 ];
 
+/// What is built only where it is asked for. It has a folder of its own in the cache, so that the version of everything else
+/// does not change with it.
+static KUEUE: Module = module!("kueue", "-X sigs.k8s.io/kueue/pkg/version.GitVersion=v0.18.3", ["go.mod", "go.sum"]);
+static KUEUE_PROGRAMS: [Program; 1] = [program("kueue", &KUEUE, "sigs.k8s.io/kueue/cmd/kueue")];
+
+/// Where Kueue's module keeps the definitions of its kinds.
+const KUEUE_DEFINITIONS: &str = "config/components/crd/bases";
+
 /// The arguments of each build. No C compiler is needed, and the same sources make the same bytes.
 const BUILD: [&str; 3] = ["build", "-trimpath", "-buildvcs=false"];
 
@@ -87,16 +95,62 @@ const BUILD: [&str; 3] = ["build", "-trimpath", "-buildvcs=false"];
 /// # Errors
 /// When there is no Go, or a build fails: with what Go printed.
 pub fn ensure(kinds: &[NodeKind]) -> Result<PathBuf> {
-    let root = cache()?.join(format!("programs-{}", version()));
+    let root = cache()?.join(format!("programs-{}", version(&PROGRAMS)));
+    let needed = PROGRAMS.iter().filter(|program| program.only.is_none_or(|kind| kinds.contains(&kind)));
+    build_missing(&root, &needed.collect::<Vec<_>>())?;
+    Ok(root.join("bin"))
+}
+
+/// Kueue, as it lies in the cache.
+pub struct Kueue {
+    /// The program.
+    pub program: PathBuf,
+    /// The definitions of its kinds, in one YAML file.
+    pub definitions: PathBuf,
+}
+
+/// Builds Kueue if the cache lacks it: about five minutes on two cores.
+///
+/// # Errors
+/// As for [`ensure`].
+pub fn ensure_kueue() -> Result<Kueue> {
+    let root = cache()?.join(format!("kueue-{}", version(&KUEUE_PROGRAMS)));
+    let kueue = Kueue { program: root.join("bin/kueue"), definitions: root.join("definitions.yaml") };
+    build_missing(&root, &KUEUE_PROGRAMS.iter().collect::<Vec<_>>())?;
+    if !kueue.definitions.exists() {
+        let _lock = lock(&root.join("lock"))?;
+        copy_definitions(&root, &kueue.definitions)?;
+    }
+    Ok(kueue)
+}
+
+/// Takes the definitions from the sources of the version that was built.
+fn copy_definitions(root: &Path, into: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kueue"]);
+    go.current_dir(root.join("source").join(KUEUE.name)).env("GOWORK", "off").env_remove("GOFLAGS");
+    let folder = PathBuf::from(command::output(&mut go)?.trim()).join(KUEUE_DEFINITIONS);
+    let explain = || format!("reading {}", folder.display());
+    let mut text = String::new();
+    for entry in fs::read_dir(&folder).explain(explain)? {
+        text.push_str("---\n");
+        text.push_str(&fs::read_to_string(entry.explain(explain)?.path()).explain(explain)?);
+    }
+    let hidden = into.with_extension("hidden");
+    write_file(&hidden, text)?;
+    fs::rename(&hidden, into).explain(|| format!("moving {} into place", into.display()))
+}
+
+/// Builds those of the programs which the folder lacks.
+fn build_missing(root: &Path, programs: &[&Program]) -> Result<()> {
     let bin = root.join("bin");
-    let needed = || PROGRAMS.iter().filter(|program| program.only.is_none_or(|kind| kinds.contains(&kind)));
-    let missing = |program: &&Program| !bin.join(program.name).exists();
-    if !needed().any(|program| missing(&program)) {
-        return Ok(bin);
+    let missing = |program: &&&Program| !bin.join(program.name).exists();
+    if !programs.iter().any(|program| missing(&program)) {
+        return Ok(());
     }
     create_folder(&bin)?;
     let _lock = lock(&root.join("lock"))?;
-    let to_build: Vec<_> = needed().filter(missing).collect();
+    let to_build: Vec<_> = programs.iter().filter(missing).collect();
     if !to_build.is_empty() {
         check_go()?;
         let count = to_build.len();
@@ -105,17 +159,17 @@ pub fn ensure(kinds: &[NodeKind]) -> Result<PathBuf> {
     for (index, program) in to_build.iter().enumerate() {
         eprint!("building {} ({} of {}) … ", program.name, index + 1, to_build.len());
         let start = Instant::now();
-        build(program, &root).inspect_err(|_| eprintln!("failed"))?;
+        build(program, root).inspect_err(|_| eprintln!("failed"))?;
         eprintln!("{} s", start.elapsed().as_secs());
     }
-    Ok(bin)
+    Ok(())
 }
 
-/// A digest of everything which decides what the built programs are.
-fn version() -> String {
+/// A digest of everything which decides what these programs are once they are built.
+fn version(programs: &[Program]) -> String {
     let mut parts: Vec<&[u8]> = vec![std::env::consts::OS.as_bytes(), std::env::consts::ARCH.as_bytes()];
     parts.extend(BUILD.iter().map(|argument| argument.as_bytes()));
-    for program in &PROGRAMS {
+    for program in programs {
         parts.extend([program.name, program.package, program.module.linker].map(str::as_bytes));
         parts.extend(program.module.files.iter().flat_map(|(name, content)| [name.as_bytes(), content.as_bytes()]));
     }
@@ -155,12 +209,13 @@ mod tests {
 
     #[test]
     fn the_version_is_stable_within_a_build() {
-        assert_eq!(version(), version());
+        assert_eq!(version(&PROGRAMS), version(&PROGRAMS));
     }
 
     #[test]
     fn every_module_pins_its_programs() {
-        for program in PROGRAMS.iter().filter(|program| program.module.name != "pause") {
+        let programs = PROGRAMS.iter().chain(&KUEUE_PROGRAMS);
+        for program in programs.filter(|program| program.module.name != "pause") {
             let (_, module) = program.module.files[0];
             assert!(module.contains(program.package), "{} is no tool of {}", program.name, program.module.name);
         }

@@ -1,4 +1,5 @@
-//! What a watch of the test's own saw: every object that ever existed, and how many were unfinished at each revision.
+//! What a watch of the test's own saw: every object that ever existed, in the order in which they came, and how many were
+//! unfinished at each revision.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -8,8 +9,8 @@ use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher::{self, Event};
-use kube::{Resource, ResourceExt};
-use rota::api::labels::{ATTEMPT, JOB_UID};
+use kube::{Api, Resource, ResourceExt};
+use rota::api::labels::{ATTEMPT, JOB_NAME_ANNOTATION, JOB_UID};
 use rota::domain::run::{BatchState, batch_outcome};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
@@ -25,6 +26,8 @@ pub struct History<K> {
 struct Seen<K> {
     /// Each object that ever existed, as it was last seen, by uid.
     ever: BTreeMap<String, K>,
+    /// The uids of these objects, in the order in which they came, each with how many others of its class counted then.
+    came: Vec<(String, usize)>,
     /// How many counted objects of each class existed at once, at the most.
     most: BTreeMap<String, usize>,
     /// The class of each counted object that exists now, by uid.
@@ -37,9 +40,14 @@ where
 {
     /// Starts to watch; `class` says for an object whether it counts now, and as what.
     pub fn start(world: &World, class: impl Fn(&K) -> Option<String> + Send + 'static) -> Self {
-        let seen = Arc::new(Mutex::new(Seen { ever: BTreeMap::new(), most: BTreeMap::new(), counted: HashMap::new() }));
+        Self::of(world.api(), class)
+    }
+
+    /// The same for the objects of that interface, which may be those of all namespaces.
+    pub fn of(api: Api<K>, class: impl Fn(&K) -> Option<String> + Send + 'static) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::default()));
         let shared = seen.clone();
-        let mut changes = watcher::watcher(world.api::<K>(), watcher::Config::default()).boxed();
+        let mut changes = watcher::watcher(api, watcher::Config::default()).boxed();
         let task = tokio::spawn(async move {
             while let Some(change) = changes.next().await {
                 let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,16 +67,31 @@ where
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).ever.values().cloned().collect()
     }
 
+    /// The objects in the order in which they came, each with how many others of its class counted at that revision.
+    pub fn came(&self) -> Vec<(K, usize)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.came.iter().map(|(uid, others)| (seen.ever[uid].clone(), *others)).collect()
+    }
+
     /// How many objects of a class counted at once, at the most.
     pub fn most(&self, class: &str) -> usize {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).most.get(class).copied().unwrap_or_default()
     }
 }
 
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self { ever: BTreeMap::new(), came: Vec::new(), most: BTreeMap::new(), counted: HashMap::new() }
+    }
+}
+
 impl<K: Resource + Clone> Seen<K> {
     fn take_in(&mut self, object: &K, class: Option<String>) {
         let uid = object.uid().unwrap_or_default();
-        self.ever.insert(uid.clone(), object.clone());
+        if self.ever.insert(uid.clone(), object.clone()).is_none() {
+            let others = self.counted.values().filter(|other| Some(*other) == class.as_ref()).count();
+            self.came.push((uid.clone(), others));
+        }
         match class {
             Some(class) => {
                 self.counted.insert(uid, class.clone());
@@ -94,6 +117,11 @@ pub fn unfinished_by(label: &'static str) -> impl Fn(&BatchJob) -> Option<String
     move |batch| {
         (batch_outcome(batch) == BatchState::Active).then(|| batch.labels().get(label).cloned().unwrap_or_default())
     }
+}
+
+/// The name of the Job that a batch Job is an attempt of.
+pub fn job_of(batch: &BatchJob) -> String {
+    batch.annotations().get(JOB_NAME_ANNOTATION).cloned().unwrap_or_default()
 }
 
 /// The Job and the attempt that an object belongs to.

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -20,7 +20,7 @@ use rota::api::labels::JOB_UID;
 use rota::api::{Job, JobRun, crds};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 use tokio::time::Instant;
 
 pub mod dump;
@@ -72,6 +72,9 @@ async fn install_kinds(client: Client) {
     }
 }
 
+/// Held alone by a test whose operator sees the whole cluster: the operator of another test would see the same Jobs.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
+
 /// Runs a test in a world of its own. When it fails, what is in the namespace and what the operator said is printed. The
 /// namespace has to go afterwards while the operator runs: nothing that Rota left may hold it.
 pub async fn in_world(name: &str, test: impl AsyncFnOnce(&World)) {
@@ -84,53 +87,94 @@ pub async fn in_world_with_clock(name: &str, ahead: SignedDuration, test: impl A
 }
 
 async fn in_world_at(name: &str, ahead: Option<SignedDuration>, test: impl AsyncFnOnce(&World)) {
+    let _shared = CLUSTER.read().await;
+    let client = client_with_kinds().await;
+    let namespace = new_namespace(&client, name).await;
+    let operator = Arc::new(Mutex::new(operator_in(&namespace, "e2e", ahead, None)));
+    let worlds = [World { client, namespace, operator }];
+    run(&worlds, async |worlds: &[World; 1]| test(&worlds[0]).await).await;
+}
+
+/// Runs a test alone, in namespaces of its own with one operator, which sees the whole cluster and runs at most so many Jobs
+/// in it.
+pub async fn in_whole_cluster<const N: usize>(names: [&str; N], most: u32, test: impl AsyncFnOnce(&[World; N])) {
+    let _alone = CLUSTER.write().await;
+    let client = client_with_kinds().await;
+    let mut namespaces = Vec::new();
+    for name in names {
+        namespaces.push(new_namespace(&client, name).await);
+    }
+    let operator = Arc::new(Mutex::new(operator_in(&namespaces[0], "e2e", None, Some(most))));
+    let world = |namespace| World { client: client.clone(), namespace, operator: operator.clone() };
+    let worlds = namespaces.into_iter().map(world).collect::<Vec<_>>().try_into();
+    run(&worlds.unwrap_or_else(|_| panic!("a world for each name")), test).await;
+}
+
+async fn client_with_kinds() -> Client {
     static KINDS: OnceCell<()> = OnceCell::const_new();
     let client = client().await;
     KINDS.get_or_init(|| install_kinds(client.clone())).await;
-    let world = World::start(client, name, ahead).await;
-    let outcome = AssertUnwindSafe(test(&world)).catch_unwind().await;
+    client
+}
+
+/// Runs a test in worlds that have one operator.
+async fn run<const N: usize>(worlds: &[World; N], test: impl AsyncFnOnce(&[World; N])) {
+    let outcome = AssertUnwindSafe(test(worlds)).catch_unwind().await;
     if outcome.is_err() {
-        dump::print(&world.client, &world.namespace).await;
-        world.operator().print_log();
+        for world in worlds {
+            dump::print(&world.client, &world.namespace).await;
+        }
+        worlds[0].operator().print_log();
     }
-    let gone = AssertUnwindSafe(world.end()).catch_unwind().await;
+    // The lease is in the first.
+    let mut gone = Ok(());
+    for world in worlds.iter().rev() {
+        gone = gone.and(AssertUnwindSafe(world.end()).catch_unwind().await);
+    }
+    worlds[0].operator().kill();
+    if outcome.is_ok() && gone.is_ok() {
+        worlds[0].operator().remove_log();
+    }
     outcome.and(gone).unwrap_or_else(|panic| resume_unwind(panic));
 }
 
-fn operator_in(namespace: &str, identity: &'static str, ahead: Option<SignedDuration>) -> Operator {
+async fn new_namespace(client: &Client, name: &str) -> String {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let metadata = json!({ "generateName": format!("e2e-{name}-"), "labels": { "rota.dev/test": "e2e" } });
+    let wanted = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+    namespaces.create(&PostParams::default(), &wanted).await.unwrap().name_any()
+}
+
+fn operator_in(
+    namespace: &str,
+    identity: &'static str,
+    ahead: Option<SignedDuration>,
+    in_all: Option<u32>,
+) -> Operator {
     let file = |kind: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}-{identity}.{kind}"));
     Operator::start(Start {
         kubeconfig: kubeconfig(),
         namespace: namespace.to_owned(),
+        in_all,
         identity,
         log: file("log"),
         clock: ahead.map(|ahead| WallClock::new(file("clock"), ahead)),
     })
 }
 
-/// A namespace with an operator that sees only it.
+/// A namespace with an operator that sees only it, or with others the whole cluster.
 pub struct World {
     /// A client with the rights of an administrator.
     pub client: Client,
     /// The namespace.
     pub namespace: String,
-    operator: Mutex<Operator>,
+    operator: Arc<Mutex<Operator>>,
 }
 
 impl World {
-    async fn start(client: Client, name: &str, ahead: Option<SignedDuration>) -> Self {
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let wanted =
-            json!({ "metadata": { "generateName": format!("e2e-{name}-"), "labels": { "rota.dev/test": "e2e" } } });
-        let wanted = serde_json::from_value(wanted).unwrap();
-        let namespace = namespaces.create(&PostParams::default(), &wanted).await.unwrap().name_any();
-        let operator = Mutex::new(operator_in(&namespace, "e2e", ahead));
-        Self { client, namespace, operator }
-    }
-
     /// Starts another replica, whose wall clock is so far ahead of the machine's, or behind it.
     pub fn replica(&self, identity: &'static str, ahead: SignedDuration) -> Operator {
-        operator_in(&self.namespace, identity, Some(ahead))
+        operator_in(&self.namespace, identity, Some(ahead), None)
     }
 
     /// Deletes the namespace and waits until it is gone, with the operator still at work.
@@ -142,8 +186,6 @@ impl World {
         namespaces.delete(&self.namespace, &DeleteParams::background()).await.unwrap();
         let gone = async || namespaces.get_opt(&self.namespace).await.unwrap().is_none().then_some(());
         self.within(GONE_WITHIN, "the namespace is gone", gone).await;
-        self.operator().kill();
-        self.operator().remove_log();
     }
 
     /// The operator process.

@@ -18,8 +18,10 @@ const LEASE_SECONDS: &str = "5";
 pub struct Start {
     /// How it finds its cluster.
     pub kubeconfig: PathBuf,
-    /// The only namespace that it sees, which also has its lease.
+    /// The namespace of its lease, and the only one that it sees unless it sees the whole cluster.
     pub namespace: String,
+    /// That it sees the whole cluster, and how many Jobs it may run there.
+    pub in_all: Option<u32>,
     /// Its name among replicas.
     pub identity: &'static str,
     /// Where its log goes.
@@ -28,7 +30,7 @@ pub struct Start {
     pub clock: Option<WallClock>,
 }
 
-/// A running operator, restricted to one namespace.
+/// A running operator.
 pub struct Operator {
     start: Start,
     child: Child,
@@ -127,7 +129,7 @@ impl Drop for Operator {
 }
 
 fn spawn(start: &Start) -> Child {
-    let Start { kubeconfig, namespace, identity, log, clock } = start;
+    let Start { kubeconfig, namespace, in_all, identity, log, clock } = start;
     let log = OpenOptions::new().append(true).open(log).unwrap();
     // An optimized program for those tests that are about large numbers.
     let program = std::env::var("ROTA_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_rota").to_owned());
@@ -135,7 +137,11 @@ fn spawn(start: &Start) -> Child {
     let mut command = Command::new(program);
     command
         .args(["operator", "--http-address", "127.0.0.1:0", "--log-format", "plain", "--identity", identity])
-        .args(["--namespace", namespace, "--lease-namespace", namespace, "--lease-duration-seconds", &lease])
+        .args(["--lease-namespace", namespace, "--lease-duration-seconds", &lease])
+        .args(match in_all {
+            Some(most) => ["--max-running".to_owned(), most.to_string()],
+            None => ["--namespace".to_owned(), namespace.clone()],
+        })
         .env("KUBECONFIG", kubeconfig)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())

@@ -363,6 +363,14 @@ status: {conditions: [{type: Suspended, status: 'True', reason: JobSuspended, me
     let text = format!("batch Job {name} is suspended: Suspended: JobSuspended: Job suspended");
     assert_eq!(condition(status, "Dispatched"), said("True", "Suspended", &text));
     case.assert_settled(after(3_599));
+    let mut between = case.clone();
+    between.batch = Some(batch(&name, &suspended.replace("true", "false")));
+    let decision = between.step(after(301));
+    assert_eq!(
+        (decision.plan.effects, decision.plan.wake_at),
+        (vec![], Some(after(3_600))),
+        "its time to start does not count before Kubernetes has taken note that it is resumed"
+    );
     let resumed = "
 spec: {suspend: false, template: {}}
 status: {startTime: '2026-03-01T00:05:00Z', conditions: [{type: Suspended, status: 'False', reason: JobResumed, lastTransitionTime: '2026-03-01T00:05:00Z'}]}";
@@ -378,7 +386,9 @@ status: {startTime: '2026-03-01T00:05:00Z', conditions: [{type: Suspended, statu
         condition(later.status(), "Dispatched"),
         said("True", "Launched", &format!("launched as batch Job {name}"))
     );
-    let delete = Effect::DeleteBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    case.batch.as_mut().unwrap().metadata.resource_version = Some("7".into());
+    let deleted = identity(&case.batch.as_ref().unwrap().metadata);
+    let delete = Effect::DeleteBatchJob { batch: deleted, version: "7".into() };
     assert_eq!(case.decide(after(3_600)).plan.effects, [delete]);
     case.batch = None;
     let decision = case.decide(after(3_601));
@@ -406,4 +416,12 @@ fn a_run_that_is_suspended_waits_again_and_has_started_all_the_same() {
     assert_eq!((case.phase(), case.status().waiting_for), (Some(JobPhase::Dispatched), None));
     assert_eq!(decision.plan.wake_at, Some(after(900)), "a pod that never starts again is given up");
     assert_eq!(case.status().started_at, Some(micro(after(12))));
+    let running = "containerStatuses: [{name: main, image: '', imageID: '', ready: true, restartCount: 0, state: {running: {startedAt: '2026-03-01T00:05:03Z'}}}]";
+    case.pods = vec![pod(running)];
+    let _ = case.step(after(304));
+    assert_eq!(
+        (case.phase(), case.status().started_at.clone()),
+        (Some(JobPhase::Running), Some(micro(after(303)))),
+        "it has started anew"
+    );
 }

@@ -211,7 +211,9 @@ fn a_forced_cancel_whose_pod_is_gone_is_still_recorded_as_having_run() {
 fn cancelling_a_suspended_batch_job_deletes_it() {
     let mut case = case().launched().cancelled("{}");
     case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {suspend: true, template: {}}"));
-    let delete = Effect::DeleteBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    case.batch.as_mut().unwrap().metadata.resource_version = Some("7".into());
+    let deleted = identity(&case.batch.as_ref().unwrap().metadata);
+    let delete = Effect::DeleteBatchJob { batch: deleted, version: "7".into() };
     assert_eq!(case.step(after(15)).plan.effects, [delete]);
     case.batch = None;
     assert_eq!(only_record(&case.decide(after(16))), (attempt_name(&case.job, 1), Outcome::Skipped, Reason::Cancelled));

@@ -65,13 +65,18 @@ fn what_ended_before_a_suspension_decides_nothing() {
         pod
     };
     let preempted = at_second("05", json!({ "exitCode": 143, "finishedAt": "2026-01-01T00:00:12Z" }));
-    let last = at_second("20", json!({ "exitCode": 3 }));
+    let last = at_second("20", json!({ "exitCode": 3, "startedAt": "2026-01-01T00:00:21Z" }));
     let mut batch = backoff();
     let resumed = json!({ "type": "Suspended", "status": "False", "reason": "JobResumed", "lastTransitionTime": "2026-01-01T00:00:18Z" });
     batch.status.as_mut().unwrap().conditions.as_mut().unwrap().push(serde_json::from_value(resumed).unwrap());
     let run = Case::new(&[preempted.clone(), last]).ended(&batch);
     assert_eq!(summary(&run), "Failed ExitCode 3: container main exited with code 3");
-    assert_eq!(run.status.unwrap().started_at, time("2026-01-01T00:00:10Z"), "it did start then");
+    let status = run.status.unwrap();
+    assert_eq!(
+        (status.started_at, status.duration_ms),
+        (time("2026-01-01T00:00:21Z"), Some(4_000)),
+        "its last start counts"
+    );
     let run = Case::new(&[preempted]).ended(&batch);
     assert_eq!(run.status.unwrap().exit_code, Some(143), "there is nothing else to tell");
 }
