@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::JobRun;
 use crate::domain::estimate::History;
-use crate::domain::outlook::{SAMPLE_MAX, history};
+use crate::domain::outlook::SAMPLE_MAX;
 use crate::domain::place;
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
@@ -170,15 +170,17 @@ impl Answers {
             return Ok(known);
         }
         let (namespace, queue) = key.clone();
-        let labels = self.work_out(move |view| view.sample(&namespace, queue.as_deref())).await?;
-        let Some(labels) = labels else { return Ok(Arc::default()) };
+        let mut sample = self.work_out(move |view| view.sample(&namespace, queue.as_deref(), now())).await?;
         let runs: Api<JobRun> = Api::namespaced(self.client.clone(), &question.namespace);
-        let selected = ListParams::default().labels(&labels).limit(SAMPLE_MAX);
-        let Ok(Ok(sample)) = tokio::time::timeout(HISTORY_TIMEOUT, runs.list(&selected)).await else {
-            tracing::debug!("past runs could not be listed, so that nothing is estimated");
-            return Ok(Arc::default());
-        };
-        let found = Arc::new(history(sample.items));
+        while let Some(labels) = sample.next_labels() {
+            let selected = ListParams::default().labels(&labels).limit(SAMPLE_MAX);
+            let Ok(Ok(listed)) = tokio::time::timeout(HISTORY_TIMEOUT, runs.list(&selected)).await else {
+                tracing::debug!("past runs could not be listed, so that nothing is estimated");
+                return Ok(Arc::default());
+            };
+            sample.take(listed.items);
+        }
+        let found = Arc::new(sample.history());
         self.histories.put(key, found.clone(), Instant::now());
         Ok(found)
     }

@@ -13,9 +13,7 @@ use crate::api::{Job, JobGroup, JobPhase, Queue};
 use crate::dispatcher;
 use crate::domain::estimate::History;
 use crate::domain::explanation::{self, Explanation};
-use crate::domain::outlook::{
-    Elsewhere, Present, Seen, Surroundings, line_json, phase, queue_json, said, sample_labels,
-};
+use crate::domain::outlook::{Elsewhere, Present, Sample, Seen, Surroundings, line_json, phase, queue_json, said};
 use crate::domain::queue::{Blocker, Limit};
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::domain::{group, job, place};
@@ -102,14 +100,14 @@ impl View {
         }
     }
 
-    /// The labels of the past runs that tell how long the Jobs of a queue, or of all, take; absent: there is nothing to estimate.
-    pub fn sample(&self, namespace: &str, queue: Option<&str>) -> Option<String> {
+    /// The sample of past runs that tells how long the Jobs of a queue, or of all, take; it is still to be taken.
+    pub fn sample(&self, namespace: &str, queue: Option<&str>, now: Timestamp) -> Sample {
         let jobs = self.stores.jobs.find(&in_namespace(namespace));
         let is_there = |job: &&Job| {
             let ended = phase(job).is_some_and(JobPhase::is_ended);
             !ended && queue.is_none_or(|queue| place::queue_name(job) == queue)
         };
-        sample_labels(jobs.iter().map(Arc::as_ref).filter(is_there))
+        Sample::of(jobs.iter().map(Arc::as_ref).filter(is_there), now)
     }
 
     fn explain(

@@ -54,7 +54,7 @@ pub async fn run(
         target => target.as_ref().map(|target| target.name.as_str()),
     };
     let connection = Connection::open(&arguments.place, arguments.watch).await?;
-    let mut state = State::fetch(&connection, Some(name)).await?;
+    let mut state = State::fetch(&connection, Some((name, clock()))).await?;
     if let Some(name) = name.filter(|name| !state.seen(clock()).queue_names().contains(*name)) {
         return Err(connection.missing("queue", name));
     }

@@ -10,7 +10,7 @@ use super::objects::{Connection, Live, UNFINISHED};
 use super::plugin::PluginError;
 use crate::api::{Job, JobGroup, JobRun, Queue};
 use crate::domain::estimate::History;
-use crate::domain::outlook::{SAMPLE_MAX, Seen, history, sample_labels};
+use crate::domain::outlook::{SAMPLE_MAX, Sample, Seen};
 use crate::domain::place;
 
 /// What is known of the queues of a namespace.
@@ -28,16 +28,19 @@ pub struct State {
 }
 
 impl State {
-    /// Lists Jobs and queues, and groups if members wait. `of` says of which queue's Jobs past runs are asked for: of one, of
-    /// all (None in the option), or of none.
-    pub async fn fetch(connection: &Connection, history_of: Option<Option<&str>>) -> Result<Self, PluginError> {
+    /// Lists Jobs and queues, and groups if members wait. `history_of` says of which queue's Jobs (absent in it: of all) past
+    /// runs are asked for, and what time it is; absent: of none.
+    pub async fn fetch(
+        connection: &Connection,
+        history_of: Option<(Option<&str>, Timestamp)>,
+    ) -> Result<Self, PluginError> {
         let jobs = Live::list(connection.api::<Job>(), ListParams::default().fields(UNFINISHED)).await?;
         let queues = Live::list(connection.api::<Queue>(), ListParams::default()).await?;
         let mut state =
             Self { jobs, queues, groups: Live::none(connection.api()), has_groups: false, history: History::default() };
         state.fetch_groups(connection).await?;
-        if let Some(queue) = history_of {
-            state.history = state.past_runs(connection, queue).await?;
+        if let Some((queue, now)) = history_of {
+            state.history = state.past_runs(connection, queue, now).await?;
         }
         Ok(state)
     }
@@ -53,11 +56,20 @@ impl State {
     }
 
     /// What past runs took of the templates of Jobs that wait or run. Who may not read records gets no estimates.
-    async fn past_runs(&self, connection: &Connection, queue: Option<&str>) -> Result<History, PluginError> {
+    async fn past_runs(
+        &self,
+        connection: &Connection,
+        queue: Option<&str>,
+        now: Timestamp,
+    ) -> Result<History, PluginError> {
         let jobs = self.jobs.objects.values().filter(|job| queue.is_none_or(|queue| place::queue_name(job) == queue));
-        let Some(labels) = sample_labels(jobs) else { return Ok(History::default()) };
-        let sample = connection.api::<JobRun>().list(&ListParams::default().labels(&labels).limit(SAMPLE_MAX)).await;
-        Ok(history(sample.map(|list| list.items).unwrap_or_default()))
+        let mut sample = Sample::of(jobs, now);
+        while let Some(labels) = sample.next_labels() {
+            let selected = ListParams::default().labels(&labels).limit(SAMPLE_MAX);
+            let Ok(listed) = connection.api::<JobRun>().list(&selected).await else { break };
+            sample.take(listed.items);
+        }
+        Ok(sample.history())
     }
 
     /// What is seen of it now.

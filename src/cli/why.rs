@@ -74,7 +74,7 @@ async fn explain(connection: &Connection, job: &Job, now: Timestamp) -> Result<T
         Some(JobPhase::Dispatched | JobPhase::Running) => launched(connection, job, now).await,
         Some(JobPhase::Queued) if place::is_queued(job) => {
             let queue = place::queue_name(job);
-            let state = State::fetch(connection, Some(Some(queue))).await?;
+            let state = State::fetch(connection, Some((Some(queue), now))).await?;
             explanation::queued(&state.seen(now).outlook(queue), job, said(job), true, now)
         }
         Some(JobPhase::Pending | JobPhase::Queued) | None => explanation::pending(job, said(job), now),

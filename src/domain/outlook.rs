@@ -22,7 +22,7 @@ mod sample;
 
 pub use document::{estimate_json, line_json, queue_json};
 pub use present::{Elsewhere, Present, Surroundings};
-pub use sample::{SAMPLE_MAX, history, sample_labels};
+pub use sample::{SAMPLE_MAX, Sample};
 
 /// What is seen of the queues of a namespace.
 pub struct Seen<'a> {
