@@ -85,6 +85,14 @@ impl Request {
         self.verb == "patch" && object.resource == "queues" && object.subresource.is_empty() && !self.is_dry_run()
     }
 
+    /// A change of the specification of a batch Job.
+    pub fn changes_batch_job(&self, namespace: &str) -> bool {
+        let object = &self.object_ref;
+        let batch_job = object.api_group == "batch" && object.resource == "jobs" && object.subresource.is_empty();
+        let changes = matches!(self.verb.as_str(), "update" | "patch") && self.response_status.code == 200;
+        batch_job && changes && object.namespace == namespace && !self.is_dry_run()
+    }
+
     /// The end of a batch Job, which this benchmark itself writes.
     pub fn completes(&self, namespace: &str) -> bool {
         let object = &self.object_ref;

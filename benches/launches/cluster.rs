@@ -78,6 +78,11 @@ impl Bench {
         Self { cluster, setting, audit_log, output: output.to_path_buf() }
     }
 
+    /// Where the state of the cluster is.
+    pub fn directory(&self) -> PathBuf {
+        self.cluster.directory().to_path_buf()
+    }
+
     pub fn kubeconfig(&self) -> PathBuf {
         self.cluster.kubeconfig()
     }

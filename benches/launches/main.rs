@@ -10,7 +10,8 @@
 //! what a tenant notices of another's flood.
 //!
 //! `make bench` runs it. `ROTA_BENCH_DUE=300,1000` chooses how many schedules are due at once (`0`: none),
-//! `ROTA_BENCH_DRAINS=1000x1,10000x1,10000x100` how many Jobs wait in how many namespaces, `ROTA_BENCH_FLOOD=10000` how many
+//! `ROTA_BENCH_DRAINS=1000x1,10000x1,10000x100` how many Jobs wait in how many namespaces, `ROTA_BENCH_KUEUE=1000` how many wait for
+//! Kueue (`0`: it is not started), `ROTA_BENCH_FLOOD=10000` how many
 //! Jobs another tenant has, `ROTA_BENCH_SETTINGS=default,lifted` the client limits of the controller manager,
 //! `ROTA_BENCH_BINARY` the operator, `ROTA_BENCH_CLUSTER` the program `rota-cluster`. The result is also written to
 //! `target/bench/launches.json`.
@@ -25,6 +26,7 @@ mod completed;
 mod completion;
 mod drain;
 mod flood;
+mod kueue;
 mod numbers;
 mod operator;
 mod phases;
@@ -48,6 +50,8 @@ fn due_by_default(setting: cluster::Setting) -> Vec<usize> {
 
 /// How many Jobs wait and in how many namespaces, where nothing else is asked for.
 const DRAINS: [(usize, usize); 3] = [(1_000, 1), (10_000, 1), (10_000, 100)];
+/// How many batch Jobs wait for Kueue, where nothing else is asked for.
+const KUEUE: usize = 1_000;
 /// How many Jobs the large tenant has, where nothing else is asked for.
 const FLOOD: usize = 10_000;
 
@@ -56,6 +60,8 @@ pub struct Wanted {
     due: Option<Vec<usize>>,
     /// How many Jobs wait, and in how many namespaces.
     pub drains: Vec<(usize, usize)>,
+    /// How many batch Jobs wait for Kueue.
+    pub kueue: usize,
     /// How many Jobs another tenant has.
     pub flood: usize,
     settings: Vec<cluster::Setting>,
@@ -121,6 +127,7 @@ fn wanted() -> Wanted {
         due: list("ROTA_BENCH_DUE").map(numbers).map(|due: Vec<usize>| due.into_iter().filter(|it| *it > 0).collect()),
         drains: list("ROTA_BENCH_DRAINS")
             .map_or_else(|| DRAINS.to_vec(), |words| words.iter().map(|it| drain(it)).collect()),
+        kueue: list("ROTA_BENCH_KUEUE").map(numbers).map_or(KUEUE, |all: Vec<usize>| all.into_iter().sum()),
         flood: list("ROTA_BENCH_FLOOD").map(numbers).map_or(FLOOD, |all: Vec<usize>| all.into_iter().sum()),
         settings,
         binary: path("ROTA_BENCH_BINARY").unwrap_or_else(operator_binary),

@@ -19,6 +19,7 @@ use crate::cluster::{self, Bench, Setting};
 use crate::completion;
 use crate::drain::Drain;
 use crate::flood::Flood;
+use crate::kueue::KueueDrain;
 use crate::numbers::{Spread, milliseconds};
 use crate::operator::{Memory, Operator};
 use crate::slots::Slots;
@@ -30,7 +31,7 @@ const SINGLES: usize = 20;
 /// How often one CronJob alone is measured; it can only be due once a minute.
 const CRON_JOB_SINGLES: usize = 3;
 /// How long all launches may take.
-const LAUNCHED_WITHIN: Duration = Duration::from_secs(600);
+pub const LAUNCHED_WITHIN: Duration = Duration::from_secs(600);
 /// A system has settled when it has written nothing for so long.
 const QUIET: Duration = Duration::from_secs(5);
 /// How long a system may take to clean up and to settle.
@@ -49,6 +50,7 @@ pub struct Measured {
     pub setting: Setting,
     pub series: Vec<Series>,
     pub drains: Vec<Drain>,
+    pub kueue: Option<KueueDrain>,
     pub slots: Option<Slots>,
     pub flood: Option<Flood>,
     pub ceiling: Ceiling,
@@ -110,11 +112,12 @@ pub async fn run(bench: &Bench, wanted: &Wanted, due: &[usize]) -> Measured {
     for (jobs, namespaces) in wanted.drains.iter().filter(|_| once) {
         drains.push(phases.drain(*jobs, *namespaces).await);
     }
+    let kueue = if once && wanted.kueue > 0 { Some(phases.kueue(wanted.kueue).await) } else { None };
     let slots = if once { Some(phases.slots().await) } else { None };
     let flood = if once && wanted.flood > 0 { Some(phases.flood(wanted.flood).await) } else { None };
     let start_up_ms = phases.start_ups().await;
     let ceiling = phases.ceiling().await;
-    Measured { setting: bench.setting, series, drains, slots, flood, ceiling, start_up_ms, memory_bytes: memory }
+    Measured { setting: bench.setting, series, drains, kueue, slots, flood, ceiling, start_up_ms, memory_bytes: memory }
 }
 
 /// What the phases share.

@@ -178,6 +178,17 @@ fn waiting_goals(text: &mut String, measured: &Measured) {
             drain.cost.reads.values().sum::<usize>(),
         );
     }
+    if let Some(kueue) = &measured.kueue {
+        let alone = measured.drains.iter().find(|drain| drain.jobs == kueue.jobs && drain.namespaces == 1);
+        let ratio = alone.map_or_else(String::new, |drain| {
+            format!("; Rota {:.1} times that (goal 4)", drain.launches_per_second / kueue.launches_per_second)
+        });
+        let _ = writeln!(
+            text,
+            "      Kueue, {} waiting batch Jobs, its client limits lifted: {:.0} launches/s, {:.2} writes each, last after {:.0} ms{ratio}",
+            kueue.jobs, kueue.launches_per_second, kueue.writes_per_job, kueue.accepted_ms.last
+        );
+    }
     if let Some(slots) = &measured.slots {
         let times = &slots.refilled_ms;
         let _ = writeln!(

@@ -152,6 +152,17 @@ fn one_job(name: &str, priority: usize) -> Value {
     json!({ "metadata": { "name": name }, "spec": { "templateRef": { "name": TEMPLATE }, "priority": priority } })
 }
 
+/// Batch Jobs that Kueue holds until there is room in its LocalQueue.
+pub async fn batch_jobs_for_kueue(client: &Client, namespace: &str, local_queue: &str, count: usize) {
+    let object = |number: usize| {
+        let labels = json!({ "kueue.x-k8s.io/queue-name": local_queue });
+        let mut spec = batch_job_spec();
+        spec["suspend"] = true.into();
+        json!({ "metadata": { "name": format!("job-{number:05}"), "labels": labels }, "spec": spec })
+    };
+    create(&Api::<BatchJob>::namespaced(client.clone(), namespace), (0..count).map(object)).await;
+}
+
 /// The names of the Jobs of a namespace, in the order in which they are to be launched (I4): none was moved.
 pub async fn in_order(client: &Client, namespace: &str) -> Vec<String> {
     let api: Api<Job> = Api::namespaced(client.clone(), namespace);
