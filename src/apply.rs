@@ -18,6 +18,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::api::labels::{ENDED_FOR_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER};
@@ -33,6 +34,11 @@ use crate::runtime::stores::{Prune, Stores};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From how many creates under way on the writer is busy: more than a handful of schedules due at once.
 const BUSY_CREATES: usize = 16;
+
+/// How many writes that can wait are under way while the writer is busy: launches go before them, and they still get on.
+const PATIENT_WRITES: usize = 8;
+/// How long such a write waits for its turn, so that requests that hang in one namespace hold up no other for longer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many JobRuns one request lists.
 const RECORDS_A_PAGE: u32 = 500;
@@ -126,17 +132,34 @@ pub struct Writer {
     metrics: Arc<Metrics>,
     /// How many creates are under way.
     creating: Arc<AtomicUsize>,
+    /// The turns of writes that can wait.
+    patient: Arc<Semaphore>,
 }
 
 impl Writer {
     /// A writer that feeds those stores.
     pub fn new(client: Client, stores: Arc<Stores>, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
-        Self { client, stores, leadership, metrics, creating: Arc::default() }
+        Self {
+            client,
+            stores,
+            leadership,
+            metrics,
+            creating: Arc::default(),
+            patient: Arc::new(Semaphore::new(PATIENT_WRITES)),
+        }
     }
 
     /// Whether so many creates wait for the API server that what can wait should.
     pub fn is_busy(&self) -> bool {
         self.creating.load(Ordering::Relaxed) >= BUSY_CREATES
+    }
+
+    /// Lets creates go first while there are many of them: the turn of a write that can wait, while it is held.
+    async fn give_way(&self) -> Option<SemaphorePermit<'_>> {
+        if !self.is_busy() {
+            return None;
+        }
+        timeout(PATIENCE, self.patient.acquire()).await.ok()?.ok()
     }
 
     /// Makes one change. Done again, it changes nothing more.
@@ -162,14 +185,21 @@ impl Writer {
                 self.merge::<Job>(&job, &patch).await?;
             }
             Effect::HoldJob(identity) => self.set_hold(&identity, true).await?,
-            Effect::ReleaseJob(identity) => self.set_hold(&identity, false).await?,
-            Effect::DeleteJob(identity) => self.delete::<Job>(&identity, &DeleteParams::background()).await?,
+            Effect::ReleaseJob(identity) => {
+                let _turn = self.give_way().await;
+                self.set_hold(&identity, false).await?;
+            }
+            Effect::DeleteJob(identity) => {
+                let _turn = self.give_way().await;
+                self.delete::<Job>(&identity, &DeleteParams::background()).await?;
+            }
             Effect::CreateDefaultQueue { namespace } => self.create_default_queue(&namespace).await?,
         }
         Ok(applied)
     }
 
-    /// Writes a status by server-side apply, to that very object. With a version, only if it still has it.
+    /// Writes a status by server-side apply, to that very object. With a version, only if it still has it; without one it can
+    /// wait.
     pub async fn status<K, S>(&self, object: &K, status: &S, version: Option<&str>) -> Result<Option<K>, WriteError>
     where
         K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
@@ -188,6 +218,7 @@ impl Writer {
         });
         let api: Api<K> = self.api(&key.namespace);
         let params = PatchParams::apply(STATUS_MANAGER).force();
+        let _turn = if version.is_none() { self.give_way().await } else { None };
         let patch = Patch::Apply(&body);
         let answer = self.send::<K, _>("patch", api.patch_status(&key.name, &params, &patch)).await;
         match answer {

@@ -88,7 +88,7 @@ async fn run(context: &Context, namespace: &str) -> Result<Option<Timestamp>, Wr
     }
     let mut result = Ok(());
     for (queue, admitted) in &by_queue {
-        let written = match prepare(context, namespace).await {
+        let written = match prepare(context, namespace, queue).await {
             Ok(()) => admit(context, namespace, queue, admitted, now_is).await,
             Err(error) => Err(error),
         };
@@ -301,8 +301,9 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
     Occupant { name: job.name_any().into(), queue: said.or(queue).unwrap_or(DEFAULT_QUEUE).into(), limits: limits(job) }
 }
 
-/// Raises the epoch of the Queues that an admission in this namespace depends on to this leader's, once.
-async fn prepare(context: &Context, namespace: &str) -> Result<(), WriteError> {
+/// Raises the epoch of the Queues that an admission in this one depends on to this leader's, once; the admission raises its own.
+async fn prepare(context: &Context, namespace: &str, admits: &str) -> Result<(), WriteError> {
+    let own = namespace;
     let namespaces: HashSet<String> = if context.dispatcher.line().has_ceiling() {
         context.stores.queues.keys().into_iter().map(|key| key.namespace).chain([namespace.to_owned()]).collect()
     } else {
@@ -313,14 +314,19 @@ async fn prepare(context: &Context, namespace: &str) -> Result<(), WriteError> {
             continue;
         }
         let epoch = context.leadership.epoch();
+        let mut all = true;
         for queue in context.stores.queues.find(&in_namespace(&namespace)) {
             let mut status = queue.status.clone().unwrap_or_default();
-            if status.epoch < epoch {
+            let own = Key::of(queue.as_ref()) == Key::new(own, admits);
+            if status.epoch < epoch && !own {
                 status.epoch = epoch;
                 context.writer.status(queue.as_ref(), &status, queue.resource_version().as_deref()).await?;
             }
+            all &= status.epoch >= epoch;
         }
-        lock(&context.dispatcher.prepared).insert(namespace);
+        if all {
+            lock(&context.dispatcher.prepared).insert(namespace);
+        }
     }
     Ok(())
 }

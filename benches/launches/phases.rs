@@ -41,6 +41,8 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(3);
 /// How many batch Jobs are created one after the other, and how many by all writers together.
 const SERIAL_CREATES: usize = 50;
 const FLOOD_CREATES: usize = 2000;
+/// How many namespaces are many.
+const MANY: usize = 100;
 /// How often the operator is started again.
 const RESTARTS: usize = 5;
 
@@ -87,6 +89,8 @@ pub struct Ceiling {
     pub serial_create_ms: Spread,
     pub writers: usize,
     pub creates_per_second: f64,
+    /// The same spread over a hundred namespaces.
+    pub creates_per_second_in_many: f64,
 }
 
 /// Measures what is wanted.
@@ -205,23 +209,34 @@ impl Phases<'_> {
     async fn ceiling(&mut self) -> Ceiling {
         self.say("creating batch Jobs directly");
         let like = self.like.clone().expect("a batch Job that the operator made");
-        let (serial, flood) = ("ceiling-serial", "ceiling-flood");
+        let (serial, flood, many) = ("ceiling-serial", "ceiling-flood", "ceiling-many-");
         let mark = self.log.mark();
-        for (namespace, count, writers) in [(serial, SERIAL_CREATES, 1), (flood, FLOOD_CREATES, workload::WRITERS)] {
-            workload::namespace(&self.client, namespace).await;
-            workload::flood(&self.client, namespace, &like, count, writers).await;
+        let spread = (0..MANY).map(|number| format!("{many}{number}")).collect();
+        for (namespaces, count, writers) in [
+            (vec![serial.to_owned()], SERIAL_CREATES, 1),
+            (vec![flood.to_owned()], FLOOD_CREATES, workload::WRITERS),
+            (spread, FLOOD_CREATES, workload::WRITERS),
+        ] {
+            for namespace in &namespaces {
+                workload::namespace(&self.client, namespace).await;
+            }
+            workload::flood(&self.client, &namespaces, &like, count, writers).await;
         }
-        self.launched(mark, FLOOD_CREATES, |it| it == flood).await;
-        let of = |namespace: &'static str| {
-            self.log.since(mark).filter(move |it| it.is_launch() && it.object_ref.namespace == namespace)
+        self.launched(mark, FLOOD_CREATES, |it| it.starts_with(many)).await;
+        let of = |namespaces: &'static str| {
+            self.log.since(mark).filter(move |it| it.is_launch() && it.object_ref.namespace.starts_with(namespaces))
         };
         let took = of(serial).map(|it| milliseconds(it.request_received_timestamp, it.stage_timestamp)).collect();
-        let first = of(flood).map(|it| it.request_received_timestamp).min().unwrap();
-        let last = of(flood).map(|it| it.stage_timestamp).max().unwrap();
+        let rate = |namespaces| {
+            let first = of(namespaces).map(|it| it.request_received_timestamp).min().unwrap();
+            let last = of(namespaces).map(|it| it.stage_timestamp).max().unwrap();
+            FLOOD_CREATES as f64 / (milliseconds(first, last) / 1000.0)
+        };
         Ceiling {
             serial_create_ms: Spread::of(took),
             writers: workload::WRITERS,
-            creates_per_second: FLOOD_CREATES as f64 / (milliseconds(first, last) / 1000.0),
+            creates_per_second: rate(flood),
+            creates_per_second_in_many: rate(many),
         }
     }
 

@@ -212,11 +212,11 @@ pub async fn like_one_of(client: &Client, namespace: &str) -> Option<BatchJob> {
     Some(job)
 }
 
-/// Creates copies of a batch Job as fast as the API server takes them from so many writers.
-pub async fn flood(client: &Client, namespace: &str, like: &BatchJob, count: usize, writers: usize) {
-    let api: Api<BatchJob> = Api::namespaced(client.clone(), namespace);
+/// Creates copies of a batch Job, in the namespaces in turn, as fast as the API server takes them from so many writers.
+pub async fn flood(client: &Client, namespaces: &[String], like: &BatchJob, count: usize, writers: usize) {
     let requests = (0..count).map(|number| {
-        let (api, mut job) = (api.clone(), like.clone());
+        let api: Api<BatchJob> = Api::namespaced(client.clone(), &namespaces[number % namespaces.len()]);
+        let mut job = like.clone();
         job.metadata.name = Some(format!("flood-{writers}-{number}"));
         async move { api.create(&PostParams::default(), &job).await.map(drop).unwrap() }
     });
