@@ -6,7 +6,6 @@ mod operator;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
@@ -29,8 +28,6 @@ const FLOOD: usize = 150;
 const REQUESTS: usize = 10_000;
 const AT_ONCE: usize = 40;
 const LAUNCHED: usize = 10;
-/// How long a launch may take meanwhile, with the test and the API server on the same machine.
-const LAUNCHED_WITHIN: Duration = Duration::from_secs(5);
 
 fn api<K>(scope: &Scope) -> Api<K>
 where
@@ -275,21 +272,19 @@ async fn ten_thousand_requests_delay_no_job(scope: &Scope, port: u16, line: &str
         }
     };
     let launch = async {
-        let mut longest = Duration::ZERO;
         for index in 0..LAUNCHED {
-            let (name, begun) = (format!("quick-{index}"), Instant::now());
+            let name = format!("quick-{index}");
             let spec = json!({ "jobType": "x", "queue": "open", "jobTemplate": pod_template() });
             create(scope, "Job", &name, spec).await;
             until("it is launched", || async { is_launched(scope, &name).await.then_some(()) }).await;
-            longest = longest.max(begun.elapsed());
         }
-        (longest, left.load(Ordering::Relaxed))
+        left.load(Ordering::Relaxed)
     };
     create(scope, "Queue", "open", json!({})).await;
     let asked = futures::future::join_all((0..AT_ONCE).map(|_| ask_on()));
-    let ((), (longest, left)) = futures::future::join(async { drop(asked.await) }, launch).await;
-    println!("the slowest of {LAUNCHED} launches took {longest:?}; {left} requests were left then");
-    assert!(longest < LAUNCHED_WITHIN, "{longest:?}");
+    let ((), left) = futures::future::join(async { drop(asked.await) }, launch).await;
+    println!("{left} requests were left when {LAUNCHED} Jobs were launched");
+    assert!(left > 0, "Jobs were launched when nobody asked any more");
 }
 
 /// Whether a Job has a batch Job.
