@@ -18,7 +18,7 @@ demo: ## Run the examples live on a throw-away cluster, or on KUBECONFIG's after
 test: ## Run every test: unit, conventions, a real API server, real pods, the chart
 	@scripts/test.sh
 
-bench: ## Compare with the in-tree CronJob controller on one control plane
+bench: ## Compare with the CronJob controller and Kueue on one control plane, and measure queues
 	@scripts/bench.sh
 
 bench-calendar: ## Check how long the next time of an expression takes, usual and hostile

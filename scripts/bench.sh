@@ -8,4 +8,6 @@ make image-binary
 ROTA_BENCH_BINARY="$PWD/target/$(rustc -vV | sed -n 's/^host: //p')/release/rota"
 export ROTA_BENCH_BINARY
 # The measuring program is built as the tests are: it only waits and reads.
-exec cargo bench --profile dev --bench launches
+cargo bench --profile dev --bench launches
+# How long a decision takes with a million Jobs waiting.
+exec cargo bench --bench queue
