@@ -35,10 +35,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From how many creates under way on the writer is busy: more than a handful of schedules due at once.
 const BUSY_CREATES: usize = 16;
 
-/// How many writes that can wait are under way while the writer is busy: launches go before them, and they still get on.
-const PATIENT_WRITES: usize = 8;
+/// How many writes give way at once while the writer is busy: creates go before them, and they still get on.
+const TURNS: usize = 8;
 /// How long such a write waits for its turn, so that requests that hang in one namespace hold up no other for longer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TURN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many JobRuns one request lists.
 const RECORDS_A_PAGE: u32 = 500;
@@ -132,21 +132,14 @@ pub struct Writer {
     metrics: Arc<Metrics>,
     /// How many creates are under way.
     creating: Arc<AtomicUsize>,
-    /// The turns of writes that can wait.
-    patient: Arc<Semaphore>,
+    /// The turns of writes that give way.
+    turns: Arc<Semaphore>,
 }
 
 impl Writer {
     /// A writer that feeds those stores.
     pub fn new(client: Client, stores: Arc<Stores>, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
-        Self {
-            client,
-            stores,
-            leadership,
-            metrics,
-            creating: Arc::default(),
-            patient: Arc::new(Semaphore::new(PATIENT_WRITES)),
-        }
+        Self { client, stores, leadership, metrics, creating: Arc::default(), turns: Arc::new(Semaphore::new(TURNS)) }
     }
 
     /// Whether so many creates wait for the API server that what can wait should.
@@ -154,12 +147,12 @@ impl Writer {
         self.creating.load(Ordering::Relaxed) >= BUSY_CREATES
     }
 
-    /// Lets creates go first while there are many of them: the turn of a write that can wait, while it is held.
-    async fn give_way(&self) -> Option<SemaphorePermit<'_>> {
+    /// Lets creates go first while there are many of them. What it returns is to be held during a write that can wait.
+    pub async fn give_way(&self) -> Option<SemaphorePermit<'_>> {
         if !self.is_busy() {
             return None;
         }
-        timeout(PATIENCE, self.patient.acquire()).await.ok()?.ok()
+        timeout(TURN_TIMEOUT, self.turns.acquire()).await.ok()?.ok()
     }
 
     /// Makes one change. Done again, it changes nothing more.
@@ -185,21 +178,14 @@ impl Writer {
                 self.merge::<Job>(&job, &patch).await?;
             }
             Effect::HoldJob(identity) => self.set_hold(&identity, true).await?,
-            Effect::ReleaseJob(identity) => {
-                let _turn = self.give_way().await;
-                self.set_hold(&identity, false).await?;
-            }
-            Effect::DeleteJob(identity) => {
-                let _turn = self.give_way().await;
-                self.delete::<Job>(&identity, &DeleteParams::background()).await?;
-            }
+            Effect::ReleaseJob(identity) => self.set_hold(&identity, false).await?,
+            Effect::DeleteJob(identity) => self.delete::<Job>(&identity, &DeleteParams::background()).await?,
             Effect::CreateDefaultQueue { namespace } => self.create_default_queue(&namespace).await?,
         }
         Ok(applied)
     }
 
-    /// Writes a status by server-side apply, to that very object. With a version, only if it still has it; without one it can
-    /// wait.
+    /// Writes a status by server-side apply, to that very object. With a version, only if it still has it.
     pub async fn status<K, S>(&self, object: &K, status: &S, version: Option<&str>) -> Result<Option<K>, WriteError>
     where
         K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
@@ -218,7 +204,6 @@ impl Writer {
         });
         let api: Api<K> = self.api(&key.namespace);
         let params = PatchParams::apply(STATUS_MANAGER).force();
-        let _turn = if version.is_none() { self.give_way().await } else { None };
         let patch = Patch::Apply(&body);
         let answer = self.send::<K, _>("patch", api.patch_status(&key.name, &params, &patch)).await;
         match answer {

@@ -16,7 +16,7 @@ use earlier::{duplicate_of, look_up};
 
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
-use crate::api::{DEFAULT_QUEUE, Job, JobTemplate, JobTemplateSpec, Reason, Schedule};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobTemplate, JobTemplateSpec, Reason, Schedule};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
@@ -124,6 +124,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     // Status.
     if let Some(status) = decision.plan.status.filter(|status| object.status.as_ref() != Some(status)) {
+        // That one was launched is no news that keeps others from being launched.
+        let launched = matches!(status.phase, Some(JobPhase::Dispatched | JobPhase::Running));
+        let _turn = if launched { context.writer.give_way().await } else { None };
         context.writer.status(object.as_ref(), &status, None).await?;
     }
     context.tell(object.as_ref(), decision.plan.notes);
