@@ -223,13 +223,13 @@ pub fn sync(context: &Context, namespace: &str, uid: &str) {
     let mut line = context.dispatcher.line();
     let batches = context.stores.batch_jobs.find(&of_uid(uid));
     let active = batches.iter().find(|batch| batch_outcome(batch) == BatchState::Active);
-    let launching = context.memories.get(uid).is_some_and(|memory| memory.launching.is_some());
-    if !launching && !line.is_admitted(uid) {
+    let launching = line.is_admitted(uid) || context.memories.get(uid).is_some_and(|memory| memory.launching.is_some());
+    if !launching {
         line.launched(uid);
     }
     match active {
         Some(batch) => line.occupy(namespace, uid, occupant(context, uid, batch)),
-        None if launching || line.is_admitted(uid) => {}
+        None if launching => {}
         None => line.release(uid),
     }
 }
@@ -303,7 +303,7 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
 
 /// Raises the epoch of the Queues that an admission in this one depends on to this leader's, once; the admission raises its own.
 async fn prepare(context: &Context, namespace: &str, admits: &str) -> Result<(), WriteError> {
-    let own = namespace;
+    let admits = Key::new(namespace, admits);
     let namespaces: HashSet<String> = if context.dispatcher.line().has_ceiling() {
         context.stores.queues.keys().into_iter().map(|key| key.namespace).chain([namespace.to_owned()]).collect()
     } else {
@@ -317,8 +317,7 @@ async fn prepare(context: &Context, namespace: &str, admits: &str) -> Result<(),
         let mut all = true;
         for queue in context.stores.queues.find(&in_namespace(&namespace)) {
             let mut status = queue.status.clone().unwrap_or_default();
-            let own = Key::of(queue.as_ref()) == Key::new(own, admits);
-            if status.epoch < epoch && !own {
+            if status.epoch < epoch && Key::of(queue.as_ref()) != admits {
                 status.epoch = epoch;
                 context.writer.status(queue.as_ref(), &status, queue.resource_version().as_deref()).await?;
             }

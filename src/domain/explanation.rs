@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::estimate::Estimate;
-use super::outlook::{Outlook, Standing, condition, estimate_json, phase, said, sentence};
+use super::outlook::{Outlook, Standing, condition, estimate_json, phase, said, sentence, told_by_the_queue};
 use super::queue::{Blocker, ordinal};
 use super::words::{ago, capital, full_stop, within};
 use super::{conditions, place};
@@ -168,20 +168,6 @@ fn own_reasons(job: &Job, now: Timestamp) -> Vec<String> {
         sentences.push(format!("Attempt {} failed; the next one may start at {at}.", status.run_refs.len()));
     }
     sentences
-}
-
-fn told_by_the_queue(waiting_for: WaitingFor) -> bool {
-    matches!(
-        waiting_for,
-        WaitingFor::QueueLimit
-            | WaitingFor::QueuePaused
-            | WaitingFor::NamespacePaused
-            | WaitingFor::ClusterPaused
-            | WaitingFor::Queue
-            | WaitingFor::Hold
-            | WaitingFor::NotBefore
-            | WaitingFor::Retry
-    )
 }
 
 /// A Job that was launched, as far as it says itself.

@@ -297,19 +297,18 @@ fn stops_the_queue(waiting_for: WaitingFor) -> bool {
     )
 }
 
+/// Whether what a Job waits for shows in its queue and its own fields.
+pub(super) fn told_by_the_queue(waiting_for: WaitingFor) -> bool {
+    stops_the_queue(waiting_for) || matches!(waiting_for, WaitingFor::Hold | WaitingFor::NotBefore | WaitingFor::Retry)
+}
+
 /// Whether it is known from the objects that there are what a Job waits for: all but what was found out by asking or has to
 /// be resolved.
 fn is_of_the_line(waiting_for: WaitingFor) -> bool {
-    stops_the_queue(waiting_for)
+    told_by_the_queue(waiting_for)
         || matches!(
             waiting_for,
-            WaitingFor::ClusterLimit
-                | WaitingFor::TemplateLimit
-                | WaitingFor::GroupLimit
-                | WaitingFor::ScheduleLimit
-                | WaitingFor::Hold
-                | WaitingFor::NotBefore
-                | WaitingFor::Retry
+            WaitingFor::ClusterLimit | WaitingFor::TemplateLimit | WaitingFor::GroupLimit | WaitingFor::ScheduleLimit
         )
 }
 
