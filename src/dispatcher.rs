@@ -195,11 +195,29 @@ fn tell_first(context: &Context, line: &Line, namespace: &str) {
     }
 }
 
-/// A Job was looked at, or is gone: what came after it need not wait for that any more.
-pub fn looked_at(context: &Context, namespace: &str, uid: &str, first_seen: Timestamp) {
-    if context.dispatcher.line().looked_at(namespace, uid, first_seen) {
+/// A Job was looked at, remembering that: what came after it need not wait for that any more.
+pub fn looked_at(context: &Context, namespace: &str, uid: &str, memory: &Memory) {
+    if is_looked_at(&mut context.dispatcher.line(), namespace, uid, memory) {
         context.triggers.dispatch(namespace);
     }
+}
+
+/// It is expected since it was first seen, and again since its group called it.
+fn is_looked_at(line: &mut Line, namespace: &str, uid: &str, memory: &Memory) -> bool {
+    let since_seen = line.looked_at(namespace, uid, memory.first_seen);
+    let since_called = memory.called_at.is_some_and(|at| line.looked_at(namespace, uid, at));
+    since_seen || since_called
+}
+
+/// A Job is gone.
+pub fn forget(context: &Context, namespace: &str, uid: &str) {
+    // In one step, so that its group does not call it in between.
+    let mut line = context.dispatcher.line();
+    if let Some(memory) = context.memories.get(uid) {
+        is_looked_at(&mut line, namespace, uid, &memory);
+    }
+    line.forget(uid);
+    context.memories.forget(uid);
 }
 
 /// A queue was edited, made or deleted. The first Jobs of its namespace, which it may pause, say what they wait for now.

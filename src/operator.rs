@@ -390,13 +390,7 @@ fn listen_to_jobs(context: &Arc<Context>) {
         }
         if let (Some(gone), None) = (change.before, change.after) {
             let uid = gone.uid().unwrap_or_default();
-            let memory = shared.memories.update(&uid, |_| ());
-            {
-                let mut line = shared.dispatcher.line();
-                line.looked_at(namespace, &uid, memory.first_seen);
-                line.forget(&uid);
-            }
-            shared.memories.forget(&uid);
+            dispatcher::forget(&shared, namespace, &uid);
             dispatcher::sync(&shared, namespace, &uid);
             if let Some(template) = &gone.spec.template_ref {
                 shared.triggers.templates.trigger(Key::new(namespace, &template.name));

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::question::{About, Question, Refusal};
 use crate::api::job::WaitingFor;
 use crate::api::{Job, JobGroup, JobPhase, Queue};
+use crate::controllers::job_group::priorities;
 use crate::dispatcher;
 use crate::domain::estimate::History;
 use crate::domain::explanation::{self, Explanation};
@@ -151,7 +152,7 @@ impl View {
             let named = self.stores.jobs.find(&of_group(namespace, group.metadata.name.as_deref().unwrap_or_default()));
             let members: Vec<_> =
                 named.iter().filter_map(|it| group::member(it, group, job::ending(it, None))).collect();
-            group::standing(group, &members)
+            group::standing(group, &members, &priorities(&self.stores, group))
         });
         let gate = group::gate(job, group.as_deref().zip(standing.as_ref()))?;
         let unstarted = gate.unstarted.map(|message| Blocker { waiting_for: WaitingFor::Group, message });

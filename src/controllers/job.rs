@@ -16,12 +16,12 @@ use earlier::{duplicate_of, look_up};
 
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
-use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobTemplate, JobTemplateSpec, Reason, Schedule};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobStatus, JobTemplate, JobTemplateSpec, Reason, Schedule};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
 use crate::domain::job::{self, Decision, Facts, Memory, Recorded, attempt_name, current_attempt};
-use crate::domain::plan::Effect;
+use crate::domain::plan::{Effect, Plan};
 use crate::domain::resolve::{self, Source};
 use crate::domain::{schedule, template};
 use crate::runtime::clock::now;
@@ -68,9 +68,14 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Observe.
     let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
     let uid = object.uid().unwrap_or_default();
+    // What it does when its group has called it is not to be decided from what was seen before.
+    let called = context.memories.update(&uid, |_| ());
     let mut observed = observe(context, &object);
+    if job_group::awaits_call(&object, observed.gate.as_ref(), &called) {
+        return Ok(None);
+    }
     look_up(context, &object, &observed).await?;
-    let mut memory = context.memories.update(&uid, |_| ());
+    let mut memory = Memory { called_at: called.called_at, ..context.memories.update(&uid, |_| ()) };
     // A launch may have ended meanwhile. What is remembered as launched is in the stores, if one looks after remembering;
     // before, it would look as if somebody had deleted it.
     (observed.batch, observed.pods) = attempt_of(context, &object);
@@ -93,13 +98,30 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
         queue = make_default_queue(context, &key.namespace).await;
     }
-    let holds = tell_queue(context, &object, &memory, &decision, observed.is_unread(&object));
+    tell_queue(context, &object, &memory, &decision, observed.is_unread(&object));
     // A queue that cannot be made holds up nobody in another queue: this Job was looked at.
     queue?;
-    // Apply.
+    // Apply, and status.
+    let is_coming = decision.is_coming;
+    let written = write(context, &object, &observed, decision.plan).await;
+    if is_coming && written.is_err() {
+        // It holds up nobody.
+        dispatcher::looked_at(context, &key.namespace, &uid, &memory);
+    }
+    written
+}
+
+/// Writes what was decided. Returns when to look again.
+async fn write(
+    context: &Context,
+    object: &Job,
+    observed: &Observed,
+    plan: Plan<JobStatus>,
+) -> Result<Option<Timestamp>, WriteError> {
+    let uid = object.uid().unwrap_or_default();
     let mut again = false;
-    for mut effect in decision.plan.effects {
-        explain(context, &observed, &mut effect).await;
+    for mut effect in plan.effects {
+        explain(context, observed, &mut effect).await;
         if let Effect::CreateRun(run) = &effect
             && !context.memories.begin_record(&uid, run)
         {
@@ -107,41 +129,33 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
             return Ok(None);
         }
         again |= matches!(effect, Effect::HoldJob(_));
-        let applied = context.writer.apply(effect).await;
-        if holds && applied.is_err() {
-            // It holds up nobody.
-            dispatcher::looked_at(context, &key.namespace, &uid, memory.first_seen);
-        }
-        if let Some(run) = applied?.run {
+        if let Some(run) = context.writer.apply(effect).await?.run {
             let recorded = Recorded::of(&run, now());
             context.memories.update(&uid, |memory| {
                 memory.recorded = Some(recorded);
                 memory.recording = None;
             });
-            poke_owners(context, &object);
+            poke_owners(context, object);
             again = true;
         }
     }
-    // Status.
-    if let Some(status) = decision.plan.status.filter(|status| object.status.as_ref() != Some(status)) {
+    if let Some(status) = plan.status.filter(|status| object.status.as_ref() != Some(status)) {
         // That one was launched is no news that keeps others from being launched.
         let launched = matches!(status.phase, Some(JobPhase::Dispatched | JobPhase::Running));
         let _turn = if launched { context.writer.give_way().await } else { None };
-        context.writer.status(object.as_ref(), &status, None).await?;
+        context.writer.status(object, &status, None).await?;
     }
-    context.tell(object.as_ref(), decision.plan.notes);
-    Ok(if again { Some(now()) } else { decision.plan.wake_at })
+    context.tell(object, plan.notes);
+    Ok(if again { Some(now()) } else { plan.wake_at })
 }
 
-/// Tells the queue what was decided. Returns whether the Job is to be held first: it has not come to its queue yet then, and
-/// what came later waits for it.
-fn tell_queue(context: &Context, job: &Job, memory: &Memory, decision: &Decision, template_unread: bool) -> bool {
+/// Tells the queue what was decided.
+fn tell_queue(context: &Context, job: &Job, memory: &Memory, decision: &Decision, template_unread: bool) {
     let namespace = job.namespace().unwrap_or_default();
     let uid = job.uid().unwrap_or_default();
     dispatcher::offer(context, job, decision.candidate.as_ref());
-    let holds = decision.plan.effects.iter().any(|effect| matches!(effect, Effect::HoldJob(_)));
-    if !holds {
-        dispatcher::looked_at(context, &namespace, &uid, memory.first_seen);
+    if !decision.is_coming {
+        dispatcher::looked_at(context, &namespace, &uid, memory);
     }
     let told = (memory.looked_at, memory.template_unread, &memory.candidate);
     if told != (true, template_unread, &decision.candidate) {
@@ -153,7 +167,6 @@ fn tell_queue(context: &Context, job: &Job, memory: &Memory, decision: &Decision
         });
         context.triggers.dispatch(&namespace);
     }
-    holds
 }
 
 /// Adds to the record of an attempt that never had a pod why Kubernetes created none.

@@ -7,12 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{Context, outcome};
-use crate::api::{Job, JobGroup};
+use crate::api::{Job, JobGroup, JobPhase};
 use crate::apply::WriteError;
-use crate::domain::group::{self, MemberJob, Standing};
+use crate::domain::conditions::micro;
+use crate::domain::group::{self, Belonging, Gate, MemberJob, Standing};
+use crate::domain::job::Memory;
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::of_group;
+use crate::runtime::stores::{Stores, of_group};
 use crate::runtime::work::Next;
 
 /// How long a group is left alone after it was looked at, in microseconds for each member: events of members that come in
@@ -60,7 +62,7 @@ pub fn standing(context: &Context, group: &JobGroup) -> Arc<Standing> {
     if let Some(seen) = context.standings.get(group) {
         return seen.standing;
     }
-    let standing = Arc::new(group::standing(group, &members(context, group)));
+    let standing = Arc::new(group::standing(group, &members(context, group), &priorities(&context.stores, group)));
     context.standings.update(group, |seen| seen.standing = standing.clone());
     standing
 }
@@ -82,7 +84,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let members = members(context, &object);
     let resumed = object.spec.resume_of.as_ref();
     let resumed = resumed.and_then(|it| context.stores.groups.get(&Key::new(&key.namespace, &it.name)));
-    let standing = Arc::new(group::standing(&object, &members));
+    let priorities = priorities(&context.stores, &object);
+    let standing = Arc::new(group::standing(&object, &members, &priorities));
     let rest = i64::try_from(members.len()).unwrap_or(i64::MAX).saturating_mul(REST_MICROS_PER_MEMBER);
     context.standings.update(&object, |seen| {
         seen.standing = standing.clone();
@@ -91,8 +94,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     if let Some(before) = &before {
         tell_members(context, key, &members, &before.standing, &standing);
     }
+    call(context, &object, &members, &standing);
     // Decide.
-    let plan = group::decide(&object, &members, resumed.as_deref(), now_is);
+    let plan = group::decide(&object, &members, resumed.as_deref(), &priorities, now_is);
     // Apply, in the order of the list: a member must not be launched before the one ahead of it is there. A group that just
     // got members says so when they are there.
     let mut next = (!plan.effects.is_empty()).then_some(now_is);
@@ -117,14 +121,46 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
 /// Asks the members to look for whom something is different.
 fn tell_members(context: &Context, key: &Key, members: &[MemberJob], before: &Standing, after: &Standing) {
     let ask = |name: &str| context.triggers.jobs.trigger(Key::new(&key.namespace, name));
-    let is_complete = before.is_incomplete && !after.is_incomplete;
-    if is_complete || before.failed.is_none() && after.failed.is_some() {
-        members.iter().filter(|it| it.ending.is_none()).for_each(|it| ask(&it.job.name));
-    }
+    let failed = before.failed.is_none() && after.failed.is_some();
+    let is_due = |it: &&MemberJob| after.is_due(&it.member) && !before.is_due(&it.member);
+    let members = members.iter().filter(|it| it.ending.is_none() && (failed || is_due(it)));
+    members.for_each(|it| ask(&it.job.name));
     if let Some((_, next)) = after.next.as_ref().filter(|_| before.next != after.next) {
         ask(next);
     }
     after.rejected.iter().filter(|name| !before.rejected.contains(name)).for_each(|name| ask(name));
+}
+
+/// Lets those that joined come to the queue, all whose turn to come it is in one step: none is launched before the others
+/// have come, and neither is what the group makes or anybody queues after this.
+fn call(context: &Context, group: &JobGroup, members: &[MemberJob], standing: &Standing) {
+    let namespace = group.namespace().unwrap_or_default();
+    let waits = |it: &&MemberJob| it.belonging == Belonging::Joined && it.ending.is_none() && is_pending(it.phase);
+    let due = members.iter().filter(|it| waits(it) && standing.is_due(&it.member));
+    let mut line = context.dispatcher.line();
+    let called_at = micro(now()).0;
+    for member in due.filter(|_| group::is_started(group)) {
+        if context.memories.call(&member.job.uid, called_at) {
+            line.expect(&namespace, &member.job.uid, called_at, false);
+            context.triggers.jobs.trigger(Key::new(&namespace, &member.job.name));
+        }
+    }
+}
+
+/// Whether a Job that joined comes to its queue when its group calls it, which it was not yet.
+pub fn awaits_call(job: &Job, gate: Option<&Gate>, memory: &Memory) -> bool {
+    let phase = job.status.as_ref().and_then(|status| status.phase);
+    memory.called_at.is_none() && is_pending(phase) && gate.is_some_and(Gate::lets_in_who_joined)
+}
+
+fn is_pending(phase: Option<JobPhase>) -> bool {
+    phase.is_none_or(|phase| phase == JobPhase::Pending)
+}
+
+/// The priorities that the templates in the namespace of a group give.
+pub fn priorities<'a>(stores: &'a Stores, group: &'a JobGroup) -> impl Fn(&str) -> Option<i32> + 'a {
+    let namespace = group.namespace().unwrap_or_default();
+    move |template| stores.templates.get(&Key::new(&namespace, template))?.spec.priority
 }
 
 fn members(context: &Context, group: &JobGroup) -> Vec<MemberJob> {

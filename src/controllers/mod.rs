@@ -124,6 +124,14 @@ impl Memories {
         true
     }
 
+    /// Takes note that its group lets a Job come to its queue. Returns whether that is new.
+    pub fn call(&self, uid: &str, at: Timestamp) -> bool {
+        let mut memories = self.lock();
+        let Some(memory) = memories.get_mut(uid).filter(|memory| memory.called_at.is_none()) else { return false };
+        memory.called_at = Some(at);
+        true
+    }
+
     /// Takes note in one step that a record is being created, unless its attempt is being launched: it is one or the other.
     pub fn begin_record(&self, uid: &str, run: &JobRun) -> bool {
         let mut begun = false;

@@ -21,7 +21,7 @@ use crate::api::{API_VERSION, Job, JobGroup, JobGroupSpec, JobGroupStatus, JobSp
 mod members;
 mod status;
 
-pub use members::{Belonging, Gate, MemberJob, Standing, gate, is_settled, member, reference, standing};
+pub use members::{Belonging, Gate, MemberJob, Priorities, Standing, gate, is_settled, member, reference, standing};
 
 /// How many Jobs one decision makes; the rest is for the next one, so that the first members need not wait for the last.
 const CREATES_MAX: usize = 100;
@@ -29,9 +29,14 @@ const CREATES_MAX: usize = 100;
 const WRITTEN_AT_ONCE_MAX: usize = 100;
 
 /// Whether a group has been started: its status says so.
-pub(super) fn is_started(group: &JobGroup) -> bool {
+pub fn is_started(group: &JobGroup) -> bool {
     let phase = group.status.as_ref().and_then(|status| status.phase);
     phase.is_some_and(|phase| phase != GroupPhase::Created)
+}
+
+/// When a group was started, if it was.
+fn queued_at(group: &JobGroup) -> Option<Timestamp> {
+    group.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0)
 }
 
 /// Whether no Job may join any more.
@@ -44,11 +49,13 @@ pub fn max_running(spec: &JobGroupSpec) -> Option<u32> {
     if spec.mode == GroupMode::Sequential { Some(1) } else { spec.max_running }
 }
 
-/// Decides about one group. `resumed` is the group that it names in `resumeOf`, if that exists.
+/// Decides about one group. `resumed` is the group that it names in `resumeOf`, if that exists; `priorities` are those of
+/// templates.
 pub fn decide(
     group: &JobGroup,
     jobs: &[MemberJob],
     resumed: Option<&JobGroup>,
+    priorities: Priorities<'_>,
     now: Timestamp,
 ) -> Plan<JobGroupStatus> {
     let before = group.status.clone().unwrap_or_default();
@@ -62,9 +69,13 @@ pub fn decide(
     let mut plan = Plan::default();
     let (members, _) = members::roster(group, jobs);
     if wanted {
-        let missing = members.iter().filter(|it| it.is_unmade());
-        let missing = missing.filter_map(|it| it.inline).take(CREATES_MAX);
+        // In the order in which they go; who joined and goes before others of the list comes to the queue before these are made.
+        let missing = members::to_come(group, &members, priorities)
+            .take_while(|it| it.inline.is_some() || it.outcome().is_some())
+            .filter(|it| it.is_unmade());
         plan.effects = missing
+            .filter_map(|it| it.inline)
+            .take(CREATES_MAX)
             .map(|it| Effect::CreateJob { job: Box::new(member_job(group, it)), unless_run: None, due: None })
             .collect();
     }

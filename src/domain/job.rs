@@ -61,6 +61,8 @@ pub struct Memory {
     pub looked_at: bool,
     /// Whether its template had not been read then, so that nobody could tell whether it may be queued.
     pub template_unread: bool,
+    /// When its group, which it joined, let it come to its queue.
+    pub called_at: Option<Timestamp>,
     /// Its pods that are gone, as they were last seen: their exit codes are still to be recorded.
     pub gone_pods: Vec<Arc<Pod>>,
     /// The places it takes in its limits, since it was admitted.
@@ -103,6 +105,7 @@ impl Memory {
             from_start: false,
             looked_at: false,
             template_unread: false,
+            called_at: None,
             gone_pods: Vec::new(),
             place: None,
             queueable_since: None,
@@ -199,11 +202,14 @@ pub struct Decision {
     pub candidate: Option<Candidate>,
     /// The queue it needs and that may have to be created.
     pub queue: Option<String>,
+    /// Whether it comes to its queue when this is written, and what came later waits for that.
+    pub is_coming: bool,
 }
 
 impl From<Plan<JobStatus>> for Decision {
     fn from(plan: Plan<JobStatus>) -> Self {
-        Self { plan, candidate: None, queue: None }
+        let is_coming = plan.effects.iter().any(|effect| matches!(effect, Effect::HoldJob(_)));
+        Self { plan, is_coming, ..Self::default() }
     }
 }
 

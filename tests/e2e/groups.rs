@@ -7,12 +7,13 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::ResourceExt;
 use rota::api::job::WaitingFor;
 use rota::api::job_group::GroupPhase;
-use rota::api::labels::GROUP;
+use rota::api::labels::{GROUP, JOB_NAME_ANNOTATION};
 use rota::api::{Job, JobGroup, JobRun, JobTemplate, Outcome, Reason};
+use rota::domain::names;
 use serde_json::{Value, json};
 
 use crate::support::history::{History, unfinished_by};
-use crate::support::make::{FOR_EVER, ad_hoc, template, with};
+use crate::support::make::{FOR_EVER, ad_hoc, of, template, with};
 use crate::support::{World, in_world};
 
 /// A template that exits with the code that its parameter says.
@@ -228,7 +229,7 @@ async fn members_that_have_not_started_go_in_the_new_order_of_the_list() {
             let [a, b, c, d] = [member("a", "8"), member("b", "0"), member("c", "0"), member("d", "0")];
             let spec = with(mode, json!({ "jobs": [a, b, c, d] }));
             let group = world.create::<JobGroup>(name, spec).await;
-            world.running(&rota::domain::names::member_job(name, &group.uid().unwrap(), "a")).await;
+            world.running(&names::member_job(name, &group.uid().unwrap(), "a")).await;
             world.patch::<JobGroup>(name, json!({ "spec": { "jobs": [d, c, a, b] } })).await;
             ended(world, name).await;
             assert_eq!(launched(world).await, ["a", "d", "c", "b"], "{name}");
@@ -330,7 +331,7 @@ async fn deleting_a_group_ends_its_list_and_starts_nothing_more() {
             world.until_object(name, "has joined", joined).await;
         }
         world.patch::<JobGroup>("group", json!({ "spec": { "started": true } })).await;
-        let a = rota::domain::names::member_job("group", &group.uid().unwrap(), "a");
+        let a = names::member_job("group", &group.uid().unwrap(), "a");
         world.running("runs").await;
         world.running(&a).await;
         world.delete::<JobGroup>("group").await;
@@ -348,6 +349,60 @@ async fn deleting_a_group_ends_its_list_and_starts_nothing_more() {
         assert_eq!(world.running("runs").await.status.unwrap().outcome, None, "somebody else's Job runs on");
         world.patch::<Job>("runs", json!({ "spec": { "cancel": {} } })).await;
         world.ended("runs").await;
+    })
+    .await;
+}
+
+/// Who goes first in a group of which one runs at once: the highest priority, whether the group lists the member or it
+/// joined, and whichever Job came first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_member_of_the_highest_priority_goes_first_wherever_it_came_from() {
+    in_world("first-of-group", async |world| {
+        let params = json!({ "params": [{ "name": "code" }] });
+        world.create::<JobTemplate>("exits", with(template(FOR_EVER), params.clone())).await;
+        world.create::<JobTemplate>("urgent", with(with(template(FOR_EVER), params), json!({ "priority": 4 }))).await;
+        let listed = |name: &str, more: Value| with(member(name, "0"), more);
+        let few = ["a", "b", "c", "d", "e", "f"].map(|name| listed(name, json!({})));
+        let list = |last: Value| [&few[..], &[listed("last", last)]].concat();
+        let of_template = json!({ "templateRef": { "name": "urgent" } });
+        // What the group lists, what joins it and with which priority, and who is expected to go first.
+        let cases = [
+            (list(json!({ "priority": 2 })), &[("low", 1)][..], "last"),
+            (list(of_template.clone()), &[("low", 3)], "last"),
+            (list(of_template), &[("low", 3), ("high", 5)], "high"),
+            (list(json!({})), &[("low", 1), ("high", 5)], "high"),
+            (list(json!({})), &[("same", 0)], "a"),
+            (vec![], &[("x", 0), ("y", 0), ("low", 1), ("high", 2)], "high"),
+        ];
+        let rounds = 0..3;
+        for (case, round) in (0..cases.len()).flat_map(|case| rounds.clone().map(move |round| (case, round))) {
+            let (jobs, joining, _) = &cases[case];
+            let group = format!("g{case}-{round}");
+            let spec = json!({ "mode": "Parallel", "maxRunning": 1, "started": false, "jobs": jobs });
+            world.create::<JobGroup>(&group, spec).await;
+            for (name, priority) in *joining {
+                let spec = with(of("exits"), json!({ "params": { "code": "0" }, "priority": priority }));
+                let name = format!("{group}-{name}");
+                world.create::<Job>(&name, with(spec, json!({ "groupRef": { "name": group } }))).await;
+                let joined = |job: &Job| job.status.as_ref().is_some_and(|it| it.joined_group.is_some());
+                world.until_object(&name, "has joined", joined).await;
+            }
+            world.patch::<JobGroup>(&group, json!({ "spec": { "started": true } })).await;
+        }
+        for (case, round) in (0..cases.len()).flat_map(|case| rounds.clone().map(move |round| (case, round))) {
+            let name = format!("g{case}-{round}");
+            let group = world.api::<JobGroup>().get(&name).await.unwrap();
+            let first = world
+                .until(&format!("a member of {name} is launched"), async || {
+                    let batches = world.all::<BatchJob>().await;
+                    batches.into_iter().find(|batch| batch.labels().get(GROUP) == Some(&name))
+                })
+                .await;
+            let expected = cases[case].2;
+            let expected = [format!("{name}-{expected}"), names::member_job(&name, &group.uid().unwrap(), expected)];
+            let job = &first.annotations()[JOB_NAME_ANNOTATION];
+            assert!(expected.contains(job), "{job} went first, not one of {expected:?}");
+        }
     })
     .await;
 }

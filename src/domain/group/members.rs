@@ -1,11 +1,12 @@
 //! Who is a member of a group, in which order, and what the group says to each.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{is_closed, is_started};
+use super::{is_closed, is_started, queued_at};
 use crate::api::job::GroupReference;
 use crate::api::job_group::{FailurePolicy, GroupMember, GroupMode, MemberStatus};
 use crate::api::{Cancel, Job, JobGroup, JobPhase, ObjectReference, Outcome, Position, Reason};
@@ -51,6 +52,14 @@ pub struct Gate {
     pub cancel: Option<Cancel>,
 }
 
+impl Gate {
+    /// Whether it lets a Job that joined come to the queue, and not be ended.
+    pub fn lets_in_who_joined(&self) -> bool {
+        let ends = self.closed.is_some() || self.stopped.is_some() || self.succeeded_before.is_some();
+        self.joins && self.unstarted.is_none() && !ends && self.cancel.is_none()
+    }
+}
+
 /// A member's Job as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberJob {
@@ -64,6 +73,10 @@ pub struct MemberJob {
     pub created: Timestamp,
     /// Its own position.
     pub position: Option<Position>,
+    /// Its own priority.
+    pub priority: Option<i32>,
+    /// The template that it names.
+    pub template: Option<String>,
     /// Where the Job is in its life.
     pub phase: Option<JobPhase>,
     /// When its first container started.
@@ -79,17 +92,36 @@ pub struct MemberJob {
 pub struct Standing {
     /// The generation of the group that it was worked out from.
     pub generation: Option<i64>,
-    /// Place and Job of each member, by its name.
-    seats: HashMap<String, (u32, String)>,
+    /// Where each member sits, by its name.
+    seats: HashMap<String, Seat>,
     /// The first member that has not ended, and its Job.
     pub next: Option<(String, String)>,
     /// The first member that failed.
     pub failed: Option<String>,
-    /// Whether the Job of a member of the list is still to be made.
-    pub is_incomplete: bool,
     /// The Jobs that name a member that is another Job.
     pub rejected: Vec<String>,
 }
+
+/// Where a member sits among the others.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seat {
+    /// Its place, from 0.
+    place: u32,
+    /// Its Job.
+    job: String,
+    /// Whether the Job of a member of the list that goes before it is still to be made.
+    is_ahead: bool,
+}
+
+impl Standing {
+    /// Whether the Jobs of the list that go before a member are all made.
+    pub fn is_due(&self, member: &str) -> bool {
+        self.seats.get(member).is_none_or(|seat| !seat.is_ahead)
+    }
+}
+
+/// The priority that a template of that name gives to its Jobs.
+pub type Priorities<'a> = &'a dyn Fn(&str) -> Option<i32>;
 
 /// One member: what is known of it from the list, the group's status, and its Job.
 pub(super) struct Member<'a> {
@@ -111,6 +143,35 @@ impl Member<'_> {
         let known = self.known.and_then(|known| known.outcome);
         known.or_else(|| self.job?.ending.as_ref().map(|ending| ending.outcome))
     }
+
+    /// How it ranks in its queue among the members, as far as priority and position go.
+    fn rank(&self, group: &JobGroup, priorities: Priorities<'_>) -> (Reverse<i32>, Option<Position>) {
+        let (own, template, position) = match (self.inline, self.job) {
+            (Some(inline), _) => (inline.priority, Some(&inline.template_ref.name), None),
+            (None, Some(job)) => (job.priority, job.template.as_ref(), job.position),
+            (None, None) => (None, None, None),
+        };
+        let priority = own.or(group.spec.priority).or_else(|| priorities(template?));
+        let position = position.or(group.spec.position).or(queued_at(group).map(Position::at));
+        (Reverse(priority.unwrap_or_default()), position)
+    }
+}
+
+/// The members from the first one on whose Job is still to be made, in the order in which they go.
+pub(super) fn to_come<'m, 'a>(
+    group: &JobGroup,
+    members: &'m [Member<'a>],
+    priorities: Priorities<'_>,
+) -> impl Iterator<Item = &'m Member<'a>> {
+    let mut order: Vec<&Member<'_>> = Vec::new();
+    if members.iter().any(Member::is_unmade) {
+        order.extend(members);
+        // In a Sequential group the order of the members decides alone.
+        if group.spec.mode == GroupMode::Parallel {
+            order.sort_by_cached_key(|it| it.rank(group, priorities));
+        }
+    }
+    order.into_iter().skip_while(|it| !it.is_unmade())
 }
 
 /// The group that a Job names, with uid and member filled in as far as they are known.
@@ -145,8 +206,7 @@ fn belonging(job: &Job, group: &JobGroup) -> Result<Belonging, String> {
         return Err(format!("JobGroup {name:?} has ended"));
     }
     // One that was there when the group was started may be seen only now.
-    let started = status.and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
-    if is_started(group) && started.is_none_or(|started| created(job) > started) {
+    if is_started(group) && queued_at(group).is_none_or(|started| created(job) > started) {
         return Err(format!("JobGroup {name:?} was started before this Job was created"));
     }
     Ok(Belonging::Joining)
@@ -163,9 +223,8 @@ fn created(job: &Job) -> Timestamp {
 /// Whether a Job that joined and ended so has left the group, because that was before the start. What ran ended after it,
 /// whatever its time says: Kubernetes gives whole seconds.
 fn has_left(group: &JobGroup, ending: &Ending) -> bool {
-    let started = group.status.as_ref().and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
     let ran = ending.outcome != Outcome::Skipped || ending.reason == Reason::SkippedByRule;
-    !is_closed(group) || !ran && started.is_some_and(|started| ending.finished_at < started)
+    !is_closed(group) || !ran && queued_at(group).is_some_and(|started| ending.finished_at < started)
 }
 
 /// A Job as a member of the group whose name it gives, if it is one. `ending` says how it ended, if it did.
@@ -186,6 +245,8 @@ pub fn member(job: &Job, group: &JobGroup, ending: Option<Ending>) -> Option<Mem
         belonging,
         created: created(job),
         position: job.spec.position,
+        priority: job.spec.priority,
+        template: job.spec.template_ref.as_ref().map(|it| it.name.clone()),
         phase: status.and_then(|status| status.phase),
         started_at: status.and_then(|status| status.started_at.as_ref()).map(|time| time.0),
         stalled: stalled.map(|it| it.message.clone()),
@@ -244,21 +305,22 @@ pub(super) fn roster<'a>(group: &'a JobGroup, jobs: &'a [MemberJob]) -> (Vec<Mem
 }
 
 /// How the members stand.
-pub fn standing(group: &JobGroup, jobs: &[MemberJob]) -> Standing {
+pub fn standing(group: &JobGroup, jobs: &[MemberJob], priorities: Priorities<'_>) -> Standing {
     let (members, rejected) = roster(group, jobs);
+    let later: HashSet<&str> = to_come(group, &members, priorities).skip(1).map(|it| it.name).collect();
     let name = group.metadata.name.as_deref().unwrap_or_default();
     let uid = group.metadata.uid.as_deref().unwrap_or_default();
     let job = |member: &Member<'_>| match (member.inline, member.job) {
         (Some(inline), _) => names::member_job(name, uid, &inline.name),
         (None, job) => job.map(|it| it.job.name.clone()).unwrap_or_default(),
     };
-    let seats = members.iter().zip(0u32..).map(|(member, place)| (member.name.to_owned(), (place, job(member))));
+    let seat = |member: &Member<'_>, place| Seat { place, job: job(member), is_ahead: later.contains(member.name) };
+    let seats = members.iter().zip(0u32..).map(|(member, place)| (member.name.to_owned(), seat(member, place)));
     Standing {
         generation: group.metadata.generation,
         seats: seats.collect(),
         next: members.iter().find(|it| it.outcome().is_none()).map(|it| (it.name.to_owned(), job(it))),
         failed: members.iter().find(|it| it.outcome() == Some(Outcome::Failed)).map(|it| it.name.to_owned()),
-        is_incomplete: members.iter().any(Member::is_unmade),
         rejected: rejected.into_iter().map(|job| job.job.name.clone()).collect(),
     }
 }
@@ -273,30 +335,28 @@ pub fn gate(job: &Job, group: Option<(&JobGroup, &Standing)>) -> Option<Gate> {
         Err(why) => return Some(Gate { closed: Some(why), ..Gate::default() }),
     };
     let spec = &group.spec;
-    let status = group.status.as_ref();
     let name = &reference.name;
-    let queued_at = status.and_then(|status| status.queued_at.as_ref()).map(|time| time.0);
     let seat = standing.seats.get(&reference.member);
     let mut gate = Gate {
         group_uid: uid,
         joins: belonging != Belonging::Inline,
         priority: spec.priority,
-        position: spec.position.or(queued_at.map(Position::at)),
-        place: seat.map_or(u32::MAX, |(place, _)| *place),
+        position: spec.position.or(queued_at(group).map(Position::at)),
+        place: seat.map_or(u32::MAX, |seat| seat.place),
         cancel: spec.cancel.clone(),
         ..Gate::default()
     };
     let own = job.metadata.name.as_deref();
-    if let Some((_, other)) = seat.filter(|(_, other)| !other.is_empty() && Some(other.as_str()) != own) {
-        let member = &reference.member;
+    if let Some(seat) = seat.filter(|seat| !seat.job.is_empty() && Some(seat.job.as_str()) != own) {
+        let (member, other) = (&reference.member, &seat.job);
         gate.closed = Some(format!("the member {member:?} of JobGroup {name:?} is another Job: {other}"));
     } else if group.metadata.deletion_timestamp.is_some() {
         gate.closed = Some(format!("JobGroup {name:?} is being deleted"));
     } else if !is_started(group) {
         gate.unstarted = Some(format!("JobGroup {name:?} has not been started"));
-    } else if gate.joins && standing.is_incomplete {
-        // It comes after the list, and must not go before a Job of it is there.
-        gate.unstarted = Some(format!("the Jobs that JobGroup {name:?} lists are made first"));
+    } else if gate.joins && !standing.is_due(&reference.member) {
+        // It must not go before a Job that is not there yet.
+        gate.unstarted = Some(format!("Jobs that JobGroup {name:?} lists go first, and are being made"));
     } else if belonging == Belonging::Joining {
         gate.unstarted = Some(format!("it is joining JobGroup {name:?}"));
     } else {

@@ -31,8 +31,8 @@ metadata: {{name: release, namespace: team, uid: uid-release, generation: 1}}
 spec:
   mode: Parallel
   jobs:
-  - {{name: build, templateRef: {{name: make}}, params: {{target: all}}}}
-  - {{name: check, templateRef: {{name: make}}, priority: 9}}
+  - {{name: build, templateRef: {{name: make}}, params: {{target: all}}, priority: 9}}
+  - {{name: check, templateRef: {{name: make}}}}
   - {{name: ship, templateRef: {{name: ship}}}}
   {more}
 "
@@ -50,7 +50,7 @@ const MEMBERS: [&str; 3] = ["build", "check", "ship"];
 
 impl Case {
     fn decide(&self, now: Timestamp) -> Plan<JobGroupStatus> {
-        super::decide(&self.group, &self.jobs, self.resumed.as_ref(), now)
+        super::decide(&self.group, &self.jobs, self.resumed.as_ref(), &|_| None, now)
     }
 
     /// Decides, makes the Jobs, writes the status, and names the members whose Jobs were made.
@@ -118,7 +118,7 @@ impl Case {
 
     /// What the group says to the Job of each member.
     fn gates(&self) -> Vec<Gate> {
-        let standing = standing(&self.group, &self.jobs);
+        let standing = standing(&self.group, &self.jobs, &|_| None);
         let job = |member: &GroupMember| member_job(&self.group, member);
         let gate = |member| gate(&job(member), Some((&self.group, &standing))).unwrap();
         self.group.spec.jobs.iter().map(gate).collect()
@@ -132,6 +132,7 @@ fn made(effect: &Effect) -> MemberJob {
     let name = job.metadata.name.clone().unwrap();
     let member = job.spec.group_ref.as_ref().unwrap().member.clone();
     assert_eq!(name, names::member_job("release", "uid-release", &member));
+    let job_priority = job.spec.priority;
     let job = ObjectReference { uid: format!("uid-of-{name}"), name };
     MemberJob {
         member,
@@ -139,6 +140,8 @@ fn made(effect: &Effect) -> MemberJob {
         belonging: Belonging::Inline,
         created: at(0),
         position: None,
+        priority: job_priority,
+        template: None,
         phase: None,
         started_at: None,
         stalled: None,
@@ -166,6 +169,7 @@ metadata:
 spec:
   templateRef: {name: make}
   params: {target: all}
+  priority: 9
   groupRef: {name: release, uid: uid-release, member: build}
 "
         .replace("NAME", &names::member_job("release", "uid-release", "build"))
@@ -176,7 +180,7 @@ spec:
         Effect::CreateJob { job, .. } => job.spec.priority,
         _ => None,
     });
-    assert_eq!(priorities.collect::<Vec<_>>(), [None, Some(9), None]);
+    assert_eq!(priorities.collect::<Vec<_>>(), [Some(9), None, None]);
     assert_eq!((plan.notes, plan.wake_at), (vec![], None));
 }
 

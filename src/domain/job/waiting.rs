@@ -111,6 +111,7 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
         // A deadline counts from what is written down: otherwise a restart would begin it anew, and launch what an earlier
         // process has recorded as too late.
         decision.plan = waiting_status(facts, resolved, JobPhase::Queued, None, now);
+        decision.is_coming = own_blocker(facts.job, now).is_none();
     } else {
         in_line(facts, resolved, input, attempt, now, &mut decision);
     }

@@ -114,7 +114,7 @@ impl Operator {
     /// As controllers/job_group.rs.
     pub fn group(&mut self, cluster: &mut Cluster) -> Result<(), Crash> {
         let members = self.members(cluster);
-        let plan = group::decide(&cluster.group, &members, None, cluster.now);
+        let plan = group::decide(&cluster.group, &members, None, &|_| None, cluster.now);
         for effect in &plan.effects {
             cluster.apply(effect)?;
         }
@@ -131,7 +131,7 @@ impl Operator {
     }
 
     fn gate(&self, cluster: &Cluster, job: &Job) -> Option<Gate> {
-        let standing = group::standing(&cluster.group, &self.members(cluster));
+        let standing = group::standing(&cluster.group, &self.members(cluster), &|_| None);
         group::gate(job, Some((&cluster.group, &standing)))
     }
 

@@ -121,7 +121,7 @@ impl World {
             let member = |job: &Arc<Job>, group: &JobGroup| group::member(job, group, None);
             let standing = group.map(|group| {
                 let members: Vec<_> = self.jobs.iter().filter_map(|job| member(job, group)).collect();
-                group::standing(group, &members)
+                group::standing(group, &members, &|_| None)
             });
             let gate = group::gate(job, group.map(Arc::as_ref).zip(standing.as_ref()));
             let facts = Facts {

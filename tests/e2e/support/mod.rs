@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::SignedDuration;
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -18,6 +20,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use rota::api::labels::JOB_UID;
 use rota::api::{Job, JobRun, crds};
+use rota::runtime::lease::LEASE_NAME;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock};
@@ -177,15 +180,40 @@ impl World {
         operator_in(&self.namespace, identity, Some(ahead), None)
     }
 
-    /// Deletes the namespace and waits until it is gone, with the operator still at work.
+    /// Deletes the namespace and waits until it is gone, with the operator still at work: the lease, which is there too, is
+    /// kept until all else that Rota holds is gone, so that the operator leads for as long as that takes.
     async fn end(&self) {
         if !self.operator().is_running() {
             self.operator().restart();
         }
+        self.hold_lease(true).await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::background()).await.unwrap();
+        let let_go = async || {
+            let held = [self.held::<Job>().await, self.held::<ControllerRevision>().await].concat();
+            held.is_empty().then_some(())
+        };
+        self.within(GONE_WITHIN, "Rota holds nothing", let_go).await;
+        self.hold_lease(false).await;
         let gone = async || namespaces.get_opt(&self.namespace).await.unwrap().is_none().then_some(());
         self.within(GONE_WITHIN, "the namespace is gone", gone).await;
+    }
+
+    /// Keeps the lease from being deleted, or lets it go.
+    async fn hold_lease(&self, held: bool) {
+        let finalizers = if held { json!(["rota.dev/test"]) } else { json!(null) };
+        if self.api::<Lease>().get_opt(LEASE_NAME).await.unwrap().is_some() {
+            self.patch::<Lease>(LEASE_NAME, json!({ "metadata": { "finalizers": finalizers } })).await;
+        }
+    }
+
+    /// The names of the objects of a kind that a finalizer of Rota's holds.
+    async fn held<K>(&self) -> Vec<String>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let is_held = |object: &K| object.finalizers().iter().any(|it| it.starts_with("rota.dev/"));
+        self.all::<K>().await.iter().filter(|it| is_held(it)).map(ResourceExt::name_any).collect()
     }
 
     /// The operator process.

@@ -49,7 +49,7 @@ impl Case {
     }
 
     fn gate_of(&self, job: &Job) -> Gate {
-        gate(job, Some((&self.group, &standing(&self.group, &self.jobs)))).unwrap()
+        gate(job, Some((&self.group, &standing(&self.group, &self.jobs, &|_| None)))).unwrap()
     }
 
     /// The names of the members as the status lists them.
@@ -70,8 +70,10 @@ fn a_job_waits_for_its_group_joins_it_before_the_start_and_comes_too_late_after_
     assert_eq!(sentence(gate), (Some("JobGroup \"release\" has not been started".into()), None));
     case.start(10);
     assert_eq!(case.status().queued_at, Some(micro(at(10))));
-    let first = Some("the Jobs that JobGroup \"release\" lists are made first".into());
-    assert_eq!(sentence(case.gate_of(&joined("early", 1))), (first, None), "it comes after them");
+    let early = joined("early", 1);
+    case.joins(&early);
+    let first = Some("Jobs that JobGroup \"release\" lists go first, and are being made".into());
+    assert_eq!(sentence(case.gate_of(&early)), (first, None), "it comes after them");
     assert_eq!(case.step(10), MEMBERS);
     // Whoever was there is in, also if that is seen only now, and says so before it is queued.
     let seen_late = case.gate_of(&user_job("seen-late", 10));
@@ -146,7 +148,7 @@ fn of_several_jobs_with_one_member_s_name_the_list_s_is_the_member_else_the_firs
     };
     let jobs = [named("usurper", "build", 1), named("third", "second", 3), second.clone()];
     jobs.iter().for_each(|job| case.joins(job));
-    let rejected = standing(&case.group, &case.jobs).rejected;
+    let rejected = standing(&case.group, &case.jobs, &|_| None).rejected;
     assert_eq!(
         rejected.iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
         ["third", "usurper"].into()
@@ -340,4 +342,52 @@ fn a_group_waits_until_the_one_that_it_resumes_exists_and_has_ended() {
         case.step(7);
         assert_eq!((case.phase(), case.status().conditions.len()), (Some(GroupPhase::Queued), 0));
     }
+}
+
+/// Names of the members whose Jobs are made, with those that may come to the queue before each round, until all are made.
+fn rounds(case: &mut Case, joined: &[&str]) -> Vec<(Vec<String>, Vec<String>)> {
+    let mut rounds: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    for second in 11..20 {
+        let standing = standing(&case.group, &case.jobs, &|name| (name == "ship").then_some(4));
+        let due = joined.iter().filter(|name| standing.is_due(name)).map(|name| (*name).to_owned()).collect();
+        let plan = super::decide(&case.group, &case.jobs, None, &|name| (name == "ship").then_some(4), at(second));
+        let made: Vec<MemberJob> = plan.effects.iter().map(made).collect();
+        case.jobs.extend(made.iter().cloned());
+        rounds.push((due, made.into_iter().map(|job| job.member).collect()));
+        if rounds.last().is_some_and(|(_, made)| made.is_empty()) {
+            break;
+        }
+    }
+    rounds
+}
+
+#[test]
+fn jobs_are_made_in_the_order_in_which_they_go_and_who_joined_comes_before_those_after_it() {
+    let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let with_priority = |name: &str, priority| {
+        let mut job = joined(name, 1);
+        job.spec.priority = Some(priority);
+        job
+    };
+    let start = |mode: GroupMode| {
+        let mut case = group("started: false");
+        case.group.spec.mode = mode;
+        let jobs = [("first", 10), ("second", 6), ("third", 4), ("last", 0)];
+        jobs.iter().for_each(|(name, priority)| case.joins(&with_priority(name, *priority)));
+        case.joins(&with_position(joined("early", 2), 1));
+        case.start(10);
+        case
+    };
+    let names = ["first", "second", "third", "early", "last"];
+    // build has 9, ship 4 by its template, check none.
+    let expected = [
+        (strings(&["first"]), strings(&["build"])),
+        (strings(&["first", "second"]), strings(&["ship"])),
+        (strings(&["first", "second", "third", "early"]), strings(&["check"])),
+        (strings(&names), vec![]),
+    ];
+    assert_eq!(rounds(&mut start(GroupMode::Parallel), &names), expected);
+    // In a Sequential group priorities decide nothing.
+    let expected = [(vec![], strings(&MEMBERS)), (strings(&names), vec![])];
+    assert_eq!(rounds(&mut start(GroupMode::Sequential), &names), expected);
 }

@@ -106,6 +106,7 @@ fn what_waits_at_its_deadline_is_recorded_as_skipped_whatever_it_waits_for() {
 fn a_deadline_counts_from_what_is_written_down() {
     let mut case = in_a_minute();
     let decision = case.step(after_ms(5));
+    assert!(decision.is_coming, "who came later waits for that write");
     assert_eq!((decision.candidate, decision.plan.wake_at), (None, Some(after(60))));
     assert_eq!((case.phase(), case.status().queued_at.clone()), (Some(JobPhase::Queued), Some(micro(after(0)))));
     assert!(case.decide(after_ms(10)).candidate.is_some(), "once that is written");

@@ -29,7 +29,8 @@ fn a_users_job_is_held_before_anything_else_is_done_about_it() {
         case.stands = stands;
         case.job.metadata.finalizers = Some(vec!["example.com/other".into()]);
         let effects = vec![Effect::HoldJob(case.identity())];
-        assert_eq!(case.decide(after(0)), Plan { effects, ..Plan::default() }.into());
+        let plan = Plan { effects, ..Plan::default() };
+        assert_eq!(case.decide(after(0)), Decision { plan, is_coming: true, ..Decision::default() });
     }
 }
 
@@ -40,6 +41,7 @@ fn a_new_job_may_be_launched_at_once_and_its_status_comes_later() {
         plan: Plan { wake_at: Some(after_ms(1_000)), ..Plan::default() },
         candidate: Some(the_candidate(after(0))),
         queue: Some("default".into()),
+        is_coming: false,
     };
     assert_eq!(case.decide(after_ms(5)), expected);
     assert_eq!(case.decide(after_ms(999)), expected);
@@ -78,6 +80,7 @@ conditions:
         plan: Plan { status: Some(status), ..Plan::default() },
         candidate: Some(the_candidate(after(0))),
         queue: Some("default".into()),
+        is_coming: false,
     };
     assert_eq!(decision, expected);
     case.assert_settled(after(3_600));
