@@ -195,6 +195,34 @@ fn tell_first(context: &Context, line: &Line, namespace: &str) {
     }
 }
 
+/// A Job is there that nobody has looked at since: what comes after it waits for that, unless it is gone or cannot be looked at.
+pub fn expect(context: &Context, job: &Job, since: Timestamp, from_start: bool) {
+    expect_in(context, &mut context.dispatcher.line(), job, since, from_start);
+}
+
+/// The same within a larger step.
+pub fn expect_in(context: &Context, line: &mut Line, job: &Job, since: Timestamp, from_start: bool) {
+    let uid = job.uid().unwrap_or_default();
+    // A Job leaves the stores before it is forgotten here.
+    let there = context.stores.jobs.get(&Key::of(job)).and_then(|it| it.uid()).as_ref() == Some(&uid);
+    if there && !context.memories.get(&uid).is_some_and(|memory| memory.is_failing) {
+        line.expect(&job.namespace().unwrap_or_default(), &uid, since, from_start);
+    }
+}
+
+/// A run for a Job has ended.
+pub fn was_run(context: &Context, key: &Key, failed: bool) {
+    let Some(uid) = context.stores.jobs.get(key).and_then(|job| job.uid()) else { return };
+    let Some(memory) = context.memories.was_run(&uid, failed) else { return };
+    let mut line = context.dispatcher.line();
+    let times = [Some(memory.first_seen), memory.called_at];
+    let waited_for = times.into_iter().flatten().filter(|at| line.passed_over(&key.namespace, &uid, *at)).count();
+    drop(line);
+    if waited_for > 0 {
+        context.triggers.dispatch(&key.namespace);
+    }
+}
+
 /// A Job was looked at, remembering that: what came after it need not wait for that any more.
 pub fn looked_at(context: &Context, namespace: &str, uid: &str, memory: &Memory) {
     if is_looked_at(&mut context.dispatcher.line(), namespace, uid, memory) {

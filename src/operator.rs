@@ -254,7 +254,7 @@ fn tell_line(context: &Context) {
         }
         let uid = job.uid().unwrap_or_default();
         let memory = context.memories.update(&uid, |memory| memory.from_start = true);
-        context.dispatcher.line().expect(&job.namespace().unwrap_or_default(), &uid, memory.first_seen, true);
+        dispatcher::expect(context, &job, memory.first_seen, true);
     }
     for batch in context.stores.batch_jobs.keys().iter().filter_map(|key| context.stores.batch_jobs.get(key)) {
         dispatcher::sync(context, &batch.namespace().unwrap_or_default(), job_uid(&batch.metadata).unwrap_or_default());
@@ -300,7 +300,7 @@ fn listen(context: &Arc<Context>) {
             let uid = job.uid().unwrap_or_default();
             if let Some(memory) = shared.memories.get(&uid).filter(|memory| memory.template_unread) {
                 // It is about to be queued, with the time at which it came.
-                shared.dispatcher.line().expect(&change.key.namespace, &uid, memory.first_seen, false);
+                dispatcher::expect(&shared, &job, memory.first_seen, false);
             }
             if shared.memories.get(&job.uid().unwrap_or_default()).is_some_and(|memory| memory.launched.is_none()) {
                 shared.triggers.jobs.trigger(Key::of(job.as_ref()));
@@ -373,10 +373,12 @@ fn listen_to_revisions(context: &Arc<Context>) {
 fn listen_to_jobs(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.jobs.listen(move |change| {
-        if let (None, Some(new)) = (change.before, change.after) {
+        // A watch that was interrupted may have missed that another one took its name.
+        let is_other = change.before.map(|it| it.uid()) != change.after.map(|it| it.uid());
+        if let Some(new) = change.after.filter(|_| is_other) {
             let uid = new.uid().unwrap_or_default();
             let memory = shared.memories.update(&uid, |_| ());
-            shared.dispatcher.line().expect(&change.key.namespace, &uid, memory.first_seen, false);
+            dispatcher::expect(&shared, new, memory.first_seen, false);
         }
         shared.triggers.jobs.trigger(change.key.clone());
         let namespace = &change.key.namespace;
@@ -388,7 +390,7 @@ fn listen_to_jobs(context: &Arc<Context>) {
                 shared.triggers.groups.trigger(Key::new(namespace, &group.name));
             }
         }
-        if let (Some(gone), None) = (change.before, change.after) {
+        if let Some(gone) = change.before.filter(|_| is_other) {
             let uid = gone.uid().unwrap_or_default();
             dispatcher::forget(&shared, namespace, &uid);
             dispatcher::sync(&shared, namespace, &uid);

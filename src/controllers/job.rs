@@ -61,6 +61,8 @@ impl Observed {
 /// One run for a Job.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let result = run(&context, &key).await;
+    let failed = matches!(&result, Err(error) if !matches!(error, WriteError::NotLeading));
+    dispatcher::was_run(&context, &key, failed);
     outcome(&context, "job", &key, result)
 }
 
@@ -71,7 +73,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // What it does when its group has called it is not to be decided from what was seen before.
     let called = context.memories.update(&uid, |_| ());
     let mut observed = observe(context, &object);
-    if job_group::awaits_call(&object, observed.gate.as_ref(), &called) {
+    if job::awaits_call(&object, observed.gate.as_ref(), &called) {
+        // It comes together with all others whose turn it is.
+        job_group::call(context, &object);
         return Ok(None);
     }
     look_up(context, &object, &observed).await?;
@@ -99,11 +103,12 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         queue = make_default_queue(context, &key.namespace).await;
     }
     tell_queue(context, &object, &memory, &decision, observed.is_unread(&object));
-    // A queue that cannot be made holds up nobody in another queue: this Job was looked at.
-    queue?;
     // Apply, and status.
     let is_coming = decision.is_coming;
-    let written = write(context, &object, &observed, decision.plan).await;
+    let written = match queue {
+        Ok(()) => write(context, &object, &observed, decision.plan).await,
+        Err(error) => Err(error),
+    };
     if is_coming && written.is_err() {
         // It holds up nobody.
         dispatcher::looked_at(context, &key.namespace, &uid, &memory);

@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{Context, outcome};
-use crate::api::{Job, JobGroup, JobPhase};
+use crate::api::{Job, JobGroup};
 use crate::apply::WriteError;
+use crate::dispatcher;
 use crate::domain::conditions::micro;
-use crate::domain::group::{self, Belonging, Gate, MemberJob, Standing};
-use crate::domain::job::Memory;
+use crate::domain::group::{self, Belonging, MemberJob, Standing};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::{Stores, of_group};
@@ -31,8 +31,8 @@ pub struct Standings(Mutex<HashMap<String, Seen>>);
 #[derive(Clone, Default)]
 struct Seen {
     standing: Arc<Standing>,
-    /// When it may be looked at again.
-    rests_until: Option<Timestamp>,
+    /// When it was looked at, and when it may be again.
+    rests: Option<(Timestamp, Timestamp)>,
     /// When its status was last written.
     written_at: Option<Timestamp>,
 }
@@ -78,7 +78,10 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let Some(object) = context.stores.groups.get(key) else { return Ok(None) };
     let now_is = now();
     let before = context.standings.get(&object);
-    if let Some(later) = before.as_ref().and_then(|seen| seen.rests_until).filter(|until| *until > now_is) {
+    // A clock that was set back makes nothing wait.
+    let rests =
+        before.as_ref().and_then(|seen| seen.rests).filter(|(since, until)| *since <= now_is && now_is < *until);
+    if let Some((_, later)) = rests {
         return Ok(Some(later));
     }
     let members = members(context, &object);
@@ -89,15 +92,15 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let rest = i64::try_from(members.len()).unwrap_or(i64::MAX).saturating_mul(REST_MICROS_PER_MEMBER);
     context.standings.update(&object, |seen| {
         seen.standing = standing.clone();
-        seen.rests_until = now_is.checked_add(SignedDuration::from_micros(rest)).ok();
+        seen.rests = now_is.checked_add(SignedDuration::from_micros(rest)).ok().map(|until| (now_is, until));
     });
     if let Some(before) = &before {
         tell_members(context, key, &members, &before.standing, &standing);
     }
-    call(context, &object, &members, &standing);
+    call_due(context, &object, &members, &standing);
     // Decide.
     let plan = group::decide(&object, &members, resumed.as_deref(), &priorities, now_is);
-    // Apply, in the order of the list: a member must not be launched before the one ahead of it is there. A group that just
+    // Apply, in the order in which they go: a member must not be launched before the one ahead of it is there. A group that just
     // got members says so when they are there.
     let mut next = (!plan.effects.is_empty()).then_some(now_is);
     context.apply_all(plan.effects).await?;
@@ -105,7 +108,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     if let Some(status) = plan.status.filter(|status| object.status.as_ref() != Some(status)) {
         let written =
             before.and_then(|seen| seen.written_at).filter(|_| group::may_rest(object.status.as_ref(), &status));
-        let due = written.and_then(|at| at.checked_add(SignedDuration::from_millis(STATUS_DELAY_MS)).ok());
+        let due = written
+            .filter(|at| *at <= now_is)
+            .and_then(|at| at.checked_add(SignedDuration::from_millis(STATUS_DELAY_MS)).ok());
         match due.filter(|due| *due > now_is) {
             Some(due) => next = next.or(Some(due)),
             None => {
@@ -131,30 +136,35 @@ fn tell_members(context: &Context, key: &Key, members: &[MemberJob], before: &St
     after.rejected.iter().filter(|name| !before.rejected.contains(name)).for_each(|name| ask(name));
 }
 
-/// Lets those that joined come to the queue, all whose turn to come it is in one step: none is launched before the others
-/// have come, and neither is what the group makes or anybody queues after this.
-fn call(context: &Context, group: &JobGroup, members: &[MemberJob], standing: &Standing) {
+/// Calls a Job for which its group opened, and with it all others that joined and whose turn to come to the queue it is.
+pub fn call(context: &Context, job: &Job) {
+    let namespace = job.namespace().unwrap_or_default();
+    let name = job.spec.group_ref.as_ref().map(|it| it.name.as_str()).unwrap_or_default();
+    let Some(group) = context.stores.groups.get(&Key::new(namespace, name)) else { return };
+    call_due(context, &group, &members(context, &group), &standing(context, &group));
+}
+
+/// Calls those that joined to the queue, all whose turn to come it is in one step: none is launched before the others have
+/// come, and neither is what the group makes or anybody queues after this.
+fn call_due(context: &Context, group: &JobGroup, members: &[MemberJob], standing: &Standing) {
+    if !group::is_started(group) {
+        return;
+    }
     let namespace = group.namespace().unwrap_or_default();
-    let waits = |it: &&MemberJob| it.belonging == Belonging::Joined && it.ending.is_none() && is_pending(it.phase);
-    let due = members.iter().filter(|it| waits(it) && standing.is_due(&it.member));
+    let waits = |it: &&MemberJob| it.belonging == Belonging::Joined && it.ending.is_none() && it.is_pending();
+    let due: Vec<&MemberJob> = members.iter().filter(|it| waits(it) && standing.is_due(&it.member)).collect();
+    if due.is_empty() {
+        return;
+    }
     let mut line = context.dispatcher.line();
     let called_at = micro(now()).0;
-    for member in due.filter(|_| group::is_started(group)) {
-        if context.memories.call(&member.job.uid, called_at) {
-            line.expect(&namespace, &member.job.uid, called_at, false);
-            context.triggers.jobs.trigger(Key::new(&namespace, &member.job.name));
+    for member in due.into_iter().filter(|it| context.memories.call(&it.job.uid, called_at)) {
+        let key = Key::new(&namespace, &member.job.name);
+        if let Some(job) = context.stores.jobs.get(&key).filter(|it| it.uid().as_ref() == Some(&member.job.uid)) {
+            dispatcher::expect_in(context, &mut line, &job, called_at, false);
         }
+        context.triggers.jobs.trigger(key);
     }
-}
-
-/// Whether a Job that joined comes to its queue when its group calls it, which it was not yet.
-pub fn awaits_call(job: &Job, gate: Option<&Gate>, memory: &Memory) -> bool {
-    let phase = job.status.as_ref().and_then(|status| status.phase);
-    memory.called_at.is_none() && is_pending(phase) && gate.is_some_and(Gate::lets_in_who_joined)
-}
-
-fn is_pending(phase: Option<JobPhase>) -> bool {
-    phase.is_none_or(|phase| phase == JobPhase::Pending)
 }
 
 /// The priorities that the templates in the namespace of a group give.

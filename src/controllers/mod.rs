@@ -132,6 +132,14 @@ impl Memories {
         true
     }
 
+    /// Takes note whether the last run for a Job failed, and returns what is remembered of it, if anything is.
+    pub fn was_run(&self, uid: &str, failed: bool) -> Option<Memory> {
+        let mut memories = self.lock();
+        let memory = memories.get_mut(uid)?;
+        (memory.is_failing != failed).then(|| memory.is_failing = failed);
+        failed.then(|| memory.clone())
+    }
+
     /// Takes note in one step that a record is being created, unless its attempt is being launched: it is one or the other.
     pub fn begin_record(&self, uid: &str, run: &JobRun) -> bool {
         let mut begun = false;

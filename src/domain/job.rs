@@ -33,6 +33,7 @@ mod waiting;
 use attempt::with_batch;
 pub use earlier::{Earlier, Question, content_label, question};
 use end::{after_end, is_surely_last, may_retry, requeue};
+pub use gate::awaits_call;
 use status::previously_waiting_for;
 use waiting::without_batch;
 pub use waiting::{limits, may_launch, own_blocker};
@@ -63,6 +64,8 @@ pub struct Memory {
     pub template_unread: bool,
     /// When its group, which it joined, let it come to its queue.
     pub called_at: Option<Timestamp>,
+    /// Whether the last run for it failed: until it is tried again, nobody waits for it to be looked at.
+    pub is_failing: bool,
     /// Its pods that are gone, as they were last seen: their exit codes are still to be recorded.
     pub gone_pods: Vec<Arc<Pod>>,
     /// The places it takes in its limits, since it was admitted.
@@ -106,6 +109,7 @@ impl Memory {
             looked_at: false,
             template_unread: false,
             called_at: None,
+            is_failing: false,
             gone_pods: Vec::new(),
             place: None,
             queueable_since: None,

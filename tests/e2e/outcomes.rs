@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use rota::api::job::WaitingFor;
-use rota::api::{Job, JobRun, JobRunStatus, JobTemplate, Outcome, Reason, Schedule};
+use rota::api::{Job, JobRun, JobRunStatus, JobTemplate, Outcome, Queue, Reason, Schedule};
 use serde_json::json;
 
 use crate::support::make::{FOR_EVER, ad_hoc, of, template, with};
@@ -48,12 +48,12 @@ async fn a_launch_refused_for_good_is_recorded_with_the_field() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exhausted_quota_makes_a_job_wait_for_admission_until_there_is_room() {
     in_world("quota", async |world| {
-        quota(world, 0).await;
+        quota(world, BATCH_JOBS, 0).await;
         world.create::<Job>("waits", ad_hoc("true")).await;
         let (waiting_for, sentence) = world.waiting("waits").await;
         assert_eq!(waiting_for, WaitingFor::Admission);
         assert!(sentence.contains("exceeded quota"), "{sentence}");
-        quota(world, 5).await;
+        quota(world, BATCH_JOBS, 5).await;
         check(&world.only_run("waits").await, Outcome::Completed, Reason::Succeeded, "");
     })
     .await;
@@ -63,7 +63,7 @@ async fn an_exhausted_quota_makes_a_job_wait_for_admission_until_there_is_room()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_that_stays_exhausted_past_the_pending_timeout_is_recorded() {
     in_world("quota-end", async |world| {
-        quota(world, 0).await;
+        quota(world, BATCH_JOBS, 0).await;
         world.create::<Job>("gives-up", with(ad_hoc("true"), json!({ "pendingTimeoutSeconds": 4 }))).await;
         let run = world.only_run("gives-up").await;
         never_ran(&check(&run, Outcome::Failed, Reason::LaunchRefused, "exceeded quota"));
@@ -71,8 +71,27 @@ async fn a_quota_that_stays_exhausted_past_the_pending_timeout_is_recorded() {
     .await;
 }
 
-async fn quota(world: &World, batch_jobs: u32) {
-    let spec = json!({ "hard": { "count/jobs.batch": batch_jobs.to_string() } });
+/// Also when what waits for it has a deadline, which is written before the Job comes to the queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_cannot_be_made_holds_up_nobody_in_another_one() {
+    in_world("no-queue", async |world| {
+        world.create::<Queue>("line", json!({})).await;
+        quota(world, "count/queues.rota.dev", 1).await;
+        world.create::<Job>("stuck", with(ad_hoc("true"), json!({ "deadlineSeconds": 3600 }))).await;
+        world.until_object("stuck", "is held", |job: &Job| !job.finalizers().is_empty()).await;
+        world.create::<Job>("runs", with(ad_hoc("true"), json!({ "queue": "line" }))).await;
+        assert_eq!(world.ended("runs").await.status.unwrap().outcome, Some(Outcome::Completed));
+        assert_eq!(world.api::<Job>().get("stuck").await.unwrap().status.and_then(|it| it.outcome), None);
+        world.patch::<ResourceQuota>("quota", json!({ "spec": { "hard": { "count/queues.rota.dev": "2" } } })).await;
+        assert_eq!(world.ended("stuck").await.status.unwrap().outcome, Some(Outcome::Completed));
+    })
+    .await;
+}
+
+const BATCH_JOBS: &str = "count/jobs.batch";
+
+async fn quota(world: &World, resource: &str, most: u32) {
+    let spec = json!({ "hard": { resource: most.to_string() } });
     if world.api::<ResourceQuota>().get_opt("quota").await.unwrap().is_some() {
         world.patch::<ResourceQuota>("quota", json!({ "spec": spec })).await;
     } else {
@@ -80,7 +99,7 @@ async fn quota(world: &World, batch_jobs: u32) {
     }
     let in_force = |quota: &ResourceQuota| {
         let hard = quota.status.as_ref().and_then(|status| status.hard.as_ref());
-        hard.and_then(|hard| hard.get("count/jobs.batch")).is_some_and(|it| it.0 == batch_jobs.to_string())
+        hard.and_then(|hard| hard.get(resource)).is_some_and(|it| it.0 == most.to_string())
     };
     world.until_object("quota", "is in force", in_force).await;
 }

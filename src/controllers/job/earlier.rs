@@ -17,19 +17,6 @@ use crate::runtime::stores::of_dedup_key;
 ///
 /// The Jobs were looked at before: a Job that ended since has left its record by now.
 pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Result<(), WriteError> {
-    let answer = ask(context, object, observed).await;
-    if answer.is_err() {
-        // Records that cannot be read hold up nobody else: this Job was looked at.
-        context.memories.update(&object.uid().unwrap_or_default(), |memory| {
-            memory.looked_at = true;
-            memory.candidate = None;
-        });
-        context.triggers.dispatch(&object.namespace().unwrap_or_default());
-    }
-    answer
-}
-
-async fn ask(context: &Context, object: &Job, observed: &Observed) -> Result<(), WriteError> {
     let uid = object.uid().unwrap_or_default();
     let memory = context.memories.update(&uid, |_| ());
     let attempt = current_attempt(object);

@@ -40,6 +40,8 @@ pub struct Gate {
     pub place: u32,
     /// What keeps it from being queued, in a sentence: the group does not exist or has not been started.
     pub unstarted: Option<String>,
+    /// Whether all that keeps it from being queued is that its status does not say yet that it joined.
+    pub is_joining: bool,
     /// What the member waits for within the group, in a sentence.
     pub waits: Option<String>,
     /// Why the member will not run any more, in a sentence.
@@ -53,10 +55,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Whether it lets a Job that joined come to the queue, and not be ended.
-    pub fn lets_in_who_joined(&self) -> bool {
+    /// Whether it lets a Job that joined, and that is not queued yet, come to the queue and not be ended.
+    pub fn calls(&self, job: &Job) -> bool {
         let ends = self.closed.is_some() || self.stopped.is_some() || self.succeeded_before.is_some();
-        self.joins && self.unstarted.is_none() && !ends && self.cancel.is_none()
+        self.joins && self.unstarted.is_none() && !ends && self.cancel.is_none() && is_pending(phase(job))
     }
 }
 
@@ -118,6 +120,21 @@ impl Standing {
     pub fn is_due(&self, member: &str) -> bool {
         self.seats.get(member).is_none_or(|seat| !seat.is_ahead)
     }
+}
+
+impl MemberJob {
+    /// Whether it has not come to its queue yet, by its status.
+    pub fn is_pending(&self) -> bool {
+        is_pending(self.phase)
+    }
+}
+
+fn is_pending(phase: Option<JobPhase>) -> bool {
+    phase.is_none_or(|phase| phase == JobPhase::Pending)
+}
+
+fn phase(job: &Job) -> Option<JobPhase> {
+    job.status.as_ref().and_then(|status| status.phase)
 }
 
 /// The priority that a template of that name gives to its Jobs.
@@ -354,11 +371,12 @@ pub fn gate(job: &Job, group: Option<(&JobGroup, &Standing)>) -> Option<Gate> {
         gate.closed = Some(format!("JobGroup {name:?} is being deleted"));
     } else if !is_started(group) {
         gate.unstarted = Some(format!("JobGroup {name:?} has not been started"));
-    } else if gate.joins && !standing.is_due(&reference.member) {
+    } else if gate.joins && !standing.is_due(&reference.member) && is_pending(phase(job)) {
         // It must not go before a Job that is not there yet.
         gate.unstarted = Some(format!("Jobs that JobGroup {name:?} lists go first, and are being made"));
     } else if belonging == Belonging::Joining {
         gate.unstarted = Some(format!("it is joining JobGroup {name:?}"));
+        gate.is_joining = true;
     } else {
         gate.succeeded_before = succeeded_before(group, &reference.member);
         gate.stopped = stopped(group, standing);

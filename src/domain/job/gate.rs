@@ -18,3 +18,10 @@ pub(super) fn kept_out(facts: &Facts<'_>, input: &RunInput<'_>, now: Timestamp) 
     set_waiting(facts, &mut status, Some(&blocker), false, now);
     Some(Plan { status: Some(status), ..Plan::default() })
 }
+
+/// Whether a Job that joined may come to its queue, and was not called yet: it comes together with all others whose turn to
+/// come it is.
+pub fn awaits_call(job: &Job, gate: Option<&group::Gate>, memory: &Memory) -> bool {
+    let decided = memory.recording.is_some() || memory.recorded.is_some();
+    !decided && memory.called_at.is_none() && gate.is_some_and(|gate| gate.calls(job))
+}

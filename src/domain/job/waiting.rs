@@ -33,7 +33,9 @@ pub(super) fn without_batch(
         return decision;
     }
     if let Some(plan) = kept_out(facts, &input, now) {
-        return plan.into();
+        // One that the start found joining comes to its queue in its turn.
+        let is_coming = plan.status.is_some() && facts.gate.is_some_and(|gate| gate.is_joining);
+        return Decision { plan, is_coming, ..Decision::default() };
     }
     if let Some((reason, message)) = &facts.memory.dropped {
         return record(run::skipped_run(&input, *reason, message.clone())).into();

@@ -112,15 +112,27 @@ impl Line {
 
     /// It was looked at, or is gone. Returns whether others may have waited for that, so that somebody has to ask who is next.
     pub fn looked_at(&mut self, namespace: &str, uid: &str, first_seen: Timestamp) -> bool {
+        self.expects_less(namespace, |space| {
+            let unseen = space.unseen.remove(&(first_seen, uid.to_owned()));
+            space.from_start.remove(uid) || unseen
+        })
+    }
+
+    /// It could not be looked at: what came after it goes on. What is not decided before everything that was there at the
+    /// start has been looked at, is not decided yet.
+    pub fn passed_over(&mut self, namespace: &str, uid: &str, first_seen: Timestamp) -> bool {
+        self.expects_less(namespace, |space| space.unseen.remove(&(first_seen, uid.to_owned())))
+    }
+
+    fn expects_less(&mut self, namespace: &str, remove: impl FnOnce(&mut Namespace) -> bool) -> bool {
         let Some(space) = self.namespaces.get_mut(namespace) else { return false };
-        let unseen = space.unseen.remove(&(first_seen, uid.to_owned()));
-        let expected = space.from_start.remove(uid) || unseen;
-        if expected {
+        let removed = remove(space);
+        if removed {
             let gated = std::mem::take(&mut space.gated);
             space.restless.extend(gated);
             self.touch(namespace);
         }
-        expected
+        removed
     }
 
     /// A queue is set to that; absent: it is gone.

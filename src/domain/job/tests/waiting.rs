@@ -1,6 +1,7 @@
 //! Before the launch: held, resolved, queued, held back, refused, or never run at all.
 
 use super::*;
+use crate::api::JobRunSpec;
 
 fn blocked(waiting_for: WaitingFor, message: &str) -> Blocker {
     Blocker { waiting_for, message: message.into() }
@@ -432,6 +433,7 @@ fn a_job_waits_for_the_start_of_its_group_whatever_its_template_says_and_says_th
     let status = decision.plan.status.unwrap();
     assert_eq!((status.phase, status.waiting_for), (Some(JobPhase::Pending), Some(WaitingFor::Group)));
     assert_eq!((status.joined_group.as_deref(), status.queued_at), (Some("uid-batch"), None));
+    assert!(!decision.is_coming, "nobody waits for what waits for a start");
     // The group is started: it is queued then, and not when it came.
     case.stands = Stands::Usable;
     case.write(after(0));
@@ -445,6 +447,33 @@ fn a_job_waits_for_the_start_of_its_group_whatever_its_template_says_and_says_th
     (case.job.spec.priority, case.job.spec.position) = (Some(1), Some(2.into()));
     let rank = case.decide(after(60)).candidate.unwrap().rank;
     assert_eq!((rank.priority, rank.position), (Reverse(1), 2.into()));
+}
+
+#[test]
+fn a_job_that_joins_when_its_group_starts_is_waited_for_and_called() {
+    let joining = Some("it is joining JobGroup \"batch\"".to_owned());
+    let gate = Gate { joins: true, is_joining: true, unstarted: joining, ..Gate::default() };
+    let mut case = case().of_group(gate);
+    let awaits = |case: &Case| awaits_call(&case.job, case.gate.as_ref(), &case.memory);
+    assert!(case.decide(after(0)).is_coming && !awaits(&case));
+    case.write(after(0));
+    let gate = case.gate.as_mut().unwrap();
+    (gate.is_joining, gate.unstarted) = (false, None);
+    assert!(awaits(&case));
+    // Whoever left before the start, or is not let in, is not called, and neither is who was.
+    assert!(!awaits(&case.clone().recorded(Outcome::Skipped, Reason::Cancelled)));
+    let changes: [fn(&mut Case); 5] = [
+        |case| case.memory.recording = Some(Box::new(JobRun::new("run", JobRunSpec::default()))),
+        |case| case.gate.as_mut().unwrap().cancel = Some(Cancel::default()),
+        |case| case.gate.as_mut().unwrap().closed = Some("it is gone".into()),
+        |case| case.memory.called_at = Some(after(1)),
+        |case| case.job.status.as_mut().unwrap().phase = Some(JobPhase::Queued),
+    ];
+    for change in changes {
+        let mut other = case.clone();
+        change(&mut other);
+        assert!(!awaits(&other));
+    }
 }
 
 #[test]

@@ -81,6 +81,25 @@ fn nobody_overtakes_who_came_and_was_not_looked_at() {
 }
 
 #[test]
+fn who_cannot_be_looked_at_is_passed_over_but_not_before_it_is_known_what_runs() {
+    let mut line = line(None, &["a"]);
+    let came = Timestamp::from_second(5).unwrap();
+    line.hold_back("a");
+    for (uid, from_start) in [("uid-a-old", true), ("uid-a-new", false), ("uid-a-old", false)] {
+        line.expect("a", uid, came, from_start);
+    }
+    offer(&mut line, "a", "after", 0, 6);
+    assert!(line.passed_over("a", "uid-a-new", came));
+    assert!(line.passed_over("a", "uid-a-old", came));
+    assert!(!line.passed_over("a", "uid-a-old", came));
+    assert!(!line.is_to_let_go("a") && line.admit(now()).admitted.is_empty(), "it may be running");
+    line.looked_at("a", "uid-a-old", came);
+    assert!(line.is_to_let_go("a"));
+    line.let_go("a");
+    assert_eq!(names(&line.admit(now())), ["a-after"]);
+}
+
+#[test]
 fn waiting_raises_the_priority_step_by_step_up_to_the_most() {
     let aging = Aging { interval_seconds: 10, maximum_increase: 3 };
     let rank = candidate("a", 5, 0, 100).rank;
