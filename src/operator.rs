@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -24,7 +24,7 @@ use crate::domain::queue::Limit;
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::runtime::clock::now;
 use crate::runtime::http::{self, Endpoints};
-use crate::runtime::lease::{Elector, Leadership, LeaseError, chain};
+use crate::runtime::lease::{Acquired, Elector, Leadership, LeaseError, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
 use crate::runtime::stores::{Stores, job_uid, of_group, of_resumed, of_schedule, of_template, of_uid};
@@ -116,14 +116,14 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
-    let leading_since = tokio::select! {
-        since = elector.acquire() => since,
+    let acquired = tokio::select! {
+        acquired = elector.acquire() => acquired,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leader.set(1);
     let (halt, halted) = watch::channel(false);
-    let mut parts = lead(&client, &stores, &leadership, leading_since, &metrics, &settings, &halted);
+    let mut parts = lead(&client, &stores, &leadership, acquired, &metrics, &settings, &halted);
     let result = tokio::select! {
         error = elector.keep() => Err(OperatorError::Lease(error)),
         Some(_) = parts.join_next() => Err(OperatorError::Ended("a controller")),
@@ -154,7 +154,7 @@ fn lead(
     client: &Client,
     stores: &Arc<Stores>,
     leadership: &Leadership,
-    leading_since: Timestamp,
+    acquired: Acquired,
     metrics: &Arc<Metrics>,
     settings: &Settings,
     halted: &watch::Receiver<bool>,
@@ -172,7 +172,8 @@ fn lead(
         writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
         triggers: triggers.clone(),
         leadership: leadership.clone(),
-        leading_since,
+        leading_since: acquired.may_have_written_until,
+        predecessor_renewed_at: acquired.predecessor_renewed_at,
         metrics: metrics.clone(),
         dispatcher: Dispatcher::new(settings.max_running),
         own_namespace: settings.lease_namespace.clone(),

@@ -68,6 +68,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Since when: up to here another process may have written something.
     pub leading_since: Timestamp,
+    /// When the leader before this one last renewed the lease, by its own clock; absent: there is none known.
+    pub predecessor_renewed_at: Option<Timestamp>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Who waits, who runs, and who is next.

@@ -104,6 +104,15 @@ impl Leadership {
     }
 }
 
+/// What is known of whoever led before, when the lease is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acquired {
+    /// Up to when another process may have written, by the clock of whichever of the two is ahead.
+    pub may_have_written_until: Timestamp,
+    /// When the previous holder last renewed the lease, by its own clock; absent: nobody is known to have held it.
+    pub predecessor_renewed_at: Option<Timestamp>,
+}
+
 /// A moment by both clocks.
 type Moment = (Instant, Timestamp);
 
@@ -125,9 +134,8 @@ impl Elector {
         Self { api: Api::namespaced(client, namespace), identity, duration, leadership }
     }
 
-    /// Waits until this replica holds the lease. Returns up to when another one may have written before, by the clock of
-    /// whichever of the two is ahead.
-    pub async fn acquire(&self) -> Timestamp {
+    /// Waits until this replica holds the lease.
+    pub async fn acquire(&self) -> Acquired {
         let mut changes =
             watcher(self.api.clone(), watcher::Config::default().fields(&format!("metadata.name={LEASE_NAME}")))
                 .default_backoff()
@@ -135,7 +143,10 @@ impl Elector {
         let mut seen: Option<(Option<String>, Instant)> = None;
         loop {
             let wait = match self.try_acquire(&mut seen).await {
-                Ok(Attempt::Taken(until)) => return until.max(now()),
+                Ok(Attempt::Taken(acquired)) => {
+                    let until = acquired.may_have_written_until.max(now());
+                    return Acquired { may_have_written_until: until, ..acquired };
+                }
                 Ok(Attempt::Wait(wait)) => wait,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "cannot take the lease, trying again");
@@ -159,7 +170,7 @@ impl Elector {
             lease.spec = Some(self.spec(&LeaseSpec::default(), true));
             let made = answer(self.api.create(&PostParams::default(), &lease)).await?;
             self.taken(&made, moment);
-            return Ok(Attempt::Taken(moment.1));
+            return Ok(Attempt::Taken(Acquired { may_have_written_until: moment.1, predecessor_renewed_at: None }));
         };
         let version = lease.metadata.resource_version.clone();
         let spec = lease.spec.clone().unwrap_or_default();
@@ -176,7 +187,10 @@ impl Elector {
         lease.spec = Some(self.spec(&spec, true));
         let written = answer(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await?;
         self.taken(&written, moment);
-        Ok(Attempt::Taken(may_have_written_until(&spec)))
+        Ok(Attempt::Taken(Acquired {
+            may_have_written_until: may_have_written_until(&spec),
+            predecessor_renewed_at: spec.renew_time.map(|time| time.0),
+        }))
     }
 
     fn taken(&self, lease: &Lease, from: Moment) {
@@ -252,8 +266,8 @@ impl Elector {
 
 /// What came of trying to take the lease.
 enum Attempt {
-    /// It is held now; until then the one who held it before may have written.
-    Taken(Timestamp),
+    /// It is held now.
+    Taken(Acquired),
     /// Somebody else holds it: how long to wait at the most.
     Wait(Duration),
 }
