@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -21,10 +20,14 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::api::labels::{ENDED_FOR_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER};
-use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec, Reason};
+mod create;
+mod error;
+
+pub use error::{Meaning, WriteError};
+
+use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER};
+use crate::api::{Job, JobRun, Queue, Reason};
 use crate::domain::plan::{Effect, ObjectIdentity};
-use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
@@ -47,72 +50,6 @@ const RECORDS_A_PAGE: u32 = 500;
 pub const STATUS_MANAGER: &str = "rota/status";
 /// The field manager of what Rota creates.
 pub const CREATE_MANAGER: &str = "rota";
-
-/// Why a write did not happen, or is not known to have.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// Another process leads, or may.
-    #[error("failed to write: this process does not lead")]
-    NotLeading,
-    /// No answer in time; the write may have happened.
-    #[error("failed to write: no answer within {} s", REQUEST_TIMEOUT.as_secs())]
-    Timeout,
-    /// The API server said no, or could not be reached.
-    #[error("failed to write")]
-    Api(#[from] kube::Error),
-    /// An object of ours should have that name, and somebody else's has.
-    #[error("failed to create {kind} {name:?}: another object has that name and is left alone")]
-    Foreign {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-    },
-}
-
-impl WriteError {
-    /// The API server's status code, if it answered.
-    pub fn code(&self) -> Option<u16> {
-        match self {
-            Self::Api(kube::Error::Api(status)) => Some(status.code),
-            Self::Api(_) | Self::NotLeading | Self::Timeout | Self::Foreign { .. } => None,
-        }
-    }
-
-    /// What the API server said, or what went wrong otherwise.
-    pub fn text(&self) -> String {
-        match self {
-            Self::Api(kube::Error::Api(status)) => status.message.clone(),
-            other => crate::runtime::lease::chain(other),
-        }
-    }
-
-    /// Whether it says that this process cannot write, rather than that this one write is wrong.
-    fn is_outage(&self) -> bool {
-        match self {
-            Self::Timeout => true,
-            Self::NotLeading | Self::Foreign { .. } => false,
-            Self::Api(_) => match self.code() {
-                None | Some(401 | 500..) => true,
-                Some(403) => self.text().contains(" cannot "),
-                Some(_) => false,
-            },
-        }
-    }
-
-    /// Whether trying again will not help.
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Foreign { .. } => true,
-            Self::NotLeading | Self::Timeout => false,
-            Self::Api(_) => !self.is_outage() && matches!(self.code(), Some(400 | 403 | 422)),
-        }
-    }
-
-    fn is(&self, code: u16) -> bool {
-        self.code() == Some(code)
-    }
-}
 
 /// What an effect brought to light that the caller has to know.
 #[derive(Debug, Default)]
@@ -213,29 +150,6 @@ impl Writer {
         }
     }
 
-    /// Creates a batch Job under its deterministic name. Already there and of the same owner: done.
-    pub async fn launch(&self, manifest: &Value, owner_uid: &str) -> Result<(), WriteError> {
-        let namespace = text(manifest, "/metadata/namespace");
-        let name = text(manifest, "/metadata/name");
-        match self.post_strict(manifest, false).await {
-            Ok(batch) => {
-                self.take_in(batch);
-                Ok(())
-            }
-            Err(error) if error.is(409) => {
-                let api: Api<BatchJob> = self.api(namespace);
-                let existing = self.send::<BatchJob, _>("get", api.get(name)).await?;
-                let ours = existing.owner_references().iter().any(|owner| owner.uid == owner_uid);
-                if !ours {
-                    return Err(WriteError::Foreign { kind: "batch Job".into(), name: name.into() });
-                }
-                self.take_in(existing);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// Why the Job controller could not create a pod of a batch Job, in its words: it says so in events only.
     pub async fn pod_refusal(&self, batch: &BatchJob) -> Option<String> {
         let api: Api<Event> = self.api(&batch.namespace()?);
@@ -243,64 +157,6 @@ impl Writer {
         let params = ListParams::default().fields(&selector).limit(1);
         let found = self.send::<Event, _>("list", api.list(&params)).await.ok()?;
         found.items.into_iter().next()?.message
-    }
-
-    /// Creates a Job, unless a record says that it was accounted for: then that record.
-    async fn create_job(
-        &self,
-        job: Job,
-        due: Option<Timestamp>,
-        unless_run: Option<String>,
-    ) -> Result<Option<JobRun>, WriteError> {
-        let key = Key::of(&job);
-        if let Some(run) = unless_run {
-            let runs: Api<JobRun> = self.api(&key.namespace);
-            if let Some(found) = self.send::<JobRun, _>("get", runs.get_opt(&run)).await? {
-                return Ok(Some(found));
-            }
-        }
-        let api: Api<Job> = self.api(&key.namespace);
-        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
-        match self.send::<Job, _>("create", api.create(&params, &job)).await {
-            Ok(job) => {
-                if let Some(due) = due {
-                    self.metrics.fired(Duration::try_from(now().duration_since(due)).unwrap_or_default());
-                }
-                self.take_in(job);
-                Ok(None)
-            }
-            Err(error) if error.is(409) => {
-                let existing = self.send::<Job, _>("get", api.get(&key.name)).await?;
-                let same = existing.owner_references().iter().zip(job.owner_references()).all(|(a, b)| a.uid == b.uid)
-                    && existing.owner_references().len() == job.owner_references().len();
-                self.take_in(existing);
-                if same { Ok(None) } else { Err(WriteError::Foreign { kind: "Job".into(), name: key.name }) }
-            }
-            Err(error) if is_terminating(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn create_run(&self, run: JobRun) -> Result<JobRun, WriteError> {
-        let key = Key::of(&run);
-        let api: Api<JobRun> = self.api(&key.namespace);
-        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
-        match self.send::<JobRun, _>("create", api.create(&params, &run)).await {
-            Ok(run) => {
-                self.metrics.recorded(&run);
-                Ok(run)
-            }
-            Err(error) if error.is(409) => {
-                let existing = self.send::<JobRun, _>("get", api.get(&key.name)).await?;
-                let same = existing.spec.job_ref == run.spec.job_ref
-                    && existing.spec.schedule_ref == run.spec.schedule_ref
-                    && existing.spec.attempt == run.spec.attempt;
-                if same { Ok(existing) } else { Err(WriteError::Foreign { kind: "JobRun".into(), name: key.name }) }
-            }
-            // Nothing can be created in a namespace that is being deleted, and its history goes with it.
-            Err(error) if is_terminating(&error) => Ok(run),
-            Err(error) => Err(error),
-        }
     }
 
     /// The JobRuns of a namespace with these labels, a page at a time.
@@ -324,28 +180,15 @@ impl Writer {
         self.send::<JobRun, _>("get", api.get_opt(name)).await
     }
 
-    async fn create_revision(&self, revision: ControllerRevision) -> Result<(), WriteError> {
-        let key = Key::of(&revision);
-        let api: Api<ControllerRevision> = self.api(&key.namespace);
-        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
-        match self.send::<ControllerRevision, _>("create", api.create(&params, &revision)).await {
-            Ok(revision) => self.take_in(revision),
-            Err(error) if error.is(409) => {
-                let existing = self.send::<ControllerRevision, _>("get", api.get(&key.name)).await?;
-                self.take_in(existing)
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(())
-    }
-
     /// Asks whether a batch Job would be accepted. A refusal that has to do with the moment, such as a quota, is none.
     async fn probe(&self, manifest: Value) -> Result<Result<(), String>, WriteError> {
         match self.post_strict(&manifest, true).await {
             Ok(_) => Ok(Ok(())),
-            Err(error) if matches!(error.code(), Some(400 | 422)) => Ok(Err(error.text())),
-            Err(error) if matches!(error.code(), Some(403 | 404)) => Ok(Ok(())),
-            Err(error) => Err(error),
+            Err(error) => match error.meaning() {
+                Meaning::Never => Ok(Err(error.text())),
+                Meaning::Denied => Ok(Ok(())),
+                Meaning::NotTried | Meaning::Unknown => Err(error),
+            },
         }
     }
 
@@ -397,23 +240,6 @@ impl Writer {
             "finalizers": finalizers,
         }});
         self.merge::<Job>(identity, &patch).await
-    }
-
-    async fn create_default_queue(&self, namespace: &str) -> Result<(), WriteError> {
-        let mut queue = Queue::new(DEFAULT_QUEUE, QueueSpec::default());
-        queue.metadata.namespace = Some(namespace.into());
-        queue.metadata.labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());
-        let api: Api<Queue> = self.api(namespace);
-        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
-        match self.send::<Queue, _>("create", api.create(&params, &queue)).await {
-            Ok(queue) => self.take_in(queue),
-            Err(error) if error.is(409) => {
-                let existing = self.send::<Queue, _>("get", api.get(DEFAULT_QUEUE)).await?;
-                self.take_in(existing)
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(())
     }
 
     async fn merge<K>(&self, identity: &ObjectIdentity, patch: &Value) -> Result<(), WriteError>
@@ -528,12 +354,6 @@ impl Drop for UnderWay {
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Whether a create failed because the namespace is being deleted.
-fn is_terminating(error: &WriteError) -> bool {
-    error.is(403) && error.text().contains("because it is being terminated")
-        || error.is(404) && error.text().contains("namespaces")
 }
 
 /// Which store holds a kind.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use crate::api::Job;
-use crate::apply::WriteError;
+use crate::apply::{Meaning, WriteError};
 use crate::controllers::job::{begin_launch, observe, source};
 use crate::controllers::{Context, NOT_LEADING_DELAY};
 use crate::dispatcher;
@@ -82,32 +82,12 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
                 memory.launched = Some((attempt, at));
             })
         }
-        Err(error) => match verdict(&error) {
-            Verdict::TryAgain => Err(error),
-            Verdict::NotNow => refuse(error.text(), false),
-            Verdict::Never => refuse(error.text(), true),
-        },
-    }
-}
-
-/// What a failed launch means.
-enum Verdict {
-    /// Nothing was decided: it keeps its place and is tried again.
-    TryAgain,
-    /// A quota or an admission policy refuses it for now: it gives its place back and is tried again later.
-    NotNow,
-    /// It is invalid, or its name is taken by an object of somebody else's.
-    Never,
-}
-
-fn verdict(error: &WriteError) -> Verdict {
-    match error {
-        WriteError::Foreign { .. } => Verdict::Never,
-        WriteError::NotLeading | WriteError::Timeout => Verdict::TryAgain,
-        WriteError::Api(_) => match error.code() {
-            Some(400 | 422) => Verdict::Never,
-            Some(401 | 409 | 429 | 503 | 504) | None => Verdict::TryAgain,
-            Some(_) => Verdict::NotNow,
+        Err(error) => match error.meaning() {
+            // It keeps its place, and is sent again until there is an answer.
+            Meaning::Unknown | Meaning::NotTried => Err(error),
+            // It gives its place back. What a quota or a policy refuses is tried again later.
+            Meaning::Denied => refuse(error.text(), false),
+            Meaning::Never => refuse(error.text(), true),
         },
     }
 }

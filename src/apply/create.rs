@@ -1,0 +1,156 @@
+//! Creates: plain creates under deterministic names, so that the API server lets one through. An object that is there
+//! already is taken for ours only if it says so itself; its name proves nothing.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use kube::api::PostParams;
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{CREATE_MANAGER, WriteError, Writer, text};
+use crate::api::labels::{MANAGED_BY, MANAGER};
+use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec};
+use crate::runtime::clock::now;
+use crate::runtime::store::Key;
+
+/// What came of a create.
+enum Created<K> {
+    /// It was created by this request.
+    New(K),
+    /// One of that name was there.
+    Found(K),
+}
+
+impl Writer {
+    /// Creates a batch Job under its deterministic name. Already there and of the same owner: done.
+    pub async fn launch(&self, manifest: &Value, owner_uid: &str) -> Result<(), WriteError> {
+        match self.post_strict(manifest, false).await {
+            Ok(batch) => {
+                self.take_in(batch);
+                Ok(())
+            }
+            Err(error) if error.already_exists() => {
+                let (namespace, name) = (text(manifest, "/metadata/namespace"), text(manifest, "/metadata/name"));
+                let found = self.find_launched(namespace, name, owner_uid).await?;
+                // Gone meanwhile: created again by the next try.
+                found.then_some(()).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the batch Job of that name exists, as the API server itself knows, and is of that owner: then it is taken in.
+    pub async fn find_launched(&self, namespace: &str, name: &str, owner_uid: &str) -> Result<bool, WriteError> {
+        let api: Api<BatchJob> = self.api(namespace);
+        let Some(existing) = self.send::<BatchJob, _>("get", api.get_opt(name)).await? else { return Ok(false) };
+        if !existing.owner_references().iter().any(|owner| owner.uid == owner_uid) {
+            return Err(WriteError::Foreign { kind: "batch Job".into(), name: name.into() });
+        }
+        self.take_in(existing);
+        Ok(true)
+    }
+
+    /// Creates a Job, unless a record says that it was accounted for: then that record.
+    pub(super) async fn create_job(
+        &self,
+        job: Job,
+        due: Option<Timestamp>,
+        unless_run: Option<String>,
+    ) -> Result<Option<JobRun>, WriteError> {
+        let key = Key::of(&job);
+        if let Some(run) = unless_run
+            && let Some(found) = self.record(&key.namespace, &run).await?
+        {
+            return Ok(Some(found));
+        }
+        match self.create(&job).await {
+            Ok(Created::New(job)) => {
+                if let Some(due) = due {
+                    self.metrics.fired(Duration::try_from(now().duration_since(due)).unwrap_or_default());
+                }
+                self.take_in(job);
+                Ok(None)
+            }
+            Ok(Created::Found(existing)) => {
+                let same = same_owners(&existing, &job);
+                self.take_in(existing);
+                if same { Ok(None) } else { Err(foreign(&job)) }
+            }
+            Err(error) if error.is_terminating() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn create_run(&self, run: JobRun) -> Result<JobRun, WriteError> {
+        match self.create(&run).await {
+            Ok(Created::New(run)) => {
+                self.metrics.recorded(&run);
+                Ok(run)
+            }
+            Ok(Created::Found(existing)) => {
+                let same = existing.spec.job_ref == run.spec.job_ref
+                    && existing.spec.schedule_ref == run.spec.schedule_ref
+                    && existing.spec.attempt == run.spec.attempt;
+                if same { Ok(existing) } else { Err(foreign(&run)) }
+            }
+            // Nothing can be created in a namespace that is being deleted, and its history goes with it.
+            Err(error) if error.is_terminating() => Ok(run),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn create_revision(&self, revision: ControllerRevision) -> Result<(), WriteError> {
+        match self.create(&revision).await? {
+            Created::New(created) => drop(self.take_in(created)),
+            Created::Found(existing) if same_owners(&existing, &revision) && existing.data == revision.data => {
+                drop(self.take_in(existing));
+            }
+            Created::Found(_) => return Err(foreign(&revision)),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn create_default_queue(&self, namespace: &str) -> Result<(), WriteError> {
+        let mut queue = Queue::new(DEFAULT_QUEUE, QueueSpec::default());
+        queue.metadata.namespace = Some(namespace.into());
+        queue.metadata.labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());
+        // One that a user made meanwhile is as good.
+        let (Created::New(queue) | Created::Found(queue)) = self.create(&queue).await?;
+        self.take_in(queue);
+        Ok(())
+    }
+
+    /// Creates an object, or finds the one that has its name.
+    async fn create<K>(&self, object: &K) -> Result<Created<K>, WriteError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = self.api(&object.namespace().unwrap_or_default());
+        let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
+        match self.send::<K, _>("create", api.create(&params, object)).await {
+            Ok(created) => Ok(Created::New(created)),
+            Err(error) if error.already_exists() => {
+                let found = self.send::<K, _>("get", api.get_opt(&object.name_any())).await?;
+                // Gone meanwhile: the next try creates it.
+                found.map(Created::Found).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn same_owners<K: Resource>(left: &K, right: &K) -> bool {
+    let uids = |object: &K| object.owner_references().iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>();
+    uids(left) == uids(right)
+}
+
+fn foreign<K: Resource<DynamicType = ()>>(object: &K) -> WriteError {
+    WriteError::Foreign { kind: K::kind(&()).into_owned(), name: object.name_any() }
+}
