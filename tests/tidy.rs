@@ -18,7 +18,7 @@ const NOT_OURS: [&str; 2] = ["target", ".git"];
 
 /// Where tests against a cluster may sleep: the file, the function, and why.
 const SLEEPERS: [(&str, &str, &str); 9] = [
-    ("tests/apiserver/answers/operator.rs", "until", "looks again and again until a deadline"),
+    ("tests/apiserver/operator.rs", "until", "looks again and again until a deadline"),
     ("tests/e2e/support/mod.rs", "within", "looks again and again until a deadline"),
     ("tests/apiserver/policies.rs", "in_force", "looks again and again until a deadline"),
     ("tests/load/cluster.rs", "within", "looks again and again until a deadline"),

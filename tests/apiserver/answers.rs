@@ -2,7 +2,6 @@
 //! accounts with different rights.
 
 mod asked;
-mod operator;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +16,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Scope, in_namespace};
 use crate::examples::{job_run, pod_template};
+use crate::operator::{Operator, Rights, until};
 use asked::{Answer, ask, get, token};
-use operator::{Operator, Rights, until};
 
 /// How many Jobs wait in the long line.
 const MANY: usize = 1_200;

@@ -18,8 +18,13 @@ mod installation;
 mod kubectl;
 mod limits;
 mod lint;
+mod operator;
 mod plugin;
 mod policies;
+mod proxied;
+#[path = "../support/proxy.rs"]
+#[allow(dead_code)]
+mod proxy;
 mod records;
 mod rules;
 mod schema;

@@ -1,7 +1,7 @@
 //! The operator as a process of its own, with the rights that the chart grants.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -63,6 +63,11 @@ impl Rights {
         Self { manifest, kubeconfig: path }
     }
 
+    /// The kubeconfig with that.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Takes it away: parts of it are in no namespace.
     pub fn remove(self, scope: &Scope) {
         scope.kubectl_with(&["delete", "-f", "-"], &self.manifest).expect_success();
@@ -83,6 +88,11 @@ pub struct Operator {
 impl Operator {
     /// Starts one of that name.
     pub fn start(scope: &Scope, rights: &Rights, name: &str) -> Self {
+        Self::start_with(scope, rights.kubeconfig(), name, &[])
+    }
+
+    /// Starts one that finds its cluster by that kubeconfig, such as one that leads through a proxy, with more arguments.
+    pub fn start_with(scope: &Scope, kubeconfig: &Path, name: &str, more: &[&str]) -> Self {
         let path = temporary(&format!("{}-{name}.log", scope.namespace));
         let log = File::create(&path).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
@@ -96,7 +106,8 @@ impl Operator {
             "json",
         ]);
         command.args(["--log-filter", "rota=debug,info", "--identity", name, "--lease-duration-seconds", "3"]);
-        command.args(["--namespace", &scope.namespace]).env("KUBECONFIG", &rights.kubeconfig).stdin(Stdio::null());
+        command.args(["--namespace", &scope.namespace]).args(more);
+        command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         Self { child, log: path }
     }
