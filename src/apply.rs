@@ -25,9 +25,10 @@ mod error;
 
 pub use error::{Meaning, WriteError};
 
-use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER};
+use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER};
 use crate::api::{Job, JobRun, Queue, Reason};
 use crate::domain::plan::{Effect, ObjectIdentity};
+use crate::domain::template::Answer;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
@@ -57,7 +58,7 @@ pub struct Applied {
     /// The JobRun that now exists under the name asked for, or that stands in the way of a Job.
     pub run: Option<JobRun>,
     /// What the API server said of a template.
-    pub probe: Option<Result<(), String>>,
+    pub probe: Option<Answer>,
 }
 
 /// The only writer to the cluster.
@@ -180,15 +181,16 @@ impl Writer {
         self.send::<JobRun, _>("get", api.get_opt(name)).await
     }
 
-    /// Asks whether a batch Job would be accepted. A refusal that has to do with the moment, such as a quota, is none.
-    async fn probe(&self, manifest: Value) -> Result<Result<(), String>, WriteError> {
+    /// Asks whether a batch Job would be accepted.
+    async fn probe(&self, manifest: Value) -> Result<Answer, WriteError> {
         match self.post_strict(&manifest, true).await {
-            Ok(_) => Ok(Ok(())),
-            Err(error) => match error.meaning() {
-                Meaning::Never => Ok(Err(error.text())),
-                Meaning::Denied => Ok(Ok(())),
-                Meaning::NotTried | Meaning::Unknown => Err(error),
-            },
+            Ok(_) => Ok(Answer::Accepted),
+            Err(WriteError::NotLeading) => Err(WriteError::NotLeading),
+            Err(error) => Ok(match error.meaning() {
+                Meaning::Never => Answer::Invalid(error.text()),
+                Meaning::Denied => Answer::Refused(error.text()),
+                Meaning::NotTried | Meaning::Unknown => Answer::Unknown(error.text()),
+            }),
         }
     }
 
@@ -208,8 +210,19 @@ impl Writer {
     }
 
     async fn delete_revision(&self, identity: &ObjectIdentity) -> Result<(), WriteError> {
-        let free = json!({ "metadata": { "uid": identity.uid, "finalizers": [] } });
-        self.merge::<ControllerRevision>(identity, &free).await?;
+        let key = Key::new(&identity.namespace, &identity.name);
+        let known = self.stores.revisions.get(&key).filter(|it| it.metadata.uid.as_deref() == Some(&identity.uid));
+        let Some(revision) = known else { return Ok(()) };
+        // Those of others are theirs to take off.
+        let others: Vec<&String> = revision.finalizers().iter().filter(|it| *it != REVISION_FINALIZER).collect();
+        if others.len() < revision.finalizers().len() {
+            let free = json!({ "metadata": {
+                "uid": identity.uid,
+                "resourceVersion": revision.resource_version(),
+                "finalizers": others,
+            }});
+            self.merge::<ControllerRevision>(identity, &free).await?;
+        }
         self.delete::<ControllerRevision>(identity, &DeleteParams::background()).await
     }
 

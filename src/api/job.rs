@@ -275,7 +275,7 @@ pub struct JobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run_refs: Vec<LocalReference>,
     /// Dispatched: whether it was launched, and if not what it waits for. Complete, Failed, Cancelled: how it ended.
-    /// Stalled: somebody has to change it first.
+    /// Stalled: somebody has to change it first. Warning: what of its jobTemplate is not used as it is written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions_schema")]
     pub conditions: Vec<Condition>,

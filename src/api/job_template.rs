@@ -83,7 +83,8 @@ pub struct JobTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 315360000))]
     pub deadline_seconds: Option<i64>,
-    /// How long a finished Job is kept with its batch Job, pods and logs, in seconds. Its JobRun stays. Default: 600.
+    /// How long a finished Job is kept with its batch Job, pods and logs, in seconds. Its JobRun stays. Default: what
+    /// jobTemplate.spec.ttlSecondsAfterFinished says, else 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315360000))]
     pub ttl_seconds_after_finished: Option<i64>,
@@ -253,7 +254,8 @@ pub struct JobTemplateStatus {
     /// When the specification last changed, as far as the operator saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<MicroTime>,
-    /// Ready: new Jobs can be made of it. Stalled: somebody has to change it first.
+    /// Ready: new Jobs can be made of it. Stalled: somebody has to change it first. AdmissionRefused: a policy, a webhook or a
+    /// quota refuses its batch Jobs at the moment. Warning: what of its jobTemplate is not used as it is written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -378,6 +378,7 @@ pub struct ScheduleStatus {
     pub settled: Vec<ObjectReference>,
     /// Ready: it fires as written. Stalled: somebody has to change it first. A run that fails changes neither. Late: a run
     /// did not start in time. Paused: it is held after failures. LastRunSucceeded: how its last run ended.
+    /// Warning: what is surely not meant as it is written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -5,6 +5,7 @@ pub mod documents;
 pub mod edit;
 pub mod references;
 pub mod schema;
+pub mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// Which files, and what to say of them.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(
-    after_help = "Documents of other API groups are counted and not checked.\n\nExit codes: 0 nothing to find fault with, 1 \
+    after_help = "Documents of other API groups are counted and not checked.\n\nExit codes: 0 nothing to find fault with (there may be warnings), 1 \
     findings (or, with --diff, no cluster), 2 wrong arguments or a file that cannot be read.\n\nExamples:\n  kubectl rota lint -f \
     deploy/\n  kustomize build . | kubectl rota lint -f -\n  kubectl rota lint -f schedule.yaml --diff"
 )]
@@ -88,6 +89,13 @@ pub struct Finding {
     pub message: String,
     /// What found it.
     pub source: Source,
+}
+
+impl Finding {
+    /// Whether the object works all the same.
+    fn is_warning(&self) -> bool {
+        self.source == Source::Warning
+    }
 }
 
 /// What applying one object would do.
@@ -231,6 +239,9 @@ fn judge(mut objects: Vec<Object>, existing: Option<&Existing>, now: Timestamp, 
             let file = object.file.clone();
             report.changes.push(Change { file, kind, namespace, name, verdict: verdict.into(), changes: lines });
         }
+        if faults.is_empty() {
+            faults = warnings::of(&object.content);
+        }
         report.findings.extend(faults.into_iter().map(|fault| object.finding(fault)));
     }
     let templates = templates(&objects, existing);
@@ -317,7 +328,7 @@ async fn fetch(client: &Client, wanted: &BTreeSet<(String, String, String)>) -> 
 
 /// The report, printed.
 pub fn print(report: &Report, output: Output, with_changes: bool) -> Answer {
-    let exit_code = if report.findings.is_empty() { OK } else { FAILED };
+    let exit_code = if report.findings.iter().all(Finding::is_warning) { OK } else { FAILED };
     let summary = summary(report);
     match output {
         Output::Json => {
@@ -330,7 +341,8 @@ pub fn print(report: &Report, output: Output, with_changes: bool) -> Answer {
         Output::Text => {
             let mut text = String::new();
             for finding in &report.findings {
-                text += &format!("{}: {}\n", finding.file, line(finding));
+                let warning = if finding.is_warning() { "warning: " } else { "" };
+                text += &format!("{}: {warning}{}\n", finding.file, line(finding));
             }
             for Change { file, kind, name, verdict, changes, .. } in &report.changes {
                 text += &format!("{file}: {kind}/{name}: {verdict}\n");
@@ -353,11 +365,15 @@ fn line(finding: &Finding) -> String {
 
 fn summary(report: &Report) -> String {
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+    let warnings = report.findings.iter().filter(|finding| finding.is_warning()).count();
     let mut text = format!(
         "{} checked, {}",
         count(report.checked, "object", "objects"),
-        count(report.findings.len(), "finding", "findings")
+        count(report.findings.len() - warnings, "finding", "findings")
     );
+    if warnings > 0 {
+        text += &format!(", {}", count(warnings, "warning", "warnings"));
+    }
     if report.skipped > 0 {
         text += &format!(
             "; {} skipped",

@@ -13,7 +13,7 @@ use super::objects::{Connection, Kind, Live, list};
 use super::plugin::{Answer, PluginError};
 use super::print::{self, Format, Style};
 use super::target::{Found, Target, TargetKind};
-use crate::api::labels::{GROUP, JOB_UID, MANAGED_BY, MANAGER, SCHEDULE};
+use crate::api::labels::{GROUP, JOB_UID, SCHEDULE};
 use crate::api::{Job, JobGroup, JobRun, Schedule};
 use crate::domain::{names, place};
 
@@ -102,7 +102,7 @@ pub async fn run(
 async fn observe(connection: &Connection, found: &Found) -> Result<Observed, PluginError> {
     let labelled =
         |label: &str, name: String| ListParams::default().labels(&format!("{label}={}", names::label_value(&name)));
-    let managed = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER},{JOB_UID}"));
+    let managed = ListParams::default().labels(JOB_UID);
     let (mut schedule, mut group) = (Live::none(connection.api()), Live::none(connection.api()));
     let (root, pods_selected) = match found {
         Found::Job(job) => {

@@ -43,6 +43,7 @@ pub struct Observed {
     group_settled: bool,
     batch: Option<Arc<BatchJob>>,
     pods: Vec<Arc<Pod>>,
+    kept_batches: Vec<Arc<BatchJob>>,
     duplicate_of: Option<String>,
 }
 
@@ -233,6 +234,7 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         group_settled: group::is_settled(group.as_deref(), object, context.ending(object).as_ref()),
         batch,
         pods,
+        kept_batches: kept_batches(context, object),
         duplicate_of: duplicate_of(context, object, &namespace),
         template,
     }
@@ -251,6 +253,16 @@ fn attempt_of(context: &Context, object: &Job) -> (Option<Arc<BatchJob>>, Vec<Ar
         batch.filter(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid)),
         pods(context, &uid).into_iter().filter(of_attempt).collect(),
     )
+}
+
+/// The batch Jobs of a Job that has ended, of all its attempts.
+fn kept_batches(context: &Context, object: &Job) -> Vec<Arc<BatchJob>> {
+    let uid = object.uid().unwrap_or_default();
+    if job::ending(object, None).is_none() {
+        return Vec::new();
+    }
+    let is_own = |batch: &Arc<BatchJob>| batch.owner_references().iter().any(|owner| owner.uid == uid);
+    context.stores.batch_jobs.find(&of_uid(&uid)).into_iter().filter(is_own).collect()
 }
 
 /// The pods of a Job: those there are, and those that are gone, as they were last seen.
@@ -331,6 +343,7 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
         group_settled: observed.group_settled,
         batch: observed.batch.as_deref(),
         pods: &observed.pods,
+        kept_batches: &observed.kept_batches,
         duplicate_of: observed.duplicate_of.as_deref(),
         memory,
         busy,

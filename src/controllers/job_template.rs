@@ -1,18 +1,25 @@
 //! JobTemplate: read it, keep its revisions.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 
 use super::{Context, outcome};
 use crate::apply::WriteError;
-use crate::domain::plan::Effect;
-use crate::domain::template::{self, Facts};
+use crate::domain::template::{self, Facts, Probe};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::{of_revision, of_template};
 use crate::runtime::work::Next;
+
+/// About which template, as it was then, the API server was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    uid: String,
+    digest: String,
+}
 
 /// One run for a template.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
@@ -24,19 +31,21 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Observe.
     let revisions = revisions(context, key);
     let Some(object) = context.stores.templates.get(key) else {
+        probes(context).remove(key);
         context.apply_all(template::orphans(&revisions)).await?;
         return Ok(None);
     };
-    let identity = (object.metadata.uid.clone().unwrap_or_default(), template::digest(&object.spec));
-    let probe = context.probes.lock().unwrap_or_else(PoisonError::into_inner).get(&identity).cloned();
+    let asked = Asked { uid: object.metadata.uid.clone().unwrap_or_default(), digest: template::digest(&object.spec) };
+    let probe = probes(context).get(key).filter(|(known, _)| *known == asked).map(|(_, probe)| probe.clone());
     // Decide.
     let plan = template::decide(&Facts { template: &object, revisions: &revisions, probe: probe.as_ref() }, now());
     // Apply.
     let mut probed = false;
     for effect in plan.effects {
-        probed |= matches!(effect, Effect::ProbeTemplate(_));
         if let Some(answer) = context.writer.apply(effect).await?.probe {
-            context.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.clone(), answer);
+            probed = true;
+            let next = Probe::next(probe.as_ref(), answer, now());
+            probes(context).insert(key.clone(), (asked.clone(), next));
         }
     }
     // Status.
@@ -45,6 +54,10 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     context.tell(object.as_ref(), plan.notes);
     Ok(if probed { Some(now()) } else { plan.wake_at })
+}
+
+fn probes(context: &Context) -> MutexGuard<'_, HashMap<Key, (Asked, Probe)>> {
+    context.probes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The revisions of the template of that name, and whether a Job refers to each.

@@ -78,8 +78,8 @@ pub struct Context {
     pub own_namespace: String,
     /// What is remembered of Jobs, by uid.
     pub memories: Memories,
-    /// The answers of the API server about templates, by uid and digest.
-    pub probes: Mutex<HashMap<(String, String), Result<(), String>>>,
+    /// The last answers of the API server about templates.
+    pub probes: Mutex<HashMap<Key, (job_template::Asked, template::Probe)>>,
     /// Statuses of schedules that are decided and not written yet, by uid, and since when.
     pub unwritten: Mutex<HashMap<String, (ScheduleStatus, Timestamp)>>,
     /// Schedules that are gone and of which it is not recorded yet what they owed, as they were last seen.

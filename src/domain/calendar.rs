@@ -14,6 +14,7 @@ mod days;
 mod expression;
 mod intervals;
 mod spread;
+pub mod steps;
 mod zones;
 
 use std::collections::VecDeque;

@@ -21,6 +21,11 @@ pub const SKIPPED: &str = "Skipped";
 pub const LATE: &str = "Late";
 /// Paused: the queue starts nothing, or the schedule is held after failures.
 pub const PAUSED: &str = "Paused";
+/// AdmissionRefused: an admission policy, a webhook or a quota refuses batch Jobs of the template now; never part of its
+/// health.
+pub const ADMISSION_REFUSED: &str = "AdmissionRefused";
+/// Warning: something is not used as it is written; never part of the object's health.
+pub const WARNING: &str = "Warning";
 /// LastRunSucceeded: how the schedule's last run ended; never part of its health.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
 
@@ -75,6 +80,15 @@ impl Conditions {
                 *old = condition;
             }
             None => self.list.push(condition),
+        }
+    }
+
+    /// Says what is not used as it is written, if anything is.
+    pub fn warn(&mut self, sentences: &[String]) {
+        if sentences.is_empty() {
+            self.remove(WARNING);
+        } else {
+            self.set(Fact { type_: WARNING, holds: true, reason: "NotAsWritten", message: sentences.join(". ") });
         }
     }
 

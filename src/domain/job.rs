@@ -188,6 +188,8 @@ pub struct Facts<'a> {
     pub batch: Option<&'a BatchJob>,
     /// The pods of its current attempt.
     pub pods: &'a [Arc<Pod>],
+    /// The batch Jobs of all attempts of a Job that has ended, as far as they are still there.
+    pub kept_batches: &'a [Arc<BatchJob>],
     /// The unfinished Job with the same dedupKey that came first, if there is one.
     pub duplicate_of: Option<&'a str>,
     /// What the shell remembers of it.

@@ -2,8 +2,9 @@
 //!
 //! The manifest is built and kept as JSON, so that fields newer than this build reach the cluster. What the user wrote is
 //! passed on except where Rota's promises depend on it: one attempt is one batch Job without retries of its own (but for
-//! those of single indexes), and it stays until it is recorded. Of the rota Job's own metadata only what Kueue reads of a Job
-//! is copied, and no tracking label of a GitOps tool, which would make that tool prune the child.
+//! those of single indexes), and it stays until it is recorded; [`super::pasted`] lists all of that for people. Of the rota
+//! Job's own metadata only what Kueue reads of a Job is copied. No tracking label of a GitOps tool gets onto a batch Job,
+//! which that tool would prune.
 
 use serde_json::{Map, Value, json};
 
@@ -23,20 +24,29 @@ const PARAMS_VOLUME: &str = "rota-params";
 const PARAMS_DIRECTORY: &str = "/etc/rota";
 /// The parameter file within its volume.
 const PARAMS_FILE_NAME: &str = "params.json";
-/// Fields of a batch Job's specification that are Rota's or the API server's to decide.
-const SPEC_FIELDS_DROPPED: [&str; 3] = ["ttlSecondsAfterFinished", "selector", "manualSelector"];
-/// Labels and annotations that say who tracks or made an object, and are not true of what is made of it.
-const KEYS_DROPPED: [&str; 6] = [
+/// Fields of a batch Job's specification that are the API server's to decide.
+const SPEC_FIELDS_DROPPED: [&str; 2] = ["selector", "manualSelector"];
+/// How long Kubernetes is to keep an ended batch Job at least, in seconds, where its body says how long: an operator that
+/// is away for less finds its end, and records it.
+pub const BATCH_TTL_SECONDS_MIN: i64 = 3_600;
+/// How much of its name is in the name of a batch Job that is never created.
+const PROBE_NAME_MAX: usize = 40;
+/// What kubectl writes, and tells by it what it may prune, of whatever kind.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// How the labels and annotations begin by which tools tell what is theirs, and would prune what is made of it.
+const BEGINNINGS_THAT_TRACK: [&str; 6] = [
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
     "app.kubernetes.io/instance",
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "controller-uid",
-    "job-name",
-    "batch.kubernetes.io/controller-uid",
-    "batch.kubernetes.io/job-name",
+    LAST_APPLIED,
 ];
-/// Beginnings of such labels and annotations.
-const PREFIXES_DROPPED: [&str; 5] =
-    ["rota.dev/", "argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "meta.helm.sh/"];
+/// Labels that Kubernetes writes on batch Jobs and pods, and refuses where they are those of another one.
+const KEYS_OF_KUBERNETES: [&str; 4] =
+    ["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
+/// The beginning of Rota's own labels and annotations.
+const OWN_PREFIX: &str = "rota.dev/";
 
 /// All that a batch Job is made of.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +122,8 @@ pub fn dry_run_job(
         queue: DEFAULT_QUEUE,
         timeout_seconds: None,
     };
-    manifest(&input, &names::attempt(template_name, "probe", 1))
+    // The length of a name says nothing about a template: that of an attempt is made to fit.
+    manifest(&input, &names::attempt(&names::shorten(template_name, PROBE_NAME_MAX), "probe", 1))
 }
 
 /// A value that a parameter could have.
@@ -129,12 +140,14 @@ fn manifest(input: &LaunchInput<'_>, batch_name: &str) -> Result<Value, LaunchEr
     let path = Path::root("spec.jobTemplate");
     let template = object(Some(input.template_job), &path)?;
     let mut spec = object(required(&template, "spec", &path)?, &path.field("spec"))?;
-    let user = metadata(&template, &path)?;
+    let user = metadata(&template, &path, |key| stays_everywhere(key) && !tracks(key))?;
     let spec_path = path.field("spec");
     SPEC_FIELDS_DROPPED.iter().for_each(|field| drop(spec.remove(*field)));
-    // Where each index has retries of its own, a limit of failures over all of them would cut those short.
-    if spec.get("backoffLimitPerIndex").is_none_or(Value::is_null) {
+    if !counts_failures_itself(&spec) {
         spec.insert("backoffLimit".into(), json!(0));
+    }
+    if let Some(own) = whole_number(&spec, "ttlSecondsAfterFinished", &spec_path)?.filter(|own| *own >= 0) {
+        spec.insert("ttlSecondsAfterFinished".into(), json!(own.max(BATCH_TTL_SECONDS_MIN)));
     }
     if let Some(timeout) = input.timeout_seconds {
         let own = whole_number(&spec, "activeDeadlineSeconds", &spec_path)?;
@@ -158,6 +171,12 @@ fn manifest(input: &LaunchInput<'_>, batch_name: &str) -> Result<Value, LaunchEr
         },
         "spec": spec,
     }))
+}
+
+/// Whether a batch Job's own limit of failures stays: where each index has retries of its own, a limit of 0 over all of
+/// them would cut those short.
+pub fn counts_failures_itself(spec: &Map<String, Value>) -> bool {
+    spec.get("backoffLimitPerIndex").is_some_and(|limit| !limit.is_null())
 }
 
 /// The labels that tell whose pod and whose batch Job this is.
@@ -208,13 +227,16 @@ fn pod_template(
     mut pod: Map<String, Value>,
     path: &Path,
 ) -> Result<Map<String, Value>, LaunchError> {
-    let user = metadata(&pod, path)?;
+    // Tenants select pods by their labels, and of the tools that track only kubectl prunes pods.
+    let user = metadata(&pod, path, |key| stays_everywhere(key) && key != LAST_APPLIED)?;
     let mut metadata = match pod.get("metadata") {
         Some(Value::Object(metadata)) => metadata.clone(),
         _ => Map::new(),
     };
     let mut labels = user.labels;
+    let managed_by = labels.remove(MANAGED_BY);
     labels.extend(identity_labels(input));
+    labels.extend(managed_by.map(|managed_by| (MANAGED_BY.to_owned(), managed_by)));
     let mut annotations = user.annotations;
     annotations.extend(strings([(PARAMS_ANNOTATION, params::json(input.declared, input.params).to_string())]));
     metadata.insert("labels".into(), Value::Object(labels));
@@ -312,13 +334,13 @@ fn environment(input: &LaunchInput<'_>, batch_name: &str) -> Vec<(String, String
     params::environment(input.params).into_iter().chain(identity).collect()
 }
 
-/// The user's labels and annotations, without those of tools that track objects.
+/// The user's labels and annotations that are passed on.
 struct Metadata {
     labels: Map<String, Value>,
     annotations: Map<String, Value>,
 }
 
-fn metadata(parent: &Map<String, Value>, path: &Path) -> Result<Metadata, LaunchError> {
+fn metadata(parent: &Map<String, Value>, path: &Path, stays: impl Fn(&str) -> bool) -> Result<Metadata, LaunchError> {
     let path = path.field("metadata");
     let metadata = match parent.get("metadata") {
         None | Some(Value::Null) => Map::new(),
@@ -326,15 +348,19 @@ fn metadata(parent: &Map<String, Value>, path: &Path) -> Result<Metadata, Launch
     };
     let read = |field: &str| match metadata.get(field) {
         None | Some(Value::Null) => Ok(Map::new()),
-        found => object(found, &path.field(field)).map(without_tracking),
+        found => object(found, &path.field(field)).map(|map| map.into_iter().filter(|(key, _)| stays(key)).collect()),
     };
     Ok(Metadata { labels: read("labels")?, annotations: read("annotations")? })
 }
 
-fn without_tracking(map: Map<String, Value>) -> Map<String, Value> {
-    let tracks =
-        |key: &str| KEYS_DROPPED.contains(&key) || PREFIXES_DROPPED.iter().any(|prefix| key.starts_with(prefix));
-    map.into_iter().filter(|(key, _)| !tracks(key)).collect()
+/// Whether a tool tells by this label or annotation that an object is its own.
+pub fn tracks(key: &str) -> bool {
+    BEGINNINGS_THAT_TRACK.iter().any(|beginning| key.starts_with(beginning))
+}
+
+/// Whether a label or annotation is the user's to write.
+fn stays_everywhere(key: &str) -> bool {
+    !key.starts_with(OWN_PREFIX) && !KEYS_OF_KUBERNETES.contains(&key)
 }
 
 fn strings<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Map<String, Value> {

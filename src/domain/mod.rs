@@ -13,6 +13,7 @@ pub mod launch;
 pub mod names;
 pub mod outlook;
 pub mod params;
+pub mod pasted;
 pub mod place;
 pub mod plan;
 pub mod queue;

@@ -35,11 +35,12 @@ pub enum Effect {
         /// Why: written to it in the same request, so that its record can tell.
         reason: Reason,
     },
-    /// Delete a batch Job that has no pods (it is suspended), unless somebody has written to it since, as to resume it.
+    /// Delete a batch Job that has no pods (it is suspended), or whose failure is recorded and was made up for, unless
+    /// somebody has written to it since, as to resume it.
     DeleteBatchJob {
         /// Which one.
         batch: ObjectIdentity,
-        /// Its version when it was suspended.
+        /// Its version when that was so.
         version: String,
     },
     /// Kill a pod without a grace period.

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::params;
+use super::{params, pasted};
 use crate::api::job::{TemplateSnapshot, WaitingFor};
 use crate::api::job_template::{Param, ParamValues, Retry};
 use crate::api::{DEFAULT_QUEUE, Job, JobTemplateSpec, Reason};
@@ -128,7 +128,7 @@ fn inline<'a>(job: &Job, template: &'a Value) -> Result<Resolved<'a>, Unresolved
         timeout_seconds: job.spec.timeout_seconds,
         pending_timeout_seconds: job.spec.pending_timeout_seconds.unwrap_or(PENDING_TIMEOUT_SECONDS_DEFAULT),
         deadline_seconds: job.spec.deadline_seconds,
-        ttl_seconds: job.spec.ttl_seconds_after_finished,
+        ttl_seconds: job.spec.ttl_seconds_after_finished.or_else(|| pasted::ttl_seconds(template)),
     })
 }
 
@@ -163,7 +163,10 @@ fn from_template<'a>(
             .or(spec.pending_timeout_seconds)
             .unwrap_or(PENDING_TIMEOUT_SECONDS_DEFAULT),
         deadline_seconds: own.deadline_seconds.or(spec.deadline_seconds),
-        ttl_seconds: own.ttl_seconds_after_finished.or(spec.ttl_seconds_after_finished),
+        ttl_seconds: own
+            .ttl_seconds_after_finished
+            .or(spec.ttl_seconds_after_finished)
+            .or_else(|| pasted::ttl_seconds(&spec.job_template)),
     })
 }
 

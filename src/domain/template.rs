@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -13,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::conditions::{self, Conditions, Fact, micro};
 use super::group::owner;
 use super::job::{SaturatingTime, identity};
+use super::pasted::{self, Body};
 use super::plan::{Effect, Note, Plan};
 use super::{launch, names, params};
 use crate::api::job::TemplateSnapshot;
@@ -22,6 +24,14 @@ use crate::api::{JobTemplate, JobTemplateSpec, JobTemplateStatus};
 
 /// How long a revision that nothing refers to is kept, in milliseconds: a Job that was just resolved may be about to.
 const UNUSED_REVISION_MS: i64 = 600_000;
+/// How long after the first refusal the API server is asked again, in seconds; twice as long after each further one.
+const AGAIN_SECONDS: i64 = 10;
+/// The longest such delay, in seconds.
+const AGAIN_SECONDS_MAX: i64 = 300;
+/// The delay after it said that a template is invalid, in seconds.
+const INVALID_AGAIN_SECONDS: i64 = 3_600;
+/// The reason of a template whose batch Job Kubernetes could not run.
+const INVALID_POD_TEMPLATE: &str = "InvalidPodTemplate";
 /// The annotation of a revision with the digest of its content.
 pub const DIGEST_ANNOTATION: &str = "rota.dev/digest";
 
@@ -32,8 +42,70 @@ pub struct Facts<'a> {
     pub template: &'a JobTemplate,
     /// Its revisions, and whether a Job refers to each.
     pub revisions: &'a [(Arc<ControllerRevision>, bool)],
-    /// What the API server said when asked whether it would accept a batch Job of it; absent: not asked yet.
-    pub probe: Option<&'a Result<(), String>>,
+    /// What the API server said when asked whether it would accept a batch Job of it as it is; absent: not asked yet.
+    pub probe: Option<&'a Probe>,
+}
+
+/// What the API server said of a batch Job of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It would accept it.
+    Accepted,
+    /// Something refuses it that has to do with the moment and not with the template: an admission policy, a webhook, a
+    /// quota.
+    Refused(String),
+    /// It is no batch Job that Kubernetes can run.
+    Invalid(String),
+    /// It could not say: it did not answer, or something it asked did not.
+    Unknown(String),
+}
+
+/// When the API server was asked, and what it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What it said last.
+    pub answer: Answer,
+    /// When.
+    pub at: Timestamp,
+    /// How often it was asked about the template as it is.
+    pub times: u32,
+}
+
+impl Probe {
+    /// The next answer about the same template.
+    pub fn next(before: Option<&Self>, answer: Answer, at: Timestamp) -> Self {
+        Self { answer, at, times: before.map_or(0, |before| before.times).saturating_add(1) }
+    }
+
+    /// When to ask again; absent: what was said stays true.
+    fn again_at(&self) -> Option<Timestamp> {
+        let seconds = match self.answer {
+            Answer::Accepted => return None,
+            // What is invalid may be valid for another version of Kubernetes.
+            Answer::Invalid(_) => INVALID_AGAIN_SECONDS,
+            Answer::Refused(_) | Answer::Unknown(_) => {
+                let doubled = 1_i64.checked_shl(self.times.saturating_sub(1)).filter(|factor| *factor > 0);
+                AGAIN_SECONDS.saturating_mul(doubled.unwrap_or(i64::MAX)).min(AGAIN_SECONDS_MAX)
+            }
+        };
+        Some(self.at.saturating_add_ms(seconds * 1_000))
+    }
+
+    /// Whether it is time to ask again, also when the clock was set back meanwhile.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.again_at().is_some_and(|again| now >= again || now < self.at)
+    }
+}
+
+/// What is decided about a template as it is.
+enum Verdict {
+    Valid,
+    /// It is valid, and admission refuses its batch Jobs now.
+    Refused(String),
+    /// Somebody has to change it: a reason and a sentence.
+    Invalid(&'static str, String),
+    /// Nobody can say yet.
+    Unknown(String),
 }
 
 /// SHA-256 of what a run depends on, in hexadecimal: the specification without its description and archived flag.
@@ -95,30 +167,9 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan<JobTemplateStatus> {
     let uid = template.metadata.uid.clone().unwrap_or_default();
     let revision = names::revision(&name, &uid, &digest);
     let before = template.status.clone().unwrap_or_default();
-    let unchanged = is_read(template) && conditions::holds(&before.conditions, conditions::READY);
-    let declared = params::check_declarations(&template.spec.params);
-    let verdict = if let Some(error) = declared.first() {
-        Err(("InvalidParams", format!("spec.{error}")))
-    } else if unchanged {
-        Ok(())
-    } else {
-        match facts.probe {
-            None => {
-                let namespace = template.metadata.namespace.as_deref().unwrap_or_default();
-                match launch::dry_run_job(namespace, &name, &template.spec.job_template, &template.spec.params) {
-                    Ok(probe) => {
-                        plan.effects.push(Effect::ProbeTemplate(Box::new(probe)));
-                        return plan;
-                    }
-                    Err(error) => Err(("InvalidPodTemplate", error.to_string())),
-                }
-            }
-            Some(Ok(())) => Ok(()),
-            Some(Err(message)) => Err(("InvalidPodTemplate", format!("spec.jobTemplate: {message}"))),
-        }
-    };
+    let Some(verdict) = judge(facts, &name, &before, &mut plan, now) else { return plan };
     let exists = facts.revisions.iter().any(|(known, _)| known.metadata.name.as_deref() == Some(&revision));
-    if verdict.is_ok() && !exists {
+    if matches!(verdict, Verdict::Valid | Verdict::Refused(_)) && !exists {
         plan.effects.push(Effect::CreateRevision(Box::new(controller_revision(template, &revision, &digest, facts))));
     }
     clean_up(facts, &revision, &mut plan, now);
@@ -126,46 +177,105 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan<JobTemplateStatus> {
     plan
 }
 
+/// What is to be thought of a template; absent: the API server has to be asked first.
+fn judge(
+    facts: &Facts<'_>,
+    name: &str,
+    before: &JobTemplateStatus,
+    plan: &mut Plan<JobTemplateStatus>,
+    now: Timestamp,
+) -> Option<Verdict> {
+    let template = facts.template;
+    if let Some(error) = params::check_declarations(&template.spec.params).first() {
+        return Some(Verdict::Invalid("InvalidParams", format!("spec.{error}")));
+    }
+    let said = |type_| conditions::holds(&before.conditions, type_);
+    if facts.probe.is_none() && is_read(template) && said(conditions::READY) && !said(conditions::ADMISSION_REFUSED) {
+        return Some(Verdict::Valid);
+    }
+    let Some(probe) = facts.probe.filter(|probe| !probe.is_due(now)) else {
+        let namespace = template.metadata.namespace.as_deref().unwrap_or_default();
+        return match launch::dry_run_job(namespace, name, &template.spec.job_template, &template.spec.params) {
+            Ok(probe) => {
+                plan.effects.push(Effect::ProbeTemplate(Box::new(probe)));
+                None
+            }
+            Err(error) => Some(Verdict::Invalid(INVALID_POD_TEMPLATE, error.to_string())),
+        };
+    };
+    probe.again_at().iter().for_each(|again| plan.wake(*again));
+    Some(match &probe.answer {
+        Answer::Accepted => Verdict::Valid,
+        Answer::Refused(message) => Verdict::Refused(message.clone()),
+        Answer::Invalid(message) => Verdict::Invalid(INVALID_POD_TEMPLATE, format!("spec.jobTemplate: {message}")),
+        Answer::Unknown(message) => Verdict::Unknown(message.clone()),
+    })
+}
+
 fn status(
     template: &JobTemplate,
     before: JobTemplateStatus,
     revision: String,
-    verdict: Result<(), (&'static str, String)>,
+    verdict: Verdict,
     notes: &mut Vec<Note>,
     now: Timestamp,
 ) -> JobTemplateStatus {
     let mut status = before;
     let generation = template.metadata.generation;
+    let mut list = Conditions::from(&status.conditions, generation, now);
+    list.warn(&pasted::sentences(&Body::of_template(&template.spec)));
+    if let Verdict::Unknown(message) = verdict {
+        // It is not read: its Jobs wait until somebody can say.
+        let message =
+            format!("the API server could not say whether it accepts batch Jobs of it, and is asked again: {message}");
+        list.set(Fact { type_: conditions::READY, holds: false, reason: "Unchecked", message });
+        list.remove(conditions::STALLED);
+        list.remove(conditions::ADMISSION_REFUSED);
+        status.phase = status.phase.or(Some(JobTemplatePhase::Created));
+        status.conditions = list.into_list();
+        return status;
+    }
     if status.observed_generation != generation {
         status.updated_at = Some(micro(now));
     }
     status.observed_generation = generation;
-    let mut list = Conditions::from(&status.conditions, generation, now);
-    match verdict {
-        Ok(()) => {
+    let archived = template.spec.archived;
+    let refused = match verdict {
+        Verdict::Invalid(reason, message) => {
+            status.phase = Some(if archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Created });
+            if !conditions::holds(&status.conditions, conditions::STALLED) {
+                notes.push(Note::warning(reason, "Validate", message.clone()));
+            }
+            list.set(Fact { type_: conditions::READY, holds: false, reason, message: message.clone() });
+            list.set(Fact { type_: conditions::STALLED, holds: true, reason, message });
+            None
+        }
+        verdict => {
             status.current_revision = Some(revision);
-            status.phase =
-                Some(if template.spec.archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Active });
-            let (reason, message) = if template.spec.archived {
+            status.phase = Some(if archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Active });
+            let (reason, message) = if archived {
                 ("Archived", "it is retired: no new Jobs are made of it")
             } else {
                 ("Valid", "Jobs can be made of it")
             };
             list.set(Fact { type_: conditions::READY, holds: true, reason, message: message.into() });
             list.remove(conditions::STALLED);
+            if let Verdict::Refused(message) = verdict { Some(message) } else { None }
         }
-        Err((reason, message)) => {
-            status.phase =
-                Some(if template.spec.archived { JobTemplatePhase::Archived } else { JobTemplatePhase::Created });
-            if !conditions::holds(&status.conditions, conditions::STALLED) {
-                notes.push(Note::warning(reason, "Validate", message.clone()));
-            }
-            list.set(Fact { type_: conditions::READY, holds: false, reason, message: message.clone() });
-            list.set(Fact { type_: conditions::STALLED, holds: true, reason, message });
-        }
-    }
+    };
+    say_refused(&mut list, &status.conditions, refused, notes);
     status.conditions = list.into_list();
     status
+}
+
+/// Says that admission refuses batch Jobs of a template, as long as it does.
+fn say_refused(list: &mut Conditions, before: &[Condition], refused: Option<String>, notes: &mut Vec<Note>) {
+    let Some(why) = refused else { return list.remove(conditions::ADMISSION_REFUSED) };
+    let message = format!("batch Jobs of it are refused at the moment, so its Jobs wait for Admission: {why}");
+    if !conditions::holds(before, conditions::ADMISSION_REFUSED) {
+        notes.push(Note::warning("AdmissionRefused", "Validate", message.clone()));
+    }
+    list.set(Fact { type_: conditions::ADMISSION_REFUSED, holds: true, reason: "Refused", message });
 }
 
 fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: &Facts<'_>) -> ControllerRevision {

@@ -13,6 +13,7 @@ mod cluster;
 mod decoding;
 mod examples;
 mod groups;
+mod hooks;
 mod immutability;
 mod installation;
 mod kubectl;
@@ -21,6 +22,7 @@ mod lint;
 mod operator;
 mod plugin;
 mod policies;
+mod probes;
 mod proxied;
 #[path = "../support/proxy.rs"]
 #[allow(dead_code)]

@@ -3,11 +3,14 @@
 use std::process::Command;
 use std::time::Duration;
 
+use rota::api::{JobSpec, JobTemplateSpec};
+use rota::domain::pasted::{Body, FIELDS, sentences};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::{Printed, Scope, in_namespace};
 use crate::examples::{ad_hoc_job, pod_template};
+use crate::operator::until;
 
 /// How long the API server may take to enforce a policy that it has stored.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(60);
@@ -87,4 +90,147 @@ async fn a_cancel_names_nobody_but_who_asks_for_it() {
         scope.kubectl_with(&["delete", "-f", "-"], &policies).expect_success();
     })
     .await;
+}
+
+/// Pasted bodies, and what stands beside them: each is warned about, or all of it is used.
+fn pasted() -> Vec<Value> {
+    let batch = |fields: Value| json!({ "jobTemplate": { "spec": fields } });
+    let with = |own: Value, fields: Value| {
+        let mut whole = batch(fields);
+        merge(&mut whole, &own);
+        whole
+    };
+    vec![
+        json!({}),
+        batch(json!({ "backoffLimit": 6 })),
+        batch(json!({ "backoffLimit": 0 })),
+        with(json!({ "retry": { "maxAttempts": 4 } }), json!({ "backoffLimit": 3 })),
+        with(json!({ "retry": { "maxAttempts": 2 } }), json!({ "backoffLimit": 3 })),
+        batch(json!({ "backoffLimit": 3, "backoffLimitPerIndex": 1, "completionMode": "Indexed", "completions": 2 })),
+        batch(json!({ "template": { "spec": { "restartPolicy": "OnFailure" } } })),
+        batch(json!({ "backoffLimit": 2, "template": { "spec": { "restartPolicy": "Always" } } })),
+        with(json!({ "timeoutSeconds": 60 }), json!({ "activeDeadlineSeconds": 600 })),
+        with(json!({ "timeoutSeconds": 600 }), json!({ "activeDeadlineSeconds": 60 })),
+        with(json!({ "ttlSecondsAfterFinished": 60 }), json!({ "ttlSecondsAfterFinished": 600 })),
+        batch(json!({ "ttlSecondsAfterFinished": 600 })),
+        batch(json!({ "suspend": true, "parallelism": 0, "managedBy": "a.example/b", "manualSelector": true })),
+        batch(json!({ "suspend": false, "parallelism": 2, "managedBy": "kubernetes.io/job-controller" })),
+        with(
+            json!({ "jobTemplate": { "metadata": { "labels": { "kueue.x-k8s.io/queue-name": "team" } } } }),
+            json!({ "suspend": true }),
+        ),
+        json!({ "jobTemplate": { "metadata": {
+            "labels": { "app.kubernetes.io/instance": "x", "app": "y" },
+            "annotations": { "argocd.argoproj.io/tracking-id": "x" },
+        } } }),
+        json!({ "jobTemplate": { "metadata": { "labels": { "app": "y" }, "annotations": { "note": "x" } } } }),
+        json!({ "jobTemplate": { "spec": { "template": { "metadata": {
+            "labels": { "app.kubernetes.io/instance": "x" } } } } } }),
+    ]
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+/// What the API server warned of, without its own words around it.
+fn warned(printed: &Printed, policy: &str) -> Vec<String> {
+    let begin =
+        format!("Warning: Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{policy}': ");
+    printed.errors.lines().filter_map(|line| line.strip_prefix(&begin)).map(str::to_owned).collect()
+}
+
+/// kubectl prints, of each body, the sentences that the condition and lint have too, and no others.
+#[tokio::test]
+async fn what_is_not_used_as_it_is_written_is_warned_about_at_apply() {
+    in_namespace(|scope| async move {
+        let policies = rendered(&scope.namespace);
+        scope.kubectl_with(&["apply", "-f", "-"], &policies).expect_success();
+        let policy = format!("rota-{}-warnings", scope.namespace);
+        let apply = |kind: &str, spec: &Value, arguments: &[&str]| {
+            let printed =
+                scope.kubectl_with(&[&["create", "-f", "-"], arguments].concat(), &manifest(kind, "one", spec));
+            assert!(printed.succeeded, "a warning refuses nothing: {}", printed.errors);
+            warned(&printed, &policy)
+        };
+        let whole = |fields: &Value| {
+            let mut spec = json!({ "jobType": "x", "jobTemplate": pod_template() });
+            merge(&mut spec, fields);
+            spec
+        };
+        let warns =
+            || async { (!apply("JobTemplate", &whole(&pasted()[1]), &["--dry-run=server"]).is_empty()).then_some(()) };
+        until("the policy is in force", warns).await;
+        let mut fields: Vec<String> = Vec::new();
+        for case in pasted() {
+            let spec = whole(&case);
+            let template: JobTemplateSpec = serde_json::from_value(spec.clone()).unwrap();
+            let mut expected = sentences(&Body::of_template(&template));
+            fields.extend(expected.iter().map(|it| it.split(": ").next().unwrap().to_owned()));
+            expected.sort();
+            let job: JobSpec = serde_json::from_value(spec.clone()).unwrap();
+            assert_eq!(sentences(&Body::of_job(&job).unwrap()).len(), expected.len());
+            for kind in ["JobTemplate", "Job"] {
+                let mut found = apply(kind, &spec, &["--dry-run=server"]);
+                found.sort();
+                assert_eq!(found, expected, "{kind} {case}");
+            }
+        }
+        for field in FIELDS.iter().filter(|field| !field.path.contains(',')) {
+            let field = format!("spec.jobTemplate.{}", field.path);
+            assert!(fields.contains(&field), "no case of {field}");
+        }
+        steps_that_are_surely_not_meant_are_warned_about(|spec| apply("Schedule", spec, &["--dry-run=server"]));
+        an_edit_of_something_else_is_not_warned_about(&scope, &policy, &whole(&pasted()[1]));
+        scope.kubectl_with(&["delete", "-f", "-"], &policies).expect_success();
+    })
+    .await;
+}
+
+fn steps_that_are_surely_not_meant_are_warned_about(apply: impl Fn(&Value) -> Vec<String>) {
+    for cron in [
+        "*/90 * * * *",
+        "0 */36 * * *",
+        "*/45 * * * *",
+        "*/90 */90 * * * *",
+        "0 0 */31 * *",
+        "0 0 1 */12 *",
+        "0 0 * * */7",
+        "0,10-20/15 * * * *",
+        "5,H/75 * * * *",
+        "*/5 */2 * * *",
+        "10-40/30 9 * * MON-FRI/2",
+        "H(0-29)/10 * * * *",
+        "0 0 L * *",
+        "@daily",
+    ] {
+        let expected = rota::domain::calendar::steps::warnings(cron);
+        let expected = (!expected.is_empty()).then(|| format!("spec.cron: {}", expected.join(". ")));
+        let spec = json!({ "templateRef": { "name": "x" }, "cron": cron });
+        assert_eq!(apply(&spec), expected.into_iter().collect::<Vec<_>>(), "{cron}");
+    }
+    let interval = json!({ "templateRef": { "name": "x" }, "interval": "90m" });
+    assert_eq!(apply(&interval), Vec::<String>::new());
+}
+
+fn an_edit_of_something_else_is_not_warned_about(scope: &Scope, policy: &str, spec: &Value) {
+    let create = |manifest: &str| scope.kubectl_with(&["create", "-f", "-"], manifest);
+    assert_eq!(warned(&create(&manifest("JobTemplate", "kept", spec)), policy).len(), 1);
+    let label = scope.kubectl(&["label", "rtmpl", "kept", "team=a"]);
+    assert_eq!(warned(&label, policy), Vec::<String>::new());
+    let edit = scope.kubectl(&["patch", "rtmpl", "kept", "--type=merge", "-p", r#"{"spec": {"priority": 1}}"#]);
+    assert_eq!(warned(&edit, policy).len(), 1);
+    // A hook that Helm does not wait for.
+    let mut hook: Value =
+        serde_json::from_str(&manifest("Job", "hook", &json!({ "templateRef": { "name": "x" } }))).unwrap();
+    hook["metadata"]["annotations"] = json!({ "helm.sh/hook": "pre-upgrade" });
+    let found = warned(&create(&hook.to_string()), policy);
+    let said = rota::cli::lint::warnings::of(&hook);
+    assert_eq!(found, said.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(found.len(), 1);
 }

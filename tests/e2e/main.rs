@@ -12,6 +12,7 @@ mod clocks;
 mod crash;
 mod groups;
 mod outcomes;
+mod pasted;
 mod places;
 mod plugin;
 mod queues;

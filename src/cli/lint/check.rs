@@ -33,6 +33,8 @@ pub enum Source {
     Operator,
     /// It does not fit another object.
     Reference,
+    /// It is accepted and works, but not everything is used as it is written.
+    Warning,
 }
 
 /// One fault of one object.

@@ -46,6 +46,19 @@ fn findings_are_printed_a_line_each_and_counted() {
     assert_eq!((answer.exit_code, answer.remarks.as_str()), (FAILED, ""));
 }
 
+/// A warning is told and counted, and is no reason for a pipeline to stop.
+#[test]
+fn what_is_not_used_as_it_is_written_is_a_warning() {
+    let pasted = FILE.replace("restartPolicy: Never", "restartPolicy: OnFailure");
+    let pasted = pasted.split("---").next().unwrap();
+    let answer = print(&report(pasted), Output::Text, false);
+    let lines: Vec<&str> = answer.output.lines().collect();
+    let expected = "f.yaml: warning: JobTemplate/report: spec.jobTemplate.spec.template.spec.restartPolicy: OnFailure is not used; ";
+    assert!(lines[0].starts_with(expected) && lines[0].contains("spec.retry.maxAttempts"), "{}", answer.output);
+    assert_eq!(lines[1..], ["1 object checked, 0 findings, 1 warning."]);
+    assert_eq!(answer.exit_code, OK);
+}
+
 #[test]
 fn an_unknown_field_hides_no_other_fault() {
     let found = report(&FILE.replace("0 3 * * *", "0 0 30 2 *"));

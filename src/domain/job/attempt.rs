@@ -76,7 +76,7 @@ fn active(
     plan
 }
 
-fn delete(batch: &BatchJob) -> Effect {
+pub(super) fn delete(batch: &BatchJob) -> Effect {
     let version = batch.metadata.resource_version.clone().unwrap_or_default();
     Effect::DeleteBatchJob { batch: identity(&batch.metadata), version }
 }

@@ -2,9 +2,11 @@
 
 use jiff::Timestamp;
 
+use super::attempt::delete;
 use super::status::{base_status, ended_note, ended_status, set_waiting};
 use super::*;
 use crate::api::job_template::RetryAction;
+use crate::api::labels::ATTEMPT;
 
 /// An ended Job: its status says so, and once its schedule and group know, it is let go and cleaned up.
 pub(super) fn after_end(
@@ -30,6 +32,9 @@ pub(super) fn after_end(
     if settled && held {
         plan.effects.push(Effect::ReleaseJob(identity.clone()));
     }
+    if just_recorded.is_none() && !deleting {
+        clear_failures(facts, &mut plan, now);
+    }
     let finished_at = just_recorded
         .map(|ending| ending.finished_at)
         .or_else(|| facts.job.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0));
@@ -42,6 +47,26 @@ pub(super) fn after_end(
         }
     }
     plan
+}
+
+/// Of a Job that did not fail no failed batch Job is to be left for long: whoever watches those, as the usual alert rules do,
+/// would be told of a failure that is none. Those of earlier attempts go at once; that of a last one that failed because
+/// somebody wanted its end, or of which a rule says Skip, when its logs were there as long as those of others.
+fn clear_failures(facts: &Facts<'_>, plan: &mut Plan<JobStatus>, now: Timestamp) {
+    let wanted = |ending: &Ending| matches!(ending.reason, Reason::Cancelled | Reason::Replaced);
+    let no_failure = |ending: &Ending| ending.outcome != Outcome::Failed || wanted(ending);
+    let Some(ending) = ending(facts.job, None).filter(no_failure) else { return };
+    let last = facts.job.status.as_ref().map_or(0, |status| status.run_refs.len()).to_string();
+    let failed = |batch: &&Arc<BatchJob>| matches!(run::batch_outcome(batch), BatchState::Failed { .. });
+    for batch in facts.kept_batches.iter().filter(failed).filter(|batch| batch.metadata.deletion_timestamp.is_none()) {
+        let is_last = batch.metadata.labels.as_ref().and_then(|labels| labels.get(ATTEMPT)) == Some(&last);
+        let due = ending.finished_at.saturating_add_ms(TTL_SECONDS_DEFAULT * 1_000);
+        if is_last && now < due {
+            plan.wake(due);
+        } else {
+            plan.effects.push(delete(batch));
+        }
+    }
 }
 
 /// One attempt failed and another may follow: back into the queue, with the record of this one.

@@ -8,6 +8,7 @@ use super::{Facts, current_attempt, launch_time, launched_at, queued_at, status_
 use crate::api::job::WaitingFor;
 use crate::api::{Job, JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
+use crate::domain::pasted::{self, Body};
 use crate::domain::plan::{Ending, Note, Plan};
 use crate::domain::queue::Blocker;
 use crate::domain::resolve::Resolved;
@@ -129,6 +130,11 @@ pub(super) fn set_waiting(
 pub(super) fn base_status(facts: &Facts<'_>, known: Option<&Resolved<'_>>, now: Timestamp) -> JobStatus {
     let mut status = facts.job.status.clone().unwrap_or_default();
     status.observed_generation = facts.job.metadata.generation;
+    if let Some(body) = Body::of_job(&facts.job.spec) {
+        let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+        list.warn(&pasted::sentences(&body));
+        status.conditions = list.into_list();
+    }
     if let Some(gate) = facts.gate.filter(|gate| gate.joins) {
         status.joined_group = Some(gate.group_uid.clone());
     }

@@ -50,6 +50,7 @@ struct Case {
     group_settled: bool,
     batch: Option<BatchJob>,
     pods: Vec<Arc<Pod>>,
+    kept_batches: Vec<Arc<BatchJob>>,
     duplicate_of: Option<&'static str>,
     busy: bool,
 }
@@ -81,6 +82,7 @@ spec:
         group_settled: true,
         batch: None,
         pods: Vec::new(),
+        kept_batches: Vec::new(),
         duplicate_of: None,
         busy: false,
     }
@@ -113,6 +115,7 @@ impl Case {
             group_settled: self.group_settled,
             batch: self.batch.as_ref(),
             pods: &self.pods,
+            kept_batches: &self.kept_batches,
             duplicate_of: self.duplicate_of,
             busy: self.busy,
             memory: &self.memory,

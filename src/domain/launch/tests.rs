@@ -222,18 +222,35 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
         ["argocd.argoproj.io/ignore-resource-updates", "note", "rota.dev/job-name", "rota.dev/template-revision"]
     );
     assert_eq!(metadata["annotations"]["rota.dev/job-name"], "nightly");
-    assert_eq!(keys(&manifest["spec"]), ["aFieldOfTomorrow", "backoffLimit", "parallelism", "suspend", "template"]);
+    assert_eq!(
+        keys(&manifest["spec"]),
+        ["aFieldOfTomorrow", "backoffLimit", "parallelism", "suspend", "template", "ttlSecondsAfterFinished"]
+    );
     assert_eq!(manifest["spec"]["backoffLimit"], 0);
-    let pod = &manifest["spec"]["template"];
+    the_pod_template_is_passed_on(&manifest["spec"]["template"]);
+    assert_eq!(main_container(&manifest)["terminationMessagePolicy"], "File");
+}
+
+fn the_pod_template_is_passed_on(pod: &Value) {
+    let keys = |map: &Value| map.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(
         keys(&pod["metadata"]["labels"]),
-        ["app", "app.kubernetes.io/managed-by", "rota.dev/attempt", "rota.dev/job", "rota.dev/job-uid"]
+        [
+            "app",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/managed-by",
+            "rota.dev/attempt",
+            "rota.dev/job",
+            "rota.dev/job-uid"
+        ]
     );
     assert_eq!(pod["metadata"]["labels"]["rota.dev/job"], "nightly");
-    assert_eq!(keys(&pod["metadata"]["annotations"]), ["rota.dev/params", "sidecar.istio.io/inject"]);
+    assert_eq!(
+        keys(&pod["metadata"]["annotations"]),
+        ["argocd.argoproj.io/tracking-id", "rota.dev/params", "sidecar.istio.io/inject"]
+    );
     assert_eq!(pod["metadata"]["annotations"]["rota.dev/params"], "{\"count\":7}");
     assert_eq!((&pod["spec"]["restartPolicy"], &pod["spec"]["another"]), (&json!("Never"), &json!(true)));
-    assert_eq!(main_container(&manifest)["terminationMessagePolicy"], "File");
 }
 
 #[test]
@@ -455,4 +472,67 @@ fn a_failure_ends_the_attempt_unless_each_index_has_retries_of_its_own() {
     assert_eq!(limit(json!({ "backoffLimitPerIndex": null })), json!(0));
     assert_eq!(limit(json!({ "backoffLimitPerIndex": 1 })), json!(null));
     assert_eq!(limit(json!({ "backoffLimitPerIndex": 1, "backoffLimit": 6 })), json!(6));
+}
+
+/// By labels of pods NetworkPolicies, affinity and other tools of theirs select them: what a tenant wrote there stays.
+#[test]
+fn the_labels_of_pods_stay_as_they_are_but_for_those_of_rota_and_kubernetes() {
+    let mut template = minimal();
+    let labels = json!({
+        "app.kubernetes.io/instance": "x", "app.kubernetes.io/managed-by": "Helm", "argocd.argoproj.io/instance": "x",
+        "helm.toolkit.fluxcd.io/name": "x", "job-name": "of another", "rota.dev/job": "forged",
+    });
+    template["metadata"] = json!({ "labels": labels });
+    template["spec"]["template"]["metadata"] = json!({ "labels": labels, "annotations": {
+        "meta.helm.sh/release-name": "x", "kubectl.kubernetes.io/last-applied-configuration": "{}",
+    } });
+    let manifest = launch(&template);
+    let pod = &manifest["spec"]["template"]["metadata"];
+    for (key, value) in labels.as_object().unwrap() {
+        let found = &pod["labels"][key];
+        match key.as_str() {
+            "job-name" => assert!(found.is_null(), "Kubernetes writes this one"),
+            "rota.dev/job" => assert_eq!(found, "nightly"),
+            _ => assert_eq!(found, value, "{key}"),
+        }
+    }
+    assert_eq!(pod["annotations"]["meta.helm.sh/release-name"], "x");
+    assert!(
+        pod["annotations"].get("kubectl.kubernetes.io/last-applied-configuration").is_none(),
+        "kubectl prunes by it"
+    );
+    // The batch Job is Rota's, and no tool's to prune.
+    let batch = &manifest["metadata"]["labels"];
+    assert_eq!(batch["app.kubernetes.io/managed-by"], "rota");
+    for key in ["app.kubernetes.io/instance", "argocd.argoproj.io/instance", "helm.toolkit.fluxcd.io/name"] {
+        assert!(batch.get(key).is_none(), "{key}");
+    }
+}
+
+/// A policy that asks for it is satisfied, and Kubernetes does not remove what an operator that was away has not recorded.
+#[test]
+fn how_long_an_ended_batch_job_stays_is_passed_on_but_never_less_than_recording_needs() {
+    for (own, expected) in [
+        (json!(null), json!(null)),
+        (json!(0), json!(3_600)),
+        (json!(3_599), json!(3_600)),
+        (json!(86_400), json!(86_400)),
+        // Kubernetes says of this one what is wrong with it.
+        (json!(-1), json!(-1)),
+    ] {
+        let mut template = minimal();
+        template["spec"]["ttlSecondsAfterFinished"] = own.clone();
+        assert_eq!(launch(&template)["spec"]["ttlSecondsAfterFinished"], expected, "{own}");
+    }
+}
+
+/// Kubernetes appends the index of a pod to the name of an Indexed batch Job: what a template says is right whatever its
+/// own name is.
+#[test]
+fn the_name_of_a_template_does_not_make_it_invalid() {
+    for name in ["x".repeat(63), "x.".repeat(100) + "x", "report".to_owned()] {
+        let probe = dry_run_job("team", &name, &minimal(), &[]).unwrap();
+        let hostname = format!("{}-{}", probe["metadata"]["name"].as_str().unwrap(), i32::MAX);
+        assert!(hostname.len() <= 63 && !hostname.contains('.'), "{hostname}");
+    }
 }

@@ -158,6 +158,7 @@ impl Operator {
             group_settled: group::is_settled(Some(&cluster.group), &object, ending.as_ref()),
             batch: cluster.batches.get(&batch_name),
             pods: &pods,
+            kept_batches: &[],
             duplicate_of: None,
             busy: false,
             memory: &memory,

@@ -132,6 +132,7 @@ impl World {
                 group_settled: true,
                 batch: None,
                 pods: &[],
+                kept_batches: &[],
                 duplicate_of: None,
                 memory: &Memory { unrecorded: true, ..Memory::new(now()) },
                 busy: false,

@@ -6,7 +6,7 @@ use super::*;
 use crate::api::Outcome;
 use crate::api::labels::RESUME_ANNOTATION;
 use crate::api::schedule::{ClockChange, SchedulePause};
-use crate::domain::calendar::zone_database_version;
+use crate::domain::calendar::{steps, zone_database_version};
 
 /// How many next times the status shows.
 const NEXT_TIMES_SHOWN: usize = 3;
@@ -180,6 +180,7 @@ pub(super) fn set_ready(
 ) {
     let mut list = Conditions::from(&status.conditions, facts.schedule.metadata.generation, now);
     let was_stalled = conditions::holds(&status.conditions, conditions::STALLED);
+    list.warn(&steps::sentences(facts.schedule.spec.cron.as_deref()));
     match (ready, &status.paused) {
         (Ok(()), None) => {
             let message = "it fires as written".to_owned();

@@ -11,11 +11,15 @@ fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> T {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+fn said(answer: Answer, second: i64) -> Probe {
+    Probe::next(None, answer, at(second))
+}
+
 /// A template, its revisions in the cluster, and what the API server says of it.
 struct Case {
     template: JobTemplate,
     revisions: Vec<(Arc<ControllerRevision>, bool)>,
-    probe: Option<Result<(), String>>,
+    probe: Option<Probe>,
 }
 
 fn case() -> Case {
@@ -75,7 +79,7 @@ impl Case {
     fn accept(&mut self, second: i64) {
         self.probe = None;
         assert_eq!(self.step(second), ["probe"]);
-        self.probe = Some(Ok(()));
+        self.probe = Some(said(Answer::Accepted, 0));
         self.step(second);
     }
 
@@ -115,7 +119,7 @@ fn a_new_template_is_first_shown_to_the_api_server_and_nothing_else_is_done() {
 #[test]
 fn the_revision_is_made_in_the_plan_whose_status_first_names_it() {
     let mut case = case();
-    case.probe = Some(Ok(()));
+    case.probe = Some(said(Answer::Accepted, 0));
     let plan = case.decide(at(0));
     let [Effect::CreateRevision(revision)] = plan.effects.as_slice() else { panic!("{:?}", plan.effects) };
     assert_eq!(plan.status.unwrap().current_revision, revision.metadata.name);
@@ -260,7 +264,7 @@ fn a_pod_template_that_cannot_be_launched_is_told_with_its_field() {
     assert_eq!(local.condition("Ready").1, "InvalidPodTemplate");
     assert!(local.condition("Ready").2.starts_with("spec.jobTemplate.spec.template.spec.containers: "));
     let mut remote = case();
-    remote.probe = Some(Err("spec.template.spec.containers[0].image: Required value".into()));
+    remote.probe = Some(said(Answer::Invalid("spec.template.spec.containers[0].image: Required value".into()), 0));
     let notes = remote.decide(at(0)).notes;
     assert_eq!(notes.len(), 1);
     assert_eq!(remote.step(0), [""; 0]);
@@ -295,7 +299,7 @@ fn a_revision_that_somebody_deleted_is_made_again() {
 #[test]
 fn a_crash_between_the_revision_and_the_status_makes_no_second_one() {
     let mut case = case();
-    case.probe = Some(Ok(()));
+    case.probe = Some(said(Answer::Accepted, 0));
     case.step(0);
     case.template.status = None;
     case.probe = None;
@@ -319,4 +323,95 @@ fn a_template_that_is_being_deleted_is_left_alone() {
     case.edit(|spec| spec.priority = Some(1));
     case.template.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(9)));
     assert_eq!(case.decide(at(10)), Plan::default());
+}
+
+const DENIED: &str = "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
+
+/// What refuses batch Jobs for a while says nothing about the template: its Jobs wait for Admission as for a quota, and it is
+/// asked again until that is over.
+#[test]
+fn a_refusal_by_admission_is_said_and_asked_again_until_it_is_gone() {
+    let mut case = case();
+    case.probe = Some(said(Answer::Refused(DENIED.into()), 0));
+    let notes = case.decide(at(0)).notes;
+    assert_eq!(notes.iter().map(|note| note.reason).collect::<Vec<_>>(), ["AdmissionRefused"]);
+    assert_eq!(case.step(0), ["create 1"]);
+    assert!(usable(&case.template).is_ok() && is_read(&case.template), "Jobs can be made of it");
+    let (status, reason, message) = case.condition("AdmissionRefused");
+    assert_eq!((status, reason), ("True", "Refused"));
+    assert!(message.ends_with(DENIED), "{message}");
+    assert!(!conditions::holds(&case.status().conditions, "Stalled"));
+    case.assert_rests(9);
+    let mut delays = Vec::new();
+    for _ in 0..7 {
+        let due = case.decide(case.probe.as_ref().unwrap().at).wake_at.unwrap();
+        let asked = case.probe.clone().unwrap();
+        delays.push(due.duration_since(asked.at).as_secs());
+        let second = due.duration_since(at(0)).as_secs();
+        assert_eq!(case.step(second), ["probe"]);
+        case.probe = Some(Probe::next(Some(&asked), Answer::Refused(DENIED.into()), due));
+        case.assert_rests(second);
+    }
+    assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300]);
+    case.probe = Some(said(Answer::Accepted, 5_000));
+    assert_eq!(case.step(5_000), [""; 0]);
+    assert!(!conditions::holds(&case.status().conditions, "AdmissionRefused"));
+    assert_eq!(case.decide(at(5_000)).wake_at, None);
+}
+
+/// What an earlier process was told is asked again: the policy may be gone, and nobody tells.
+#[test]
+fn a_refusal_that_an_earlier_process_was_told_is_asked_again_at_once() {
+    let mut case = case();
+    case.probe = Some(said(Answer::Refused(DENIED.into()), 0));
+    case.step(0);
+    case.probe = None;
+    assert_eq!(case.step(1), ["probe"]);
+}
+
+/// A webhook that does not answer leaves nobody the wiser: the template is not read yet, and that is said.
+#[test]
+fn an_answer_that_is_none_is_no_verdict() {
+    let failed = "failed calling webhook \"w\": context deadline exceeded";
+    for mut case in [case(), Case::active()] {
+        case.edit(|spec| spec.job_type = "other".into());
+        let before = case.template.status.clone().unwrap_or_default();
+        case.probe = Some(said(Answer::Unknown(failed.into()), 0));
+        assert_eq!(case.step(0), [""; 0]);
+        assert!(!is_read(&case.template), "its Jobs wait");
+        assert_eq!(case.status().current_revision, before.current_revision);
+        let (status, reason, message) = case.condition("Ready");
+        assert_eq!((status, reason), ("False", "Unchecked"));
+        assert!(message.ends_with(failed), "{message}");
+        assert!(!conditions::holds(&case.status().conditions, "Stalled"));
+        case.assert_rests(9);
+        assert_eq!(case.step(10), ["probe"]);
+        case.probe = Some(said(Answer::Accepted, 10));
+        case.step(10);
+        assert!(is_read(&case.template) && usable(&case.template).is_ok());
+    }
+}
+
+/// What is invalid stays so until somebody changes it, or the cluster is another one.
+#[test]
+fn an_invalid_template_is_asked_about_again_much_later() {
+    let mut case = case();
+    case.probe = Some(said(Answer::Invalid("no".into()), 0));
+    case.step(0);
+    case.assert_rests(3_599);
+    assert_eq!(case.step(3_600), ["probe"]);
+}
+
+#[test]
+fn what_is_not_used_as_it_is_written_is_said_and_no_matter_of_health() {
+    let mut case = case();
+    case.template.spec.job_template["spec"]["backoffLimit"] = 3.into();
+    case.accept(0);
+    let (status, reason, message) = case.condition("Warning");
+    assert_eq!((status, reason), ("True", "NotAsWritten"));
+    assert!(message.starts_with("spec.jobTemplate.spec.backoffLimit: 3 is not used; "), "{message}");
+    assert_eq!(case.condition("Ready").0, "True");
+    case.edit(|spec| spec.retry = Some(yaml("{maxAttempts: 4}")));
+    case.accept(10);
+    assert!(case.status().conditions.iter().all(|it| it.type_ != "Warning"));
 }

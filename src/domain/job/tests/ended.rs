@@ -308,3 +308,86 @@ fn a_crash_between_the_release_and_the_status_comes_to_the_same_end() {
     case.job.metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
     assert_eq!(only_record(&case.decide(after(90))).1, Outcome::Completed);
 }
+
+/// A batch Job that failed, of that attempt.
+fn failed_batch(case: &Case, attempt: u32) -> Arc<BatchJob> {
+    let mut batch = batch(&attempt_name(&case.job, attempt), &batch_ended("Failed"));
+    batch.metadata.uid = Some(format!("uid-batch-{attempt}"));
+    batch.metadata.labels = Some([(crate::api::labels::ATTEMPT.to_owned(), attempt.to_string())].into());
+    Arc::new(batch)
+}
+
+/// Names of the batch Jobs that are deleted.
+fn cleared(decision: &Decision) -> Vec<String> {
+    let name = |effect: &Effect| match effect {
+        Effect::DeleteBatchJob { batch, .. } => Some(batch.name.clone()),
+        _ => None,
+    };
+    decision.plan.effects.iter().filter_map(name).collect()
+}
+
+/// Alert rules about failed batch Jobs are to be silent about a Job that succeeded in the end.
+#[test]
+fn failed_batch_jobs_of_earlier_attempts_go_when_the_job_succeeded() {
+    for (outcome, reason, gone) in [
+        (Outcome::Completed, Reason::Succeeded, true),
+        (Outcome::Skipped, Reason::SkippedByRule, true),
+        (Outcome::Failed, Reason::ExitCode, false),
+    ] {
+        let mut case = case().running().recorded(Outcome::Failed, Reason::ExitCode);
+        case.write(after(21));
+        let first = failed_batch(&case, 1);
+        case.job.spec.retry = Some(yaml("{maxAttempts: 2}"));
+        case = case.launched().recorded(outcome, reason);
+        case.kept_batches = vec![first.clone()];
+        case.write(after(40));
+        case.memory.recorded = None;
+        let decision = case.decide(after(41));
+        let name = first.metadata.name.clone().unwrap();
+        assert_eq!(cleared(&decision), if gone { vec![name] } else { vec![] }, "{outcome:?}");
+        let mut going = (*first).clone();
+        going.metadata.deletion_timestamp = Some(Time(after(41)));
+        case.kept_batches = vec![Arc::new(going)];
+        assert_eq!(cleared(&case.decide(after(42))), [""; 0], "it is asked once");
+    }
+}
+
+/// The logs of an attempt that a rule calls no failure, or whose end somebody wanted, stay as long as others do, and then the
+/// alert rules are content too.
+#[test]
+fn the_batch_job_of_a_run_that_failed_as_it_should_goes_after_a_while() {
+    for (outcome, reason) in [
+        (Outcome::Skipped, Reason::SkippedByRule),
+        (Outcome::Failed, Reason::Cancelled),
+        (Outcome::Failed, Reason::Replaced),
+    ] {
+        goes_after_a_while(outcome, reason);
+    }
+}
+
+fn goes_after_a_while(outcome: Outcome, reason: Reason) {
+    let mut case = case().running().recorded(outcome, reason);
+    case.job.metadata.labels = Some([("kustomize.toolkit.fluxcd.io/name".into(), "apps".into())].into());
+    case.kept_batches = vec![failed_batch(&case, 1)];
+    case.write(after(21));
+    case.memory.recorded = None;
+    let decision = case.decide(after(22));
+    assert_eq!((cleared(&decision), decision.plan.wake_at), (vec![], Some(after(620))));
+    assert_eq!(cleared(&case.decide(after(620))).len(), 1);
+}
+
+/// Where nothing of Rota's says how long a Job is kept, what the pasted body says of its batch Job counts.
+#[test]
+fn a_job_is_kept_as_long_as_its_body_says_unless_something_of_rotas_does() {
+    let kept = |template: &str, own: Option<i64>| {
+        let mut case = case().running().recorded(Outcome::Completed, Reason::Succeeded);
+        case.template = self::template(template);
+        case.template.job_template["spec"]["ttlSecondsAfterFinished"] = 70.into();
+        case.job.spec.ttl_seconds_after_finished = own;
+        case.write(after(21));
+        case.decide(after(22)).plan.wake_at.unwrap().duration_since(after(20)).as_secs()
+    };
+    assert_eq!(kept("", None), 70);
+    assert_eq!(kept("ttlSecondsAfterFinished: 80", None), 80);
+    assert_eq!(kept("ttlSecondsAfterFinished: 80", Some(90)), 90);
+}

@@ -135,3 +135,15 @@ fn a_status_that_is_not_urgent_is_written_within_a_second() {
     assert_eq!(status_due(at("01:00"), false), at("01:00:01"));
     assert_eq!(status_due(at("01:00"), true), at("01:00:06"));
 }
+
+#[test]
+fn a_step_that_is_surely_not_meant_is_said_and_is_no_matter_of_health() {
+    let mut case = known("cron: '*/90 * * * *'");
+    let (status, reason, message) = case.condition("Warning");
+    assert_eq!((status, reason), ("True", "NotAsWritten"));
+    assert!(message.starts_with("spec.cron: */90 in the field of the minute goes beyond the field"), "{message}");
+    assert_eq!(case.condition("Ready").0, "True");
+    case.edit_at("00:10", |schedule| schedule.spec.cron = Some("*/30 * * * *".into()));
+    case.step("00:11");
+    assert!(case.status.conditions.iter().all(|condition| condition.type_ != "Warning"));
+}

@@ -1,0 +1,127 @@
+//! What is said of a pasted body.
+
+use serde_json::json;
+
+use super::*;
+
+fn spec(fields: Value) -> JobTemplateSpec {
+    let mut whole =
+        json!({ "jobType": "x", "jobTemplate": { "spec": { "template": { "spec": { "containers": [] } } } } });
+    merge(&mut whole, &fields);
+    serde_json::from_value(whole).unwrap()
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+fn said(fields: Value) -> Vec<String> {
+    sentences(&Body::of_template(&spec(fields)))
+}
+
+fn of_batch(fields: Value) -> Value {
+    json!({ "jobTemplate": { "spec": fields } })
+}
+
+/// The beginning of what is said, of one field at a time.
+#[test]
+fn each_field_that_is_not_used_as_written_is_named_with_its_value() {
+    let policy = |policy: &str| of_batch(json!({ "template": { "spec": { "restartPolicy": policy } } }));
+    let labels = |key: &str| json!({ "jobTemplate": { "metadata": { "labels": { key: "x" } } } });
+    let table = [
+        (of_batch(json!({ "backoffLimit": 6 })), "spec.backoffLimit: 6 is not used; spec.retry.maxAttempts"),
+        (policy("OnFailure"), "spec.template.spec.restartPolicy: OnFailure is not used; "),
+        (policy("Always"), "spec.template.spec.restartPolicy: Always is not used; "),
+        (of_batch(json!({ "suspend": true })), "spec.suspend: true is passed on: "),
+        (of_batch(json!({ "managedBy": "a.example/b" })), "spec.managedBy: a.example/b is passed on: "),
+        (of_batch(json!({ "parallelism": 0 })), "spec.parallelism: 0 is passed on: "),
+        (of_batch(json!({ "manualSelector": true, "selector": {} })), "spec.manualSelector: true is not used; "),
+        (labels("app.kubernetes.io/instance"), "metadata.labels: those by which "),
+        (labels("kustomize.toolkit.fluxcd.io/name"), "metadata.labels: those by which "),
+        (
+            json!({ "jobTemplate": { "metadata": { "annotations": { "meta.helm.sh/release-name": "x" } } } }),
+            "metadata.annotations: those by which ",
+        ),
+        (
+            json!({ "timeoutSeconds": 60, "jobTemplate": { "spec": { "activeDeadlineSeconds": 600 } } }),
+            "spec.activeDeadlineSeconds: 600 is not used, because spec.timeoutSeconds is 60",
+        ),
+        (
+            json!({ "ttlSecondsAfterFinished": 60, "jobTemplate": { "spec": { "ttlSecondsAfterFinished": 600 } } }),
+            "spec.ttlSecondsAfterFinished: 600 is used for the batch Job only, ",
+        ),
+    ];
+    for (fields, expected) in table {
+        let found = said(fields.clone());
+        assert_eq!(found.len(), 1, "{fields}: {found:?}");
+        let expected = format!("spec.jobTemplate.{expected}");
+        assert!(found[0].starts_with(&expected), "{fields}: {found:?}");
+        assert!(!found[0].contains("  ") && !found[0].ends_with('.'), "{found:?}");
+    }
+}
+
+/// What is used as it is written, or says what Rota does anyway, is not warned about.
+#[test]
+fn what_stays_as_it_is_needs_no_word() {
+    let table = [
+        of_batch(json!({})),
+        of_batch(json!({ "backoffLimit": 0 })),
+        of_batch(json!({ "backoffLimit": null, "suspend": null, "parallelism": null })),
+        json!({ "retry": { "maxAttempts": 4 }, "jobTemplate": { "spec": { "backoffLimit": 3 } } }),
+        of_batch(
+            json!({ "backoffLimit": 6, "backoffLimitPerIndex": 1, "completionMode": "Indexed", "completions": 2 }),
+        ),
+        of_batch(json!({ "template": { "spec": { "restartPolicy": "Never" } } })),
+        of_batch(json!({ "suspend": false, "parallelism": 1, "managedBy": "kubernetes.io/job-controller" })),
+        of_batch(json!({ "selector": { "matchLabels": { "batch.kubernetes.io/controller-uid": "x" } } })),
+        of_batch(
+            json!({ "ttlSecondsAfterFinished": 60, "activeDeadlineSeconds": 60, "podReplacementPolicy": "Failed" }),
+        ),
+        json!({ "timeoutSeconds": 600, "jobTemplate": { "spec": { "activeDeadlineSeconds": 60 } } }),
+        json!({ "jobTemplate": { "metadata": { "name": "x", "labels": { "app": "x" } } } }),
+        json!({ "jobTemplate": {
+            "metadata": { "labels": { "kueue.x-k8s.io/queue-name": "team" } }, "spec": { "suspend": true },
+        } }),
+        json!({ "jobTemplate": { "spec": { "template": { "metadata": {
+            "labels": { "app.kubernetes.io/instance": "x" } } } } } }),
+    ];
+    for fields in table {
+        assert_eq!(said(fields.clone()), Vec::<String>::new(), "{fields}");
+    }
+}
+
+#[test]
+fn a_job_with_a_template_of_its_own_is_told_too_and_one_of_a_template_is_not() {
+    let job = |fields: Value| serde_json::from_value::<JobSpec>(fields).unwrap();
+    let own = job(json!({ "jobType": "x", "jobTemplate": { "spec": { "backoffLimit": 2 } } }));
+    assert_eq!(warnings(&Body::of_job(&own).unwrap()).len(), 1);
+    let other = job(json!({ "templateRef": { "name": "x" } }));
+    assert!(Body::of_job(&other).is_none());
+}
+
+#[test]
+fn a_body_of_any_shape_is_judged() {
+    for body in [
+        json!(null),
+        json!([]),
+        json!({ "spec": 1 }),
+        json!({ "metadata": { "labels": [] }, "spec": { "backoffLimit": "x" } }),
+    ] {
+        assert_eq!(said(json!({ "jobTemplate": body })), Vec::<String>::new());
+    }
+}
+
+/// docs/jobs.md has a row for each field, with these words.
+#[test]
+fn the_documents_say_what_becomes_of_each_field() {
+    let text = include_str!("../../../docs/jobs.md");
+    for field in &FIELDS {
+        let row = format!("| `{}` | {} |", field.path, field.meaning);
+        assert!(text.contains(&row), "docs/jobs.md lacks the row\n{row}");
+    }
+}
