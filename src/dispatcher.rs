@@ -25,6 +25,7 @@ use crate::domain::{group, names, schedule};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::{Stores, in_namespace, of_uid};
+use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
 
 /// How many Jobs of a queue are being launched at once. It bounds the size of its status and how long one write of it takes:
@@ -75,6 +76,7 @@ pub async fn round(context: Arc<Context>, key: Key) -> Next {
 }
 
 async fn run(context: &Context, namespace: &str) -> Result<Option<Timestamp>, WriteError> {
+    context.may(Act::Dispatch)?;
     take_over(context, namespace);
     // Decide, for all namespaces: those of others are written down by rounds of their own. What an earlier round of another
     // one decided about this one is decided again, so that nothing that came since is passed over.
@@ -253,6 +255,9 @@ pub fn queue_changed(context: &Context, key: &Key) {
     let mut line = context.dispatcher.line();
     let found = context.stores.queues.get(key);
     line.set_queue(&key.namespace, &key.name, found.map(|queue| settings(context, &queue)));
+    if context.stores.queues.find(&in_namespace(&key.namespace)).is_empty() {
+        lock(&context.dispatcher.prepared).remove(&key.namespace);
+    }
     tell_first(context, &line, &key.namespace);
     drop(line);
     context.triggers.dispatch(&key.namespace);
@@ -465,7 +470,10 @@ fn queue_status(queue: &Queue, counts: Counts, now_is: Timestamp) -> QueueStatus
 /// Brings the counts in the statuses up to date, a little late, so that a busy queue does not cost a write a Job.
 async fn write_counts(context: &Context, namespace: &str, now_is: Timestamp) -> Result<Option<Timestamp>, WriteError> {
     let mut due = None;
-    for queue in context.stores.queues.find(&in_namespace(namespace)) {
+    let queues = context.stores.queues.find(&in_namespace(namespace));
+    lock(&context.dispatcher.stale_since)
+        .retain(|key, _| key.namespace != namespace || queues.iter().any(|queue| queue.name_any() == key.name));
+    for queue in queues {
         let key = Key::of(queue.as_ref());
         let counts = context.dispatcher.line().counts(namespace, &key.name);
         let status = queue_status(&queue, counts, now_is);

@@ -15,6 +15,7 @@ use crate::domain::launch::{self, LaunchInput};
 use crate::domain::resolve;
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
+use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
 
 /// Launches an admitted Job.
@@ -23,7 +24,7 @@ pub async fn launch(context: Arc<Context>, key: Key) -> Next {
     context.metrics.reconciled("launcher", result.is_ok());
     match result {
         Ok(()) => Next::Wait,
-        Err(WriteError::NotLeading) => Next::After(NOT_LEADING_DELAY),
+        Err(WriteError::NotLeading | WriteError::Blind(_)) => Next::After(NOT_LEADING_DELAY),
         Err(error) => {
             tracing::warn!(%key, error = %error.text(), "launch failed, trying again");
             Next::Failed
@@ -47,6 +48,9 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
     let (Ok(resolved), false) = (resolved, stopped && !in_doubt) else {
         return end_launch(context, &job, |memory| (memory.launching, memory.claimed) = (None, None));
     };
+    if !in_doubt {
+        context.may(Act::Dispatch)?;
+    }
     if !in_doubt && !begin_launch(context, &job, &resolved) {
         return end_launch(context, &job, |memory| (memory.launching, memory.claimed) = (None, None));
     }
@@ -94,6 +98,7 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
 
 fn end_launch(context: &Context, job: &Job, change: impl FnOnce(&mut Memory)) -> Result<(), WriteError> {
     context.memories.update(&job.uid().unwrap_or_default(), change);
+    context.forget_if_gone(&Key::of(job), &job.uid().unwrap_or_default());
     context.triggers.jobs.trigger(Key::of(job));
     dispatcher::sync(context, &job.namespace().unwrap_or_default(), &job.uid().unwrap_or_default());
     context.triggers.dispatch(&job.namespace().unwrap_or_default());

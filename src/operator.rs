@@ -41,6 +41,10 @@ const DISPATCHER_PLACES: usize = 32;
 const GONE_PODS_MAX: usize = 16;
 /// How far the wall clock may drift from the monotonic one between two looks before all timers are set anew.
 const CLOCK_STEP: Duration = Duration::from_millis(500);
+/// How much further the wall clock may go than the monotonic one before it is assumed that the machine was suspended.
+const SUSPENDED: SignedDuration = SignedDuration::from_secs(10);
+/// How often it is asked whether what was not done for want of sight can be done.
+const SIGHT_LOOK: Duration = Duration::from_secs(1);
 /// How often the two clocks are compared.
 const CLOCK_LOOK: Duration = Duration::from_secs(2);
 /// How long requests under way may take when the program ends.
@@ -63,6 +67,8 @@ pub struct Settings {
     pub http_address: std::net::SocketAddr,
     /// Where the API listens; absent: there is none.
     pub api_address: Option<std::net::SocketAddr>,
+    /// How long a watch may bring no news before it is doubted.
+    pub watch_quiet_max: Duration,
 }
 
 /// Why the operator ended.
@@ -87,12 +93,15 @@ pub enum OperatorError {
 
 /// Runs until `stop` says so, then gives the lease up and returns.
 pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
-    let stores = Arc::new(Stores::default());
+    let stores = Arc::new(Stores::new(settings.watch_quiet_max));
     let metrics = Arc::new(Metrics::default());
     let leadership = Leadership::default();
     let listener = listen_on(settings.http_address).await?;
-    let seen = stores.clone();
-    let endpoints = Endpoints { missing: Arc::new(move || seen.missing()), metrics: metrics.clone() };
+    tracing::info!(
+        port = listener.local_addr().map_or(settings.http_address.port(), |it| it.port()),
+        "the endpoints listen"
+    );
+    let endpoints = Endpoints { stores: stores.clone(), metrics: metrics.clone() };
     let endpoints = tokio::spawn(http::serve(listener, endpoints));
     let mut api = JoinSet::new();
     if let Some(address) = settings.api_address {
@@ -103,7 +112,7 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         tracing::info!(port = listener.local_addr().map_or(address.port(), |it| it.port()), "the API listens");
         api.spawn(answers.serve(listener));
     }
-    stores.watch(&client, settings.namespace.as_deref());
+    let mut watches = stores.watch(&client, settings.namespace.as_deref());
     let elector = Elector::new(
         client.clone(),
         &settings.lease_namespace,
@@ -112,21 +121,30 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         leadership.clone(),
     );
     tokio::select! {
-        _ = async { tokio::join!(stores.wait_synced(), stores.wait_for_records(&client)) } => {}
+        _ = async { tokio::join!(stores.visibility.wait_listed(), stores.wait_for_records(&client)) } => {}
+        Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
     let acquired = tokio::select! {
         acquired = elector.acquire() => acquired,
+        Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
     tracing::info!(epoch = leadership.epoch(), "leading");
     metrics.leader.set(1);
     let (halt, halted) = watch::channel(false);
-    let mut parts = lead(&client, &stores, &leadership, acquired, &metrics, &settings, &halted);
+    let mut parts = JoinSet::new();
+    let act = async {
+        // What it was told while it waited may have ended without a word.
+        stores.visibility.take_over().await;
+        parts = lead(&client, &stores, &leadership, acquired, &metrics, &settings, &halted);
+        parts.join_next().await;
+    };
     let result = tokio::select! {
         error = elector.keep() => Err(OperatorError::Lease(error)),
-        Some(_) = parts.join_next() => Err(OperatorError::Ended("a controller")),
+        () = act => Err(OperatorError::Ended("a controller")),
+        Some(_) = watches.join_next() => Err(OperatorError::Ended("a watch")),
         _ = endpoints => Err(OperatorError::Ended("the HTTP server")),
         Some(_) = api.join_next() => Err(OperatorError::Ended("the API")),
         _ = stop.wait_for(|stop| *stop) => Ok(()),
@@ -215,16 +233,22 @@ fn lead(
         launcher::launch(shared.clone(), key)
     }));
     let events = send_events(client.clone(), settings.identity.clone(), leadership.clone(), event_queue);
-    parts.spawn(until_halted(events, watch_clock(context.clone()), halted.clone()));
+    parts.spawn(until_halted(events, watch_clock(context.clone()), watch_sight(context.clone()), halted.clone()));
     start_all(&context);
     parts
 }
 
-/// Does two things that never end by themselves.
-async fn until_halted(one: impl Future<Output = ()>, other: impl Future<Output = ()>, mut halt: watch::Receiver<bool>) {
+/// Does three things that never end by themselves.
+async fn until_halted(
+    one: impl Future<Output = ()>,
+    other: impl Future<Output = ()>,
+    third: impl Future<Output = ()>,
+    mut halt: watch::Receiver<bool>,
+) {
     tokio::select! {
         () = one => {}
         () = other => {}
+        () = third => {}
         _ = halt.wait_for(|halt| *halt) => {}
     }
 }
@@ -330,6 +354,10 @@ fn listen(context: &Arc<Context>) {
             drop(schedules);
             let word = of_schedule(&change.key.namespace, &change.key.name);
             poke(&shared.stores.jobs, &word, &shared.triggers.jobs);
+        }
+        if change.before.or(change.after).is_none() {
+            // Its Jobs waited until it could be read.
+            poke(&shared.stores.jobs, &of_schedule(&change.key.namespace, &change.key.name), &shared.triggers.jobs);
         }
         shared.triggers.schedules.trigger(change.key.clone());
     });
@@ -440,7 +468,11 @@ fn poke_members(context: &Context, key: &Key, before: Option<&JobGroup>, after: 
         let started = phase.is_some_and(|phase| phase != GroupPhase::Created);
         (started, phase.is_some_and(GroupPhase::is_ended), group.map(|it| it.metadata.deletion_timestamp.clone()))
     };
-    if uid(before) != uid(after) || before.map(|it| &it.spec) != after.map(|it| &it.spec) || said(before) != said(after)
+    let never_read = before.or(after).is_none();
+    if never_read
+        || uid(before) != uid(after)
+        || before.map(|it| &it.spec) != after.map(|it| &it.spec)
+        || said(before) != said(after)
     {
         poke(&context.stores.jobs, &of_group(&key.namespace, &key.name), &context.triggers.jobs);
         return;
@@ -489,6 +521,7 @@ async fn send_events(
 }
 
 /// Timers run on the monotonic clock: when the wall clock is set, everything that waits for a time has to look again.
+/// A clock that went on by much more than the monotonic one was set, or the machine was suspended: then nothing is known.
 async fn watch_clock(context: Arc<Context>) {
     let mut last = (now(), tokio::time::Instant::now());
     loop {
@@ -499,8 +532,26 @@ async fn watch_clock(context: Arc<Context>) {
         let step = (wall - monotonic).unsigned_abs();
         if step > CLOCK_STEP {
             tracing::warn!(step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX), "the clock was set");
+            if wall - monotonic > SUSPENDED {
+                context.stores.visibility.doubt();
+            }
             look_at_all(&context);
         }
         last = look;
+    }
+}
+
+/// Looks at everything again when what was not done for want of sight can be done, and after a panic on a change, which may
+/// have kept somebody from looking.
+async fn watch_sight(context: Arc<Context>) {
+    let mut panics = context.stores.panics();
+    loop {
+        tokio::time::sleep(SIGHT_LOOK).await;
+        let seen = context.stores.panics();
+        if context.stores.visibility.is_to_be_made_up_for() || seen != panics {
+            tracing::info!("what could not be looked at before is looked at now");
+            look_at_all(&context);
+        }
+        panics = seen;
     }
 }

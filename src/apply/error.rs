@@ -3,6 +3,7 @@
 use kube::core::Status;
 
 use super::REQUEST_TIMEOUT;
+use crate::runtime::visibility::Blind;
 
 /// Why a write did not happen, or is not known to have.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +11,9 @@ pub enum WriteError {
     /// Another process leads, or may.
     #[error("failed to write: this process does not lead")]
     NotLeading,
+    /// What it rests on is not seen well enough now.
+    #[error(transparent)]
+    Blind(#[from] Blind),
     /// No answer in time; the write may have happened.
     #[error("failed to write: no answer within {} s", REQUEST_TIMEOUT.as_secs())]
     Timeout,
@@ -45,7 +49,7 @@ impl WriteError {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status.code),
-            Self::Api(_) | Self::NotLeading | Self::Timeout | Self::Foreign { .. } => None,
+            Self::Api(_) | Self::NotLeading | Self::Blind(_) | Self::Timeout | Self::Foreign { .. } => None,
         }
     }
 
@@ -60,7 +64,7 @@ impl WriteError {
     /// What it says of the outcome of the write.
     pub fn meaning(&self) -> Meaning {
         match self {
-            Self::NotLeading => Meaning::NotTried,
+            Self::NotLeading | Self::Blind(_) => Meaning::NotTried,
             Self::Timeout => Meaning::Unknown,
             Self::Foreign { .. } => Meaning::Never,
             Self::Api(kube::Error::Api(status)) => meaning(status),
@@ -74,7 +78,7 @@ impl WriteError {
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Timeout => true,
-            Self::NotLeading | Self::Foreign { .. } => false,
+            Self::NotLeading | Self::Blind(_) | Self::Foreign { .. } => false,
             Self::Api(_) => match self.code() {
                 None | Some(401 | 500..) => true,
                 Some(403) => self.text().contains(" cannot "),

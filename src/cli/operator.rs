@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::operator::{self, OperatorError, Settings};
 use crate::runtime::telemetry::{self, LogFormat};
+use crate::runtime::visibility::Visibility;
 
 /// How the operator runs. Each argument can be given as an environment variable too.
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,10 @@ pub struct Arguments {
     /// tells who may reach it. Default: nowhere.
     #[arg(long, env = "ROTA_API_ADDRESS")]
     pub api_address: Option<SocketAddr>,
+    /// How long a watch may bring no news, in seconds: the API server is asked to send some this often, and a watch that is silent
+    /// for longer is doubted. From ten seconds later on nothing is decided that rests on it.
+    #[arg(long, env = "ROTA_WATCH_QUIET_SECONDS", default_value_t = Visibility::QUIET_MAX.as_secs(), value_parser = clap::value_parser!(u64).range(5..=60))]
+    pub watch_quiet_seconds: u64,
     /// How log lines look.
     #[arg(long, env = "ROTA_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -82,6 +87,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         max_running: arguments.max_running,
         http_address: arguments.http_address,
         api_address: arguments.api_address,
+        watch_quiet_max: Duration::from_secs(arguments.watch_quiet_seconds),
     };
     let zone_database = crate::domain::calendar::zone_database_version();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), zone_database, ?settings, "starting");

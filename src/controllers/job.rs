@@ -16,7 +16,7 @@ use earlier::{duplicate_of, look_up};
 
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
-use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobStatus, JobTemplate, JobTemplateSpec, Reason, Schedule};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, JobStatus, JobTemplate, JobTemplateSpec, Reason, Schedule};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
@@ -27,6 +27,7 @@ use crate::domain::{schedule, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_uid;
+use crate::runtime::visibility::{Act, Blind};
 use crate::runtime::work::Next;
 
 /// The longest text of an error in a record, in bytes.
@@ -61,8 +62,12 @@ impl Observed {
 
 /// One run for a Job.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
+    let uid = context.stores.jobs.get(&key).and_then(|job| job.uid());
     let result = run(&context, &key).await;
-    let failed = matches!(&result, Err(error) if !matches!(error, WriteError::NotLeading));
+    if let Some(uid) = uid {
+        context.forget_if_gone(&key, &uid);
+    }
+    let failed = matches!(&result, Err(error) if !matches!(error, WriteError::NotLeading | WriteError::Blind(_)));
     dispatcher::was_run(&context, &key, failed);
     outcome(&context, "job", &key, result)
 }
@@ -127,6 +132,7 @@ async fn write(
     let uid = object.uid().unwrap_or_default();
     let mut again = false;
     for mut effect in plan.effects {
+        may(context, object, &effect)?;
         explain(context, observed, &mut effect).await;
         if let Effect::CreateRun(run) = &effect
             && !context.memories.begin_record(&uid, run)
@@ -153,6 +159,22 @@ async fn write(
     }
     context.tell(object, plan.notes);
     Ok(if again { Some(now()) } else { plan.wake_at })
+}
+
+/// Whether an effect may be applied now: what it rests on is seen, or it was begun.
+fn may(context: &Context, object: &Job, effect: &Effect) -> Result<(), WriteError> {
+    let memory = object.uid().and_then(|uid| context.memories.get(&uid));
+    let is_begun = memory.is_some_and(|memory| memory.recording.is_some());
+    let closed = |run: &JobRun| run.status.as_ref().is_some_and(|status| status.reason == Reason::GroupClosed);
+    let cannot_read_group = || Unreadable::of(context, object, &object.namespace().unwrap_or_default()).group;
+    match effect {
+        Effect::CreateRun(_) if is_begun => Ok(()),
+        Effect::CreateRun(run) if closed(run) && cannot_read_group() => {
+            Err(Blind("its group is there and cannot be read".into()).into())
+        }
+        Effect::CreateRun(_) | Effect::ReleaseJob(_) | Effect::DeleteJob(_) => context.may(Act::Record),
+        _ => Ok(()),
+    }
 }
 
 /// Tells the queue what was decided.
@@ -224,14 +246,16 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         object.spec.group_ref.as_ref().and_then(|it| context.stores.groups.get(&Key::new(&namespace, &it.name)));
     let standing = group.as_deref().map(|group| job_group::standing(context, group));
     let snapshot = queued_with(context, object, batch.as_deref());
+    let is_unread = Unreadable::of(context, object, &namespace);
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
     Observed {
         spec,
         invalid,
         queued: snapshot.is_some(),
         gate: group::gate(object, group.as_deref().zip(standing.as_deref())),
-        schedule_settled: schedule_settled(object, schedule.as_deref()),
-        group_settled: group::is_settled(group.as_deref(), object, context.ending(object).as_ref()),
+        schedule_settled: schedule_settled(object, schedule.as_deref()) && !(schedule.is_none() && is_unread.schedule),
+        group_settled: group::is_settled(group.as_deref(), object, context.ending(object).as_ref())
+            && !(group.is_none() && is_unread.group),
         batch,
         pods,
         kept_batches: kept_batches(context, object),
@@ -355,6 +379,25 @@ fn schedule_of(context: &Context, object: &Job, namespace: &str) -> Option<Arc<S
     let reference = object.spec.schedule_ref.as_ref()?;
     let found = context.stores.schedules.get(&Key::new(namespace, &reference.name))?;
     schedule::is_meant(reference, &found.metadata).then_some(found)
+}
+
+/// What a Job refers to that is there and cannot be read: nothing follows from its not being in the caches.
+struct Unreadable {
+    schedule: bool,
+    group: bool,
+}
+
+impl Unreadable {
+    fn of(context: &Context, object: &Job, namespace: &str) -> Self {
+        let (schedule, group) = (&object.spec.schedule_ref, &object.spec.group_ref);
+        let stores = &context.stores;
+        Self {
+            schedule: schedule
+                .as_ref()
+                .is_some_and(|it| stores.schedules.is_unreadable(&Key::new(namespace, &it.name))),
+            group: group.as_ref().is_some_and(|it| stores.groups.is_unreadable(&Key::new(namespace, &it.name))),
+        }
+    }
 }
 
 /// Whether the Job's schedule has it in its account; a schedule that is gone has nothing to say.

@@ -15,6 +15,7 @@ use crate::domain::group::{self, Belonging, MemberJob, Standing};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::{Stores, of_group};
+use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
 
 /// How long a group is left alone after it was looked at, in microseconds for each member: events of members that come in
@@ -74,6 +75,7 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 }
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
+    context.may(Act::Group)?;
     // Observe.
     let Some(object) = context.stores.groups.get(key) else { return Ok(None) };
     let now_is = now();

@@ -12,6 +12,7 @@ use crate::domain::template::{self, Facts, Probe};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::{of_revision, of_template};
+use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
 
 /// About which template, as it was then, the API server was asked.
@@ -28,6 +29,7 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 }
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
+    context.may(Act::Revise)?;
     // Observe.
     let revisions = revisions(context, key);
     let Some(object) = context.stores.templates.get(key) else {

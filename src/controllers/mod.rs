@@ -25,6 +25,7 @@ use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::Key;
 use crate::runtime::stores::Stores;
+use crate::runtime::visibility::Act;
 use crate::runtime::work::{Next, Trigger};
 
 /// How many events may wait to be sent; more are dropped and counted.
@@ -174,6 +175,11 @@ impl Context {
         }
     }
 
+    /// Whether that may be done now, as far as it rests on what is seen.
+    pub fn may(&self, act: Act) -> Result<(), WriteError> {
+        Ok(self.stores.visibility.may(act)?)
+    }
+
     /// Makes changes in order, stopping at the first that fails.
     pub async fn apply_all(&self, effects: Vec<Effect>) -> Result<(), WriteError> {
         for effect in effects {
@@ -192,6 +198,13 @@ impl Context {
         let spec = Arc::new(template::revision_spec(&revision)?);
         known.insert(key.clone(), spec.clone());
         Some(spec)
+    }
+
+    /// Forgets a Job that went while it was worked on: whoever heard of that may have been earlier than what was remembered last.
+    pub fn forget_if_gone(&self, key: &Key, uid: &str) {
+        if self.stores.jobs.get(key).is_none_or(|job| job.metadata.uid.as_deref() != Some(uid)) {
+            self.memories.forget(uid);
+        }
     }
 
     /// How a Job ended, if it did.
@@ -216,6 +229,11 @@ pub fn outcome(
         // A lease that lapsed may still be renewed, after a pause of the machine for one: nothing else asks again then. A
         // process that lost it ends.
         Err(WriteError::NotLeading) => Next::After(NOT_LEADING_DELAY),
+        // It is looked at again with all others when it can be decided about.
+        Err(WriteError::Blind(why)) => {
+            tracing::debug!(controller, %key, %why, "not decided now");
+            Next::Wait
+        }
         Err(error) => {
             tracing::warn!(controller, %key, error = %error.text(), "failed, trying again");
             Next::Failed

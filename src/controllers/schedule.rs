@@ -14,15 +14,21 @@ use crate::domain::{job, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_schedule;
+use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
 
 /// One run for a schedule.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
+    if let Err(blind) = context.may(Act::Fire) {
+        return outcome(&context, "schedule", &key, Err(blind));
+    }
     let gone = record_gone(&context, &key).await;
     let result = gone.and(run(&context, &key).await);
     if result.is_err() {
         // What of it was written is not known: the next run asks for records before it fires a time up to now.
         context.doubts.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), now());
+    } else {
+        settle_doubt(&context, &key);
     }
     outcome(&context, "schedule", &key, result)
 }
@@ -139,6 +145,19 @@ fn unsure_until(context: &Context, key: &Key) -> Timestamp {
     doubts.get(key).copied().unwrap_or(context.leading_since).max(context.leading_since)
 }
 
+/// Forgets that a run failed when the schedule has accounted for every time up to then, or is gone.
+fn settle_doubt(context: &Context, key: &Key) {
+    let mut doubts = context.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(since) = doubts.get(key).copied() else { return };
+    let settled = context.stores.schedules.get(key).is_none_or(|schedule| {
+        let accounted = schedule.status.as_ref().and_then(|status| status.accounted_until.as_ref());
+        accounted.is_some_and(|until| until.0 >= since)
+    });
+    if settled {
+        doubts.remove(key);
+    }
+}
+
 /// When somebody last changed the schedule itself, according to the API server.
 fn edited_at(schedule: &Schedule) -> Option<Timestamp> {
     let entries = schedule.metadata.managed_fields.iter().flatten();
@@ -171,7 +190,12 @@ fn jobs(context: &Context, schedule: &Schedule) -> Vec<OwnJob> {
 fn usable(context: &Context, schedule: &Schedule) -> Result<(), (Reason, String)> {
     let namespace = schedule.metadata.namespace.clone().unwrap_or_default();
     let name = &schedule.spec.template_ref.name;
-    let Some(found) = context.stores.templates.get(&Key::new(namespace, name)) else {
+    let key = Key::new(namespace, name);
+    let Some(found) = context.stores.templates.get(&key) else {
+        if context.stores.templates.is_unreadable(&key) {
+            // It is there: its Jobs wait for it.
+            return Ok(());
+        }
         let text = format!("spec.templateRef.name: there is no JobTemplate {name:?} in this namespace");
         return Err((Reason::TemplateNotFound, text));
     };

@@ -12,12 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::metrics::Metrics;
+use super::stores::Stores;
 
 /// What the endpoints show.
 #[derive(Clone)]
 pub struct Endpoints {
-    /// What keeps the operator from working, in sentences.
-    pub missing: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What the operator sees, and what keeps it from seeing and writing.
+    pub stores: Arc<Stores>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -34,7 +35,7 @@ pub async fn serve(listener: tokio::net::TcpListener, endpoints: Endpoints) -> s
 }
 
 async fn ready(State(endpoints): State<Endpoints>) -> Response {
-    let missing = (endpoints.missing)();
+    let missing = endpoints.stores.missing();
     if missing.is_empty() {
         return "ok\n".into_response();
     }
@@ -42,6 +43,7 @@ async fn ready(State(endpoints): State<Endpoints>) -> Response {
 }
 
 async fn metrics(State(endpoints): State<Endpoints>) -> Response {
+    endpoints.metrics.seen(&endpoints.stores.visibility);
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     (kind, endpoints.metrics.text()).into_response()
 }

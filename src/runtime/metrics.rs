@@ -13,6 +13,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use tokio::time::Instant;
+
+use super::visibility::{Visibility, Watched};
 use crate::api::JobRun;
 use crate::domain::calendar::zone_database_version;
 
@@ -27,6 +30,11 @@ struct RequestLabels {
 struct ReconcileLabels {
     controller: String,
     outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WatchLabels {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -51,6 +59,8 @@ pub struct Metrics {
     /// 1 while this process leads.
     pub leader: Gauge<i64, AtomicI64>,
     last_event_drop: Counter<u64, AtomicU64>,
+    /// How long there has been no news, by kind.
+    news_age: Family<WatchLabels, Gauge<f64, AtomicU64>>,
 }
 
 impl Default for Metrics {
@@ -76,6 +86,9 @@ impl Default for Metrics {
         registry.register("leader", "1 while this process leads", leader.clone());
         let last_event_drop = Counter::default();
         registry.register("events_dropped", "Events given up because too many waited", last_event_drop.clone());
+        let news_age = Family::default();
+        let help = "How long the API server has told nothing of a kind, not even that nothing happened";
+        registry.register_with_unit("watch_news_age", help, Unit::Seconds, news_age.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What is running", build);
         let zones = Info::new(vec![("version", zone_database_version())]);
@@ -91,6 +104,7 @@ impl Default for Metrics {
             late,
             leader,
             last_event_drop,
+            news_age,
         }
     }
 }
@@ -137,6 +151,15 @@ impl Metrics {
     /// An event was given up.
     pub fn event_dropped(&self) {
         self.last_event_drop.inc();
+    }
+
+    /// How old what is seen is at this moment.
+    pub fn seen(&self, visibility: &Visibility) {
+        let now = Instant::now();
+        for kind in Watched::ALL {
+            let age = visibility.age(kind, now).as_secs_f64();
+            self.news_age.get_or_create(&WatchLabels { kind: kind.name() }).set(age);
+        }
     }
 
     /// All of them, as text.

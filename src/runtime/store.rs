@@ -3,8 +3,12 @@
 //! Two things feed it: the watch, and the answers to our own writes. An answer is in the store before the next decision
 //! is made, so a decision never acts twice because the watch lags behind a write. Of two versions of an object the one
 //! with the higher resourceVersion wins (they are comparable: Kubernetes KEP-5504), and a deleted object does not come back.
+//! A listing that is older than what is here says that the cluster was set back, as by restoring etcd from a snapshot: then
+//! everything is as the listing says.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use kube::{Resource, ResourceExt};
@@ -49,7 +53,7 @@ pub trait Stored: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
     fn index(&self) -> Vec<String>;
 }
 
-/// What changed: the object before and after.
+/// What changed: the object before and after. Neither is there if one is gone that could never be read.
 pub struct Change<'a, K> {
     /// Which object.
     pub key: &'a Key,
@@ -65,15 +69,34 @@ type Listener<K> = Box<dyn Fn(&Change<'_, K>) + Send + Sync>;
 pub struct Store<K> {
     inner: RwLock<Inner<K>>,
     listener: OnceLock<Listener<K>>,
-    synced: tokio::sync::watch::Sender<bool>,
+    /// How often the listener panicked.
+    panics: AtomicU64,
 }
 
 struct Inner<K> {
     objects: HashMap<Key, Arc<K>>,
     index: HashMap<String, BTreeSet<Key>>,
-    gone: HashSet<String>,
+    /// The deleted objects by uid, and of which version it is known; absent: of all.
+    gone: HashMap<String, Option<u64>>,
     gone_order: VecDeque<String>,
-    listing: Option<HashSet<Key>>,
+    /// What exists and cannot be read; it may be here as it was last understood.
+    unreadable: HashSet<Key>,
+    /// The highest version that was told.
+    newest: u64,
+    listing: Option<Listing>,
+}
+
+/// A listing that has begun.
+#[derive(Default)]
+struct Listing {
+    /// What was listed, or told since it began.
+    listed: HashSet<Key>,
+    /// The highest version that had been told before it began.
+    newest_before: u64,
+    /// What it names and cannot be read.
+    unreadable: HashSet<Key>,
+    /// What is older than the listing says although its version is higher: the cluster was set back.
+    outlived: HashSet<Key>,
 }
 
 impl<K: Stored> Default for Store<K> {
@@ -82,12 +105,14 @@ impl<K: Stored> Default for Store<K> {
             inner: RwLock::new(Inner {
                 objects: HashMap::new(),
                 index: HashMap::new(),
-                gone: HashSet::new(),
+                gone: HashMap::new(),
                 gone_order: VecDeque::new(),
+                unreadable: HashSet::new(),
+                newest: 0,
                 listing: None,
             }),
             listener: OnceLock::new(),
-            synced: tokio::sync::watch::Sender::new(false),
+            panics: AtomicU64::new(0),
         }
     }
 }
@@ -110,6 +135,11 @@ impl<K: Stored> Store<K> {
         keys.into_iter().flatten().filter_map(|key| inner.objects.get(key).cloned()).collect()
     }
 
+    /// Whether there is an object of that key that cannot be read: that it is not here, or is as it is here, proves nothing.
+    pub fn is_unreadable(&self, key: &Key) -> bool {
+        self.read().unreadable.contains(key)
+    }
+
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<Key> {
         self.read().objects.keys().cloned().collect()
@@ -125,15 +155,9 @@ impl<K: Stored> Store<K> {
         self.len() == 0
     }
 
-    /// Whether the first listing was complete.
-    pub fn is_synced(&self) -> bool {
-        *self.synced.borrow()
-    }
-
-    /// Waits until the first listing is complete.
-    pub async fn wait_synced(&self) {
-        // The sender lives as long as the store, so this only ever ends with the value.
-        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    /// How often the listener panicked, so that what it was told of was lost on it.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Takes in an object as the API server said it is.
@@ -143,16 +167,22 @@ impl<K: Stored> Store<K> {
         let before = {
             let mut inner = self.write();
             let uid = object.uid().unwrap_or_default();
+            let told = version(object.as_ref());
+            let mut outlives = false;
             if let Some(listing) = inner.listing.as_mut() {
-                listing.insert(key.clone());
+                listing.listed.insert(key.clone());
+                outlives = listing.outlived.remove(&key);
             }
-            if inner.gone.contains(&uid) {
+            // One that no longer carried the labels that are watched is told as deleted, and can carry them again.
+            if inner.gone.get(&uid).is_some_and(|gone| gone.is_none() || told <= *gone) {
                 return;
             }
             let before = inner.objects.get(&key).cloned();
-            if before.as_ref().is_some_and(|before| !is_newer(before.as_ref(), object.as_ref())) {
+            if before.as_ref().is_some_and(|before| !outlives && !is_newer(before.as_ref(), object.as_ref())) {
                 return;
             }
+            inner.newest = inner.newest.max(told.unwrap_or_default());
+            inner.unreadable.remove(&key);
             inner.put(&key, &object, before.as_ref());
             before
         };
@@ -161,11 +191,17 @@ impl<K: Stored> Store<K> {
 
     /// Takes in that an object was deleted.
     pub fn remove(&self, object: &K) {
+        self.take_out(object, version(object));
+    }
+
+    fn take_out(&self, object: &K, last: Option<u64>) {
         let key = Key::of(object);
         let before = {
             let mut inner = self.write();
             let uid = object.uid().unwrap_or_default();
-            inner.bury(&uid);
+            inner.newest = inner.newest.max(last.unwrap_or_default());
+            inner.bury(&uid, last);
+            inner.unreadable.remove(&key);
             let same = inner.objects.get(&key).is_some_and(|known| known.uid().unwrap_or_default() == uid);
             // The listener gets the last state, which a delete may bring.
             same.then(|| inner.take(&key)).flatten().map(|_| Arc::new(object.clone()))
@@ -178,32 +214,72 @@ impl<K: Stored> Store<K> {
     /// Takes in that an object was deleted of which nothing but its name and uid is told.
     pub fn remove_named(&self, key: &Key, uid: Option<&str>) {
         if let Some(known) = self.get(key).filter(|known| known.meta().uid.as_deref() == uid) {
-            self.remove(&known);
+            self.take_out(&known, None);
+        }
+        if self.write().unreadable.remove(key) {
+            self.tell(&Change { key, before: None, after: None });
         }
     }
 
     /// A listing begins: objects that it does not name are gone when it ends.
     pub fn begin_listing(&self) {
-        self.write().listing = Some(HashSet::new());
+        let mut inner = self.write();
+        inner.listing = Some(Listing { newest_before: inner.newest, ..Listing::default() });
+    }
+
+    /// The listing that has begun is of that version. If more had been told before it began, the cluster was set back, and
+    /// what is here is replaced by what is listed: versions no longer say what is newer.
+    pub fn listing_is_of(&self, version: &str) {
+        let mut inner = self.write();
+        let Inner { objects, gone, gone_order, newest, listing, .. } = &mut *inner;
+        let (Some(listing), Ok(version)) = (listing.as_mut(), version.parse::<u64>()) else { return };
+        if version >= listing.newest_before {
+            *newest = version.max(*newest);
+            return;
+        }
+        tracing::error!(version, was = listing.newest_before, "the cluster was set back, as from a snapshot");
+        listing.outlived = objects.keys().filter(|key| !listing.listed.contains(*key)).cloned().collect();
+        *newest = version;
+        gone.clear();
+        gone_order.clear();
+    }
+
+    /// There is an object of that key that cannot be read, as a listing says or a watch: as it was last understood it stays,
+    /// unless it is another one.
+    pub fn cannot_read(&self, key: &Key, uid: Option<&str>) {
+        let mut inner = self.write();
+        let same = inner.objects.get(key).is_some_and(|known| known.meta().uid.as_deref() == uid);
+        inner.unreadable.insert(key.clone());
+        if let Some(listing) = inner.listing.as_mut() {
+            listing.unreadable.insert(key.clone());
+            same.then(|| listing.listed.insert(key.clone()));
+        }
     }
 
     /// A listing ended.
     pub fn end_listing(&self) {
-        let gone: Vec<(Key, Arc<K>)> = {
+        let (gone, unread): (Vec<(Key, Arc<K>)>, Vec<Key>) = {
             let mut inner = self.write();
-            let Some(listed) = inner.listing.take() else { return };
-            let missing: Vec<Key> = inner.objects.keys().filter(|key| !listed.contains(*key)).cloned().collect();
-            missing.into_iter().filter_map(|key| inner.take(&key).map(|object| (key, object))).collect()
+            let Some(listing) = inner.listing.take() else { return };
+            let unread = inner.unreadable.difference(&listing.unreadable).cloned().collect();
+            inner.unreadable = listing.unreadable;
+            let missing: Vec<Key> =
+                inner.objects.keys().filter(|key| !listing.listed.contains(*key)).cloned().collect();
+            let gone = missing.into_iter().filter_map(|key| inner.take(&key).map(|object| (key, object))).collect();
+            (gone, unread)
         };
         for (key, object) in &gone {
             self.tell(&Change { key, before: Some(object), after: None });
         }
-        self.synced.send_replace(true);
+        unread.iter().for_each(|key| self.tell(&Change { key, before: None, after: None }));
     }
 
+    /// A panic in there concerns that change alone: the watch goes on.
     fn tell(&self, change: &Change<'_, K>) {
-        if let Some(listener) = self.listener.get() {
-            listener(change);
+        let Some(listener) = self.listener.get() else { return };
+        if catch_unwind(AssertUnwindSafe(|| listener(change))).is_err() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(key = %change.key, kind = %K::kind(&()), "looking at a change ended abnormally");
         }
     }
 
@@ -244,9 +320,13 @@ impl<K: Stored> Inner<K> {
         }
     }
 
-    fn bury(&mut self, uid: &str) {
-        if self.gone.insert(uid.to_owned()) {
-            self.gone_order.push_back(uid.to_owned());
+    fn bury(&mut self, uid: &str, last: Option<u64>) {
+        match self.gone.get_mut(uid) {
+            Some(known) => *known = known.zip(last).map(|(known, last)| known.max(last)),
+            None => {
+                self.gone.insert(uid.to_owned(), last);
+                self.gone_order.push_back(uid.to_owned());
+            }
         }
         while self.gone_order.len() > TOMBSTONES_MAX {
             if let Some(oldest) = self.gone_order.pop_front() {
@@ -261,11 +341,19 @@ fn is_newer<K: Resource>(known: &K, object: &K) -> bool {
     if known.meta().uid != object.meta().uid {
         return true;
     }
-    let version = |object: &K| object.meta().resource_version.as_ref().and_then(|it| it.parse::<u64>().ok());
     match (version(known), version(object)) {
         (Some(known), Some(object)) => object > known,
         _ => true,
     }
+}
+
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_ref()?.parse().ok()
+}
+
+/// Whether a version is older than another.
+pub fn is_older(version: &str, than: &str) -> bool {
+    matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
 }
 
 #[cfg(test)]
@@ -294,8 +382,8 @@ mod tests {
     fn a_late_answer_does_not_bring_a_deleted_object_back_but_a_new_one_of_the_name_is_seen() {
         let store = Store::default();
         store.apply(queue("a", "1", 5, 1));
-        store.remove(&queue("a", "1", 6, 1));
-        store.apply(queue("a", "1", 7, 1));
+        store.remove(&queue("a", "1", 7, 1));
+        store.apply(queue("a", "1", 6, 1));
         assert!(store.is_empty());
         store.apply(queue("a", "2", 8, 1));
         assert_eq!(store.len(), 1);
@@ -313,6 +401,79 @@ mod tests {
         let mut names: Vec<String> = store.keys().into_iter().map(|key| key.name).collect();
         names.sort();
         assert_eq!(names, ["kept", "written-meanwhile"]);
-        assert!(store.is_synced());
+    }
+
+    #[test]
+    fn what_a_listing_cannot_read_is_not_gone_unless_it_is_another_object() {
+        let store = Store::default();
+        store.apply(queue("strange", "1", 1, 1));
+        store.apply(queue("replaced", "2", 2, 1));
+        store.begin_listing();
+        let (strange, replaced) = (Key::new("ns", "strange"), Key::new("ns", "replaced"));
+        store.cannot_read(&strange, Some("1"));
+        store.cannot_read(&replaced, Some("3"));
+        store.end_listing();
+        assert_eq!(store.keys(), std::slice::from_ref(&strange));
+        assert!(store.is_unreadable(&strange) && store.is_unreadable(&replaced));
+        store.apply(queue("strange", "1", 5, 1));
+        store.remove_named(&replaced, Some("3"));
+        assert!(!store.is_unreadable(&strange) && !store.is_unreadable(&replaced));
+        store.cannot_read(&strange, Some("1"));
+        store.begin_listing();
+        store.end_listing();
+        assert!(store.is_empty() && !store.is_unreadable(&strange));
+    }
+
+    #[test]
+    fn when_the_cluster_was_set_back_everything_is_as_listed_and_later_versions_win_again() {
+        let store = Store::default();
+        store.apply(queue("a", "1", 90, 9));
+        store.apply(queue("deleted-since", "2", 95, 9));
+        store.remove(&queue("deleted-since", "2", 99, 9));
+        store.apply(queue("created-since", "3", 98, 9));
+        store.begin_listing();
+        // Written after the restore, before the listing was answered.
+        store.apply(queue("own", "4", 61, 4));
+        store.listing_is_of("60");
+        store.apply(queue("a", "1", 50, 5));
+        store.apply(queue("deleted-since", "2", 40, 4));
+        store.end_listing();
+        let max = |name: &str| store.get(&Key::new("ns", name)).and_then(|it| it.spec.max_running);
+        assert_eq!(
+            (max("a"), max("deleted-since"), max("created-since"), max("own")),
+            (Some(5), Some(4), None, Some(4))
+        );
+        store.apply(queue("a", "1", 62, 6));
+        store.apply(queue("a", "1", 61, 7));
+        assert_eq!(max("a"), Some(6));
+        // What was set back once is ordered like any other.
+        store.begin_listing();
+        store.listing_is_of("70");
+        store.apply(queue("a", "1", 61, 7));
+        store.end_listing();
+        assert_eq!((max("a"), max("own")), (Some(6), None));
+    }
+
+    #[test]
+    fn an_object_that_left_the_watch_without_being_deleted_comes_back_with_a_later_version_only() {
+        let store = Store::default();
+        store.apply(queue("a", "1", 5, 1));
+        store.remove(&queue("a", "1", 6, 1));
+        store.apply(queue("a", "1", 6, 1));
+        assert!(store.is_empty());
+        store.apply(queue("a", "1", 8, 1));
+        assert_eq!(store.len(), 1);
+        store.remove_named(&Key::new("ns", "a"), Some("1"));
+        store.apply(queue("a", "1", 9, 1));
+        assert!(store.is_empty(), "that one was deleted");
+    }
+
+    #[test]
+    fn a_panic_in_the_listener_concerns_that_change_alone() {
+        let store = Store::default();
+        store.listen(|change| assert_ne!(change.key.name, "bad", "this one panics on purpose"));
+        store.apply(queue("bad", "1", 5, 1));
+        store.apply(queue("good", "2", 6, 1));
+        assert_eq!((store.len(), store.panics()), (2, 1));
     }
 }

@@ -1,28 +1,27 @@
-//! Stores: one cache for each kind that the operator watches, and the watches that feed them.
+//! Stores: one cache for each kind that the operator watches, and what keeps it from seeing and writing.
 //!
 //! JobRuns are never cached: their number grows without bound, and the few that decisions need are looked up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::core::DeserializeGuard;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::clock::now;
-use super::store::{Key, Store, Stored};
+use super::feed::{Cluster, Feed};
+use super::store::{Store, Stored};
+use super::visibility::{Visibility, Watched};
 use crate::api::labels::{JOB_UID, MANAGED_BY, MANAGER};
 use crate::api::{Job, JobGroup, JobTemplate, Queue, Schedule};
 
-/// How long a watch may fail before the operator calls itself blind, in seconds.
-const BLIND_SECONDS: i64 = 30;
+/// How long writes may fail before the operator says so.
+const WRITES_FAIL_MAX: Duration = Duration::from_secs(30);
 
 /// The name under which failing writes are remembered, next to the names of kinds.
 const WRITES: &str = "writes";
@@ -30,7 +29,7 @@ const WRITES: &str = "writes";
 /// The kind that is written and never watched.
 const RECORDS: &str = "jobruns.rota.dev";
 /// What to say of a kind that the API server does not know.
-const NOT_INSTALLED: &str = "its CustomResourceDefinition is not installed: kubectl apply -f crds/";
+pub const NOT_INSTALLED: &str = "its CustomResourceDefinition is not installed: kubectl apply -f crds/";
 /// How long one look for a definition may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before looking again.
@@ -55,30 +54,56 @@ pub struct Stores {
     pub pods: Store<Pod>,
     /// Template revisions.
     pub revisions: Store<ControllerRevision>,
+    /// How old all that is.
+    pub visibility: Visibility,
     troubles: Mutex<Vec<Trouble>>,
 }
 
-/// A watch that fails.
+/// What else fails.
 struct Trouble {
-    plural: String,
-    since: jiff::Timestamp,
+    name: &'static str,
+    since: Instant,
     message: String,
 }
 
 impl Stores {
-    /// Starts a watch for each kind, in one namespace or in all.
-    pub fn watch(self: &Arc<Self>, client: &Client, namespace: Option<&str>) {
-        let all = watcher::Config::default();
-        let ours = watcher::Config::default().labels(JOB_UID);
-        let managed = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
-        spawn(self, client, namespace, all.clone(), |stores| &stores.templates);
-        spawn(self, client, namespace, all.clone(), |stores| &stores.schedules);
-        spawn(self, client, namespace, all.clone(), |stores| &stores.queues);
-        spawn(self, client, namespace, all.clone(), |stores| &stores.jobs);
-        spawn(self, client, namespace, all, |stores| &stores.groups);
-        spawn(self, client, namespace, ours.clone(), |stores| &stores.batch_jobs);
-        spawn(self, client, namespace, ours, |stores| &stores.pods);
-        spawn(self, client, namespace, managed, |stores| &stores.revisions);
+    /// Empty ones, of which news is expected that often.
+    pub fn new(quiet_max: Duration) -> Self {
+        Self { visibility: Visibility::new(quiet_max), ..Self::default() }
+    }
+
+    /// Starts a watch for each kind, in one namespace or in all. None of them ever ends by itself.
+    pub fn watch(self: &Arc<Self>, client: &Client, namespace: Option<&str>) -> JoinSet<()> {
+        let ours = || Some(JOB_UID.to_owned());
+        let managed = Some(format!("{MANAGED_BY}={MANAGER}"));
+        let mut feeds = JoinSet::new();
+        feeds.spawn(self.feed(client, namespace, None, Watched::Templates, |stores| &stores.templates).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Schedules, |stores| &stores.schedules).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Queues, |stores| &stores.queues).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Jobs, |stores| &stores.jobs).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Groups, |stores| &stores.groups).run());
+        feeds.spawn(self.feed(client, namespace, ours(), Watched::BatchJobs, |stores| &stores.batch_jobs).run());
+        feeds.spawn(self.feed(client, namespace, ours(), Watched::Pods, |stores| &stores.pods).run());
+        feeds.spawn(self.feed(client, namespace, managed, Watched::Revisions, |stores| &stores.revisions).run());
+        feeds
+    }
+
+    fn feed<K>(
+        self: &Arc<Self>,
+        client: &Client,
+        namespace: Option<&str>,
+        labels: Option<String>,
+        kind: Watched,
+        select: fn(&Self) -> &Store<K>,
+    ) -> Feed<K, Cluster<K>>
+    where
+        K: Stored + Resource<Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + std::fmt::Debug + Prune,
+    {
+        let api = match namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        Feed::new(self.clone(), select, kind, Cluster { api, labels })
     }
 
     /// Waits until JobRuns, which are not watched, can be written.
@@ -99,49 +124,33 @@ impl Stores {
         self.trouble(RECORDS, None);
     }
 
-    /// Waits until every cache has its first listing.
-    pub async fn wait_synced(&self) {
-        self.templates.wait_synced().await;
-        self.schedules.wait_synced().await;
-        self.queues.wait_synced().await;
-        self.jobs.wait_synced().await;
-        self.groups.wait_synced().await;
-        self.batch_jobs.wait_synced().await;
-        self.pods.wait_synced().await;
-        self.revisions.wait_synced().await;
+    /// What keeps the operator from seeing and writing, in sentences; nothing: it sees, and may write.
+    pub fn missing(&self) -> Vec<String> {
+        self.missing_at(Instant::now())
     }
 
-    /// What keeps the operator from seeing, in sentences; nothing: it sees.
-    pub fn missing(&self) -> Vec<String> {
-        let synced = [
-            ("jobtemplates.rota.dev", self.templates.is_synced()),
-            ("schedules.rota.dev", self.schedules.is_synced()),
-            ("queues.rota.dev", self.queues.is_synced()),
-            ("jobs.rota.dev", self.jobs.is_synced()),
-            ("jobgroups.rota.dev", self.groups.is_synced()),
-            ("jobs.batch", self.batch_jobs.is_synced()),
-            ("pods", self.pods.is_synced()),
-            ("controllerrevisions.apps", self.revisions.is_synced()),
-        ];
-        let now = now();
+    fn missing_at(&self, now: Instant) -> Vec<String> {
+        let mut missing = self.visibility.missing(now);
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = |name: &str| troubles.iter().find(|it| it.plural == name);
-        let mut missing = Vec::new();
-        for (name, synced) in synced {
-            match (synced, trouble(name)) {
-                (false, None) => missing.push(format!("{name}: not listed yet")),
-                (false, Some(it)) => missing.push(format!("{name}: {}", it.message)),
-                (true, Some(it)) if now.duration_since(it.since).as_secs() >= BLIND_SECONDS => {
-                    missing.push(format!("{name}: no news since {}: {}", it.since, it.message));
-                }
-                (true, _) => {}
-            }
-        }
+        let trouble = |name: &str| troubles.iter().find(|it| it.name == name);
         missing.extend(trouble(RECORDS).map(|it| format!("{RECORDS}: {}", it.message)));
-        if let Some(it) = trouble(WRITES).filter(|it| now.duration_since(it.since).as_secs() >= BLIND_SECONDS) {
-            missing.push(format!("writes fail since {}: {}", it.since, it.message));
+        let lasts = |it: &Trouble| now.saturating_duration_since(it.since);
+        if let Some(it) = trouble(WRITES).filter(|it| lasts(it) >= WRITES_FAIL_MAX) {
+            missing.push(format!("writes have failed for {} s: {}", lasts(it).as_secs(), it.message));
         }
         missing
+    }
+
+    /// How often looking at a change ended abnormally, so that something may not have been looked at.
+    pub fn panics(&self) -> u64 {
+        self.templates.panics()
+            + self.schedules.panics()
+            + self.queues.panics()
+            + self.jobs.panics()
+            + self.groups.panics()
+            + self.batch_jobs.panics()
+            + self.pods.panics()
+            + self.revisions.panics()
     }
 
     /// Takes note of whether writes go through: what keeps them from it, or nothing.
@@ -149,9 +158,9 @@ impl Stores {
         self.trouble(WRITES, trouble);
     }
 
-    fn trouble(&self, plural: &str, message: Option<String>) {
+    fn trouble(&self, name: &'static str, message: Option<String>) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = troubles.iter().position(|it| it.plural == plural);
+        let known = troubles.iter().position(|it| it.name == name);
         match (message, known) {
             (None, Some(index)) => {
                 troubles.swap_remove(index);
@@ -162,84 +171,7 @@ impl Stores {
                     it.message = message;
                 }
             }
-            (Some(message), None) => troubles.push(Trouble { plural: plural.into(), since: now(), message }),
-        }
-    }
-}
-
-fn spawn<K>(
-    stores: &Arc<Stores>,
-    client: &Client,
-    namespace: Option<&str>,
-    config: watcher::Config,
-    select: fn(&Stores) -> &Store<K>,
-) where
-    K: Stored + Resource<Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + std::fmt::Debug + Prune,
-{
-    let api: Api<DeserializeGuard<K>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let stores = stores.clone();
-    let group = K::group(&());
-    let plural = if group.is_empty() { K::plural(&()).into_owned() } else { format!("{}.{group}", K::plural(&())) };
-    tokio::spawn(async move {
-        let mut events = watcher(api, config).default_backoff().into_stream().boxed();
-        loop {
-            match events.try_next().await {
-                Ok(Some(event)) => {
-                    stores.trouble(&plural, None);
-                    take_in(select(&stores), &plural, event);
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    let message = explain(&error);
-                    tracing::warn!(kind = %plural, error = %message, "watch failed, trying again");
-                    stores.trouble(&plural, Some(message));
-                }
-            }
-        }
-    });
-}
-
-/// What a failed watch means, for people.
-fn explain(error: &watcher::Error) -> String {
-    let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause)) = error else {
-        return super::lease::chain(error);
-    };
-    match cause {
-        kube::Error::Api(status) if status.code == 404 => NOT_INSTALLED.into(),
-        kube::Error::Api(status) => status.message.clone(),
-        other => super::lease::chain(other),
-    }
-}
-
-fn take_in<K: Stored + Prune>(store: &Store<K>, plural: &str, event: Event<DeserializeGuard<K>>) {
-    match event {
-        Event::Init => store.begin_listing(),
-        Event::InitDone => store.end_listing(),
-        Event::InitApply(DeserializeGuard(object)) | Event::Apply(DeserializeGuard(object)) => match object {
-            Ok(mut object) => {
-                object.prune();
-                store.apply(object);
-            }
-            // The object as it was last understood stays in force: what cannot be read decides nothing.
-            Err(invalid) => tracing::error!(
-                kind = plural,
-                namespace = invalid.metadata.namespace.as_deref().unwrap_or_default(),
-                name = invalid.metadata.name.as_deref().unwrap_or_default(),
-                error = %invalid.error,
-                "an object cannot be decoded and is left alone; correct or delete it"
-            ),
-        },
-        Event::Delete(DeserializeGuard(Ok(mut object))) => {
-            object.prune();
-            store.remove(&object);
-        }
-        Event::Delete(DeserializeGuard(Err(invalid))) => {
-            let metadata = invalid.metadata;
-            let key = Key::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
-            store.remove_named(&key, metadata.uid.as_deref());
+            (Some(message), None) => troubles.push(Trouble { name, since: Instant::now(), message }),
         }
     }
 }

@@ -10,6 +10,8 @@
 mod agreement;
 mod answers;
 mod cluster;
+#[path = "../support/completed.rs"]
+mod completed;
 mod decoding;
 mod examples;
 mod groups;
@@ -30,5 +32,6 @@ mod proxy;
 mod records;
 mod rules;
 mod schema;
+mod sight;
 mod templates;
 mod verbs;

@@ -1,6 +1,8 @@
 //! The operator as a process of its own, with the rights that the chart grants.
 
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -122,6 +124,28 @@ impl Operator {
         until("it leads", || async { self.log().contains("\"leading\"").then_some(()) }).await;
     }
 
+    /// Ends it as a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// What one of its endpoints says: the code, and the text.
+    pub async fn endpoint(&self, path: &str) -> (u16, String) {
+        let port = self.port_that("the endpoints listen").await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: rota\r\nConnection: close\r\n\r\n");
+        let exchange = move || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        };
+        let text = tokio::task::spawn_blocking(exchange).await.unwrap();
+        let code = text.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, text.split_once("\r\n\r\n").unwrap_or_default().1.to_owned())
+    }
+
     /// Where its API listens, once its caches are filled.
     pub async fn port(&self) -> u16 {
         until("its caches are filled", || async { self.log().contains("caches are filled").then_some(()) }).await;
@@ -130,9 +154,13 @@ impl Operator {
 
     /// Where its API listens, whatever it sees.
     pub async fn port_at_once(&self) -> u16 {
-        until("its API listens", || async {
+        self.port_that("the API listens").await
+    }
+
+    async fn port_that(&self, listens: &str) -> u16 {
+        until("it listens", || async {
             let log = self.log();
-            let line = log.lines().find(|line| line.contains("the API listens"))?;
+            let line = log.lines().find(|line| line.contains(listens))?;
             let said: serde_json::Value = serde_json::from_str(line).unwrap();
             Some(u16::try_from(said["port"].as_u64().unwrap()).unwrap())
         })
