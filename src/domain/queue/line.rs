@@ -141,6 +141,8 @@ impl Line {
         let space = self.namespaces.entry(name.clone()).or_insert_with(|| Namespace::new(&name));
         let rows = space.queues.entry(queue.into()).or_default();
         if rows.settings == settings {
+            space.drop_unused_queue(queue);
+            self.touch(namespace);
             return;
         }
         let aging = |settings: &Option<Settings>| settings.as_ref().and_then(|it| it.aging.clone());
@@ -161,6 +163,7 @@ impl Line {
             Some(pause) => drop(self.space(&name).pauses.insert(queue.to_owned(), pause)),
             None => drop(self.space(&name).pauses.remove(queue)),
         }
+        self.space(&name).drop_unused_queue(queue);
         let everything = of_scope(PauseScope::Cluster);
         let before = match everything {
             Some(pause) => self.everything.insert(key, pause),
@@ -250,6 +253,7 @@ impl Line {
             if let Some(rows) = space.queues.get_mut(&candidate.queue) {
                 forget(rows, &waiting.offer);
             }
+            space.drop_unused_queue(&candidate.queue);
         }
         self.touch(&namespace);
         Some((namespace, waiting))

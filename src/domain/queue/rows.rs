@@ -184,6 +184,16 @@ impl Namespace {
         }
     }
 
+    /// Forgets a queue that does not exist, and in which nobody waits or runs.
+    pub fn drop_unused_queue(&mut self, queue: &str) {
+        let is_unused = |rows: &QueueRows| rows.settings.is_none() && rows.order.is_empty() && rows.running.is_empty();
+        if self.queues.get(queue).is_some_and(is_unused) {
+            self.queues.remove(queue);
+            self.restless.remove(queue);
+            self.gated.remove(queue);
+        }
+    }
+
     /// If a limit has room, the best row of each queue that is set aside at it is open again.
     pub fn refill(&mut self, limit: &Limit) {
         let Some(usage) = self.limits.get_mut(limit).filter(|usage| !usage.is_full()) else { return };
@@ -246,6 +256,7 @@ impl Namespace {
             rows.running.remove(&(place.name.clone(), uid.clone()));
         }
         self.restless.insert(place.queue.clone());
+        self.drop_unused_queue(&place.queue);
         for limit in place.limits.iter() {
             if let Some(usage) = self.limits.get_mut(limit) {
                 usage.used = usage.used.saturating_sub(1);
@@ -276,6 +287,6 @@ impl Namespace {
             && self.limits.is_empty()
             && self.from_start.is_empty()
             && self.unseen.is_empty()
-            && self.queues.values().all(|rows| rows.settings.is_none() && rows.order.is_empty())
+            && self.queues.is_empty()
     }
 }

@@ -53,6 +53,32 @@ fn admitted(round: &Decided) -> Vec<&str> {
 }
 
 #[test]
+fn of_a_queue_that_does_not_exist_nothing_is_kept_when_nobody_waits_or_runs_in_it() {
+    let mut line = Line::new(None, 200);
+    let namespace: std::sync::Arc<str> = "ns".into();
+    let offer = |name: &str, queue: &str| Offer {
+        namespace: namespace.clone(),
+        candidate: Candidate { queue: queue.into(), ..candidate(name, 0, 0, 10) },
+        accepted: false,
+        asks_for: None,
+    };
+    line.set_queue("ns", "default", Some(Settings::default()));
+    for round in 0..3 {
+        let queue = format!("misspelt-{round}");
+        line.offer(offer("waits", &queue), now());
+        assert!(line.admit(now()).admitted.is_empty());
+        assert_eq!(line.queues("ns").len(), 2);
+        line.withdraw("uid-waits");
+        line.occupy("ns", "uid-runs", Occupant { queue: queue.as_str().into(), ..occupant("runs") });
+        assert_eq!(line.counts("ns", &queue).running, 1);
+        line.release("uid-runs");
+        assert_eq!(line.queues("ns"), ["default"]);
+    }
+    line.set_queue("ns", "default", None);
+    assert!(line.queues("ns").is_empty() && line.namespaces.is_empty());
+}
+
+#[test]
 fn order_is_priority_then_position_then_queued_time_then_name() {
     let candidates = vec![
         candidate("late", 0, 0, 20),
