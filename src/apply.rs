@@ -27,8 +27,10 @@ pub use error::{Meaning, WriteError};
 
 use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER};
 use crate::api::{Job, JobRun, Queue, Reason};
+use crate::domain::job::{Search, Selector};
 use crate::domain::plan::{Effect, ObjectIdentity};
 use crate::domain::template::Answer;
+use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
@@ -44,8 +46,10 @@ const TURNS: usize = 8;
 /// How long such a write waits for its turn, so that requests that hang in one namespace hold up no other for longer.
 const TURN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many JobRuns one request lists.
-const RECORDS_A_PAGE: u32 = 500;
+/// How many JobRuns one request lists: so few that a page of the largest ones, of 1.5 MiB each, is no danger.
+const RECORDS_A_PAGE: u32 = 25;
+/// How many such pages are looked at.
+const RECORD_PAGES_MAX: u32 = 400;
 
 /// The field manager of statuses; each kind's status is written from one place only.
 pub const STATUS_MANAGER: &str = "rota/status";
@@ -160,19 +164,22 @@ impl Writer {
         found.items.into_iter().next()?.message
     }
 
-    /// The JobRuns of a namespace with these labels, a page at a time.
-    pub async fn records(&self, namespace: &str, selector: &str) -> Result<Vec<JobRun>, WriteError> {
+    /// Searches the JobRuns of a namespace, a page at a time, until no further one could change what is found. No more than
+    /// a page is in memory.
+    pub async fn search(&self, namespace: &str, by: &Selector, search: &mut Search<'_>) -> Result<(), WriteError> {
         let api: Api<JobRun> = self.api(namespace);
-        let mut params = ListParams::default().labels(selector).limit(RECORDS_A_PAGE);
-        let mut found = Vec::new();
-        loop {
+        let mut params = ListParams::default().labels(&by.labels).limit(RECORDS_A_PAGE);
+        params.field_selector.clone_from(&by.fields);
+        for _ in 0..RECORD_PAGES_MAX {
             let page = self.send::<JobRun, _>("list", api.list(&params)).await?;
-            found.extend(page.items);
+            page.items.iter().for_each(|run| search.see(run));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
+                Some(token) if !search.is_over(now()) => params = params.continue_token(&token),
+                _ => return Ok(()),
             }
         }
+        tracing::warn!(namespace, by = by.labels, "more records have the key than are looked at");
+        Ok(())
     }
 
     /// The JobRun of that name, if there is one.

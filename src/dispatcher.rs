@@ -139,6 +139,8 @@ fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> 
 pub fn offer(context: &Context, job: &Job, candidate: Option<&Candidate>) {
     let namespace = job.namespace().unwrap_or_default();
     let uid = job.uid().unwrap_or_default();
+    // Not under the lock of the line, for which everybody waits.
+    let asks_for = candidate.and_then(|candidate| asks_for(context, job, &candidate.queue));
     let mut line = context.dispatcher.line();
     let Some(candidate) = candidate else {
         line.withdraw(&uid);
@@ -149,12 +151,28 @@ pub fn offer(context: &Context, job: &Job, candidate: Option<&Candidate>) {
     if launched || memory.launching == Some(candidate.attempt) {
         return;
     }
-    let queue = context.stores.queues.get(&Key::new(&namespace, candidate.queue.as_ref()));
-    let coalesces = queue.is_some_and(|queue| queue.spec.overflow_policy == Some(OverflowPolicy::CoalesceSame));
     let accepted = job.status.as_ref().is_some_and(|status| status.phase == Some(JobPhase::Queued));
-    let asks_for = coalesces.then(|| names::request(&job.spec));
     let namespace = namespace.into();
     line.offer(Offer { namespace, candidate: candidate.clone(), accepted, asks_for }, now());
+}
+
+/// A word for what a Job asks for, where its queue drops who asks for the same. It takes time in proportion to the size of the
+/// Job, so it is remembered for each edit.
+fn asks_for(context: &Context, job: &Job, queue: &str) -> Option<String> {
+    let queue = context.stores.queues.get(&Key::new(job.namespace().unwrap_or_default(), queue))?;
+    if queue.spec.overflow_policy != Some(OverflowPolicy::CoalesceSame) {
+        return None;
+    }
+    let uid = job.uid().unwrap_or_default();
+    let generation = job.metadata.generation.unwrap_or_default();
+    let known = context.memories.get(&uid).and_then(|memory| memory.asks_for);
+    if let Some(known) = known.filter(|known| known.0 == generation && generation > 0) {
+        return Some(known.1.clone());
+    }
+    let word = names::request(&job.spec);
+    let known = Arc::new((generation, word.clone()));
+    context.memories.update(&uid, |memory| memory.asks_for = Some(known));
+    Some(word)
 }
 
 /// How many may run under a limit, as templates, groups and schedules say now.

@@ -7,12 +7,11 @@ use kube::ResourceExt;
 
 use crate::api::Job;
 use crate::apply::{Meaning, WriteError};
-use crate::controllers::job::{begin_launch, observe, source};
+use crate::controllers::job::{begin_launch, observe, resolve};
 use crate::controllers::{Context, NOT_LEADING_DELAY};
 use crate::dispatcher;
 use crate::domain::job::{Memory, Refusal, current_attempt};
 use crate::domain::launch::{self, LaunchInput};
-use crate::domain::resolve;
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::visibility::Act;
@@ -40,7 +39,7 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
         return Ok(());
     }
     let observed = observe(context, &job);
-    let resolved = resolve::resolve(&job, source(&job, &observed));
+    let resolved = resolve(&job, &observed);
     let memory = context.memories.update(&uid, |_| ());
     // A create that was not answered may have happened: it is sent again until it is, and what stops the Job ends it then.
     let in_doubt = memory.claimed == Some(attempt);

@@ -17,7 +17,7 @@ use crate::api::job_group::{GroupPhase, MemberStatus};
 use crate::api::labels::JOB_NAME_ANNOTATION;
 use crate::api::{Job, JobGroup, JobPhase, Schedule};
 use crate::apply::Writer;
-use crate::controllers::{self, Context, Memories, Triggers};
+use crate::controllers::{self, Context, Memories, Readings, Triggers};
 use crate::dispatcher::Dispatcher;
 use crate::domain::plan::Note;
 use crate::domain::queue::Limit;
@@ -196,6 +196,7 @@ fn lead(
         dispatcher: Dispatcher::new(settings.max_running),
         own_namespace: settings.lease_namespace.clone(),
         memories: Memories::default(),
+        readings: Readings::default(),
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
         gone_schedules: std::sync::Mutex::default(),

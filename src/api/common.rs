@@ -100,6 +100,29 @@ pub(crate) fn named_list_schema<T: JsonSchema>(
     schema
 }
 
+/// The schema of the parameter values that somebody gives: as far as the API server can tell, they fit into the annotations
+/// of a pod.
+pub(crate) fn given_values_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut schema = param_values_schema(generator);
+    let rule = serde_json::json!([{
+        "rule": "self.map(name, size(bytes(self[name]))).sum() <= 262144",
+        "message": "the values must not take more than 262144 bytes together: a pod gets them as an annotation",
+    }]);
+    schema.insert("x-kubernetes-validations".into(), rule);
+    schema
+}
+
+/// The same for each of many members, of which the API server counts no more than characters.
+pub(crate) fn member_values_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut schema = param_values_schema(generator);
+    let rule = serde_json::json!([{
+        "rule": "self.map(name, size(self[name])).sum() <= 262144",
+        "message": "the values must not take more than 262144 characters together: a pod gets them as an annotation",
+    }]);
+    schema.insert("x-kubernetes-validations".into(), rule);
+    schema
+}
+
 /// The schema of parameter values: at most [`PARAMS_MAX`] strings, each of at most 8,192 characters.
 pub(crate) fn param_values_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({

@@ -107,7 +107,7 @@ pub struct JobSpec {
     pub job_type: Option<String>,
     /// Parameter values, over the template's defaults. Write numbers and booleans in quotes.
     #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
-    #[schemars(schema_with = "super::common::param_values_schema")]
+    #[schemars(schema_with = "super::common::given_values_schema")]
     pub params: ParamValues,
     /// The queue to wait in, in the same namespace. Default: the template's, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

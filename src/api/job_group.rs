@@ -97,7 +97,7 @@ pub struct GroupMember {
     pub template_ref: LocalReference,
     /// Parameter values, over the template's defaults. Write numbers and booleans in quotes.
     #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
-    #[schemars(schema_with = "super::common::param_values_schema")]
+    #[schemars(schema_with = "super::common::member_values_schema")]
     pub params: ParamValues,
     /// Priority; higher goes first. Default: the group's, else the template's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

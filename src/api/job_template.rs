@@ -51,7 +51,8 @@ pub struct JobTemplateSpec {
     /// Parameters that Jobs of this template take. Names must differ by more than case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "params_schema")]
-    #[x_kube(validation = Rule::new("self.all(p, self.exists_one(q, q.name.upperAscii() == p.name.upperAscii()))").message("parameter names must differ by more than upper and lower case, because each becomes the environment variable PARAM_<NAME>"))]
+    #[x_kube(validation = Rule::new("self.all(p, self.exists_one(q, q.name.upperAscii() == p.name.upperAscii()))").message("parameter names must differ by more than upper and lower case, because each becomes the environment variable PARAM_<NAME>"),
+        validation = Rule::new("self.map(p, has(p.default) ? size(bytes(p.default)) : 0).sum() <= 262144").message("the defaults must not take more than 262144 bytes together: a pod gets them as an annotation"))]
     pub params: Vec<Param>,
     /// Queue of its Jobs, in the same namespace. Default: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -219,7 +220,9 @@ pub struct Param {
     #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 256)))]
     pub enum_: Vec<String>,
-    /// A regular expression that the whole value must match; strings only.
+    /// A regular expression that the whole value must match; strings only. The syntax is that of the Rust crate regex-lite: as
+    /// in RE2, without look-around and backreferences, and \d, \s, \w and [[:alpha:]] are ASCII. It may take 64 KiB when
+    /// compiled; that times the characters of the value, over all parameters, at most 64 Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub pattern: Option<String>,

@@ -65,3 +65,6 @@ pub const RESUME_ANNOTATION: &str = "rota.dev/resume";
 pub const PARAM_ENV_PREFIX: &str = "PARAM_";
 /// Where the parameter file is in each container.
 pub const PARAMS_FILE: &str = "/etc/rota/params.json";
+
+/// The annotation in which `kubectl apply` keeps a copy of what was applied, and by which it tells what it may prune.
+pub const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";

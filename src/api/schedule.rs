@@ -138,7 +138,7 @@ pub struct ScheduleSpec {
     pub enabled: Option<bool>,
     /// Parameter values for this schedule's Jobs, over the template's defaults. Write numbers and booleans in quotes.
     #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
-    #[schemars(schema_with = "super::common::param_values_schema")]
+    #[schemars(schema_with = "super::common::given_values_schema")]
     pub params: ParamValues,
     /// Priority of this schedule's Jobs; higher goes first. Default: the template's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

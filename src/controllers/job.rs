@@ -22,7 +22,7 @@ use crate::dispatcher;
 use crate::domain::group::{self, Gate};
 use crate::domain::job::{self, Decision, Facts, Memory, Recorded, attempt_name, current_attempt};
 use crate::domain::plan::{Effect, Plan};
-use crate::domain::resolve::{self, Source};
+use crate::domain::resolve::{self, Judged, Resolved, Source, Unresolved};
 use crate::domain::{schedule, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
@@ -46,6 +46,7 @@ pub struct Observed {
     pods: Vec<Arc<Pod>>,
     kept_batches: Vec<Arc<BatchJob>>,
     duplicate_of: Option<String>,
+    judged: Option<Arc<Judged>>,
 }
 
 impl Observed {
@@ -90,7 +91,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // before, it would look as if somebody had deleted it.
     (observed.batch, observed.pods) = attempt_of(context, &object);
     let now_is = now();
-    if memory.queueable_since.is_none() && resolve::resolve(&object, source(&object, &observed)).is_ok() {
+    if memory.queueable_since.is_none() && resolve(&object, &observed).is_ok() {
         // A Job that had to wait for nothing but the operator keeps the order in which it came.
         let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
         let since = if waited { now_is } else { memory.first_seen };
@@ -248,7 +249,7 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let snapshot = queued_with(context, object, batch.as_deref());
     let is_unread = Unreadable::of(context, object, &namespace);
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
-    Observed {
+    let mut observed = Observed {
         spec,
         invalid,
         queued: snapshot.is_some(),
@@ -261,7 +262,30 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         kept_batches: kept_batches(context, object),
         duplicate_of: duplicate_of(context, object, &namespace),
         template,
+        judged: None,
+    };
+    observed.judged = judged(context, object, &observed);
+    observed
+}
+
+/// Whether what the Job gives fits what it runs: as it was found out before, unless one of them has changed since.
+fn judged(context: &Context, object: &Job, observed: &Observed) -> Option<Arc<Judged>> {
+    let uid = object.uid().unwrap_or_default();
+    let source = source(object, observed);
+    let before = context.memories.get(&uid).and_then(|memory| memory.judged);
+    if before.as_ref().is_some_and(|judged| judged.is_about(object, source)) {
+        return before;
     }
+    let judged = Judged::of(object, source).map(Arc::new);
+    if judged.is_some() || before.is_some() {
+        context.memories.update(&uid, |memory| memory.judged.clone_from(&judged));
+    }
+    judged
+}
+
+/// What the Job runs, as far as it can be told.
+pub fn resolve<'a>(object: &'a Job, observed: &'a Observed) -> Result<Resolved<'a>, Unresolved> {
+    resolve::resolve(object, source(object, observed), observed.judged.as_deref())
 }
 
 /// The batch Job and the pods of a Job's current attempt.
@@ -328,13 +352,14 @@ fn specification(
     if let Err(why) = template::usable(template) {
         return (None, Some(why));
     }
-    match template::snapshot(template) {
-        Some(snapshot) => match context.revision(&Key::new(namespace, &snapshot.revision)) {
-            Some(spec) => (Some((spec, snapshot)), None),
-            None => (None, None),
-        },
-        None => (None, None),
-    }
+    let revision = template.status.as_ref().and_then(|status| status.current_revision.as_ref());
+    (revision.and_then(|name| revision_as_run(context, &Key::new(namespace, name))), None)
+}
+
+/// What a revision holds, and which one it is.
+fn revision_as_run(context: &Context, key: &Key) -> Option<(Arc<JobTemplateSpec>, TemplateSnapshot)> {
+    let snapshot = template::snapshot_of(context.stores.revisions.get(key)?.as_ref())?;
+    Some((context.revision(key)?, snapshot))
 }
 
 /// Where the Job's template stands.

@@ -33,14 +33,17 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Observe.
     let revisions = revisions(context, key);
     let Some(object) = context.stores.templates.get(key) else {
+        context.readings.templates.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         probes(context).remove(key);
         context.apply_all(template::orphans(&revisions)).await?;
         return Ok(None);
     };
-    let asked = Asked { uid: object.metadata.uid.clone().unwrap_or_default(), digest: template::digest(&object.spec) };
+    let reading = context.reading(&object);
+    let asked = Asked { uid: object.metadata.uid.clone().unwrap_or_default(), digest: reading.digest.clone() };
     let probe = probes(context).get(key).filter(|(known, _)| *known == asked).map(|(_, probe)| probe.clone());
     // Decide.
-    let plan = template::decide(&Facts { template: &object, revisions: &revisions, probe: probe.as_ref() }, now());
+    let facts = Facts { template: &object, reading: &reading, revisions: &revisions, probe: probe.as_ref() };
+    let plan = template::decide(&facts, now());
     // Apply.
     let mut probed = false;
     for effect in plan.effects {
@@ -67,8 +70,7 @@ fn revisions(context: &Context, key: &Key) -> Vec<(Arc<ControllerRevision>, bool
     let found = context.stores.revisions.find(&of_template(&key.namespace, &key.name));
     let used = |revision: &ControllerRevision| {
         let name = revision.metadata.name.as_deref().unwrap_or_default();
-        let jobs = context.stores.jobs.find(&of_revision(&key.namespace, name));
-        jobs.iter().any(|job| context.ending(job).is_none())
+        context.stores.jobs.has(&of_revision(&key.namespace, name))
     };
     found.into_iter().map(|revision| (revision.clone(), used(&revision))).collect()
 }

@@ -14,12 +14,12 @@ use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
 use kube::Resource;
 use tokio::sync::mpsc;
 
-use crate::api::{Job, JobRun, JobTemplateSpec, Schedule, ScheduleStatus};
+use crate::api::{Job, JobRun, JobTemplate, JobTemplateSpec, Schedule, ScheduleStatus};
 use crate::apply::{WriteError, Writer};
 use crate::dispatcher::Dispatcher;
 use crate::domain::job::Memory;
 use crate::domain::plan::{Effect, Ending, Note};
-use crate::domain::template;
+use crate::domain::template::{self, Reading};
 use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
@@ -79,6 +79,8 @@ pub struct Context {
     pub own_namespace: String,
     /// What is remembered of Jobs, by uid.
     pub memories: Memories,
+    /// What reading objects found.
+    pub readings: Readings,
     /// The last answers of the API server about templates.
     pub probes: Mutex<HashMap<Key, (job_template::Asked, template::Probe)>>,
     /// Statuses of schedules that are decided and not written yet, by uid, and since when.
@@ -105,6 +107,11 @@ impl Memories {
     /// What is remembered of a Job, if anything is.
     pub fn get(&self, uid: &str) -> Option<Memory> {
         self.lock().get(uid).cloned()
+    }
+
+    /// Whether the launch of a Job was claimed or made by this process.
+    pub fn is_begun(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|memory| memory.claimed.is_some() || memory.launched.is_some())
     }
 
     /// Changes what is remembered of a Job and returns it as it is then.
@@ -165,6 +172,15 @@ impl Memories {
     }
 }
 
+/// What reading objects found, by key: it may take a while, and is not repeated until they are edited.
+#[derive(Default)]
+pub struct Readings {
+    /// What templates are.
+    pub templates: Mutex<HashMap<Key, Arc<Reading>>>,
+    /// Whether the parameters of schedules fit their templates.
+    pub schedules: Mutex<HashMap<Key, schedule::Judged>>,
+}
+
 impl Context {
     /// Tells people about an object; dropped when too many events wait already.
     pub fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
@@ -186,6 +202,19 @@ impl Context {
             self.writer.apply(effect).await?;
         }
         Ok(())
+    }
+
+    /// What reading a template found: as before, unless it was edited since.
+    pub fn reading(&self, template: &JobTemplate) -> Arc<Reading> {
+        let key = Key::of(template);
+        let known = || self.readings.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reading) = known().get(&key).filter(|reading| reading.is_of(template)) {
+            return reading.clone();
+        }
+        // Not under the lock: nobody else waits while this one is read.
+        let reading = Arc::new(Reading::of(template));
+        known().insert(key, reading.clone());
+        reading
     }
 
     /// The specification that a revision holds.

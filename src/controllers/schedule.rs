@@ -3,14 +3,15 @@
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
+use kube::core::ObjectMeta;
 
 use super::{Context, outcome};
-use crate::api::{Job, Reason, Schedule, ScheduleStatus};
+use crate::api::{Job, JobTemplate, Reason, Schedule, ScheduleStatus};
 use crate::apply::WriteError;
 use crate::domain::conditions::micro;
-use crate::domain::params;
 use crate::domain::schedule::{self, Facts, OwnJob};
 use crate::domain::{job, template};
+use crate::domain::{params, resolve, sizes};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_schedule;
@@ -35,7 +36,10 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
     // Observe.
-    let Some(object) = context.stores.schedules.get(key) else { return Ok(None) };
+    let Some(object) = context.stores.schedules.get(key) else {
+        context.readings.schedules.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        return Ok(None);
+    };
     let uid = object.metadata.uid.clone().unwrap_or_default();
     let unwritten = context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned();
     let written = object.status.clone().unwrap_or_default();
@@ -208,8 +212,27 @@ fn usable(context: &Context, schedule: &Schedule) -> Result<(), (Reason, String)
         let text = format!("spec.templateRef.name: JobTemplate {name:?} cannot be used as it is written: {why}");
         return Err((Reason::TemplateInvalid, text));
     }
-    params::resolve(&found.spec.params, &[&schedule.spec.params]).map(|_| ()).map_err(|errors| {
-        let text = errors.iter().map(|error| format!("spec.{error}")).collect::<Vec<_>>().join("; ");
-        (Reason::InvalidParams, text)
-    })
+    judge(context, schedule, &found).map_err(|why| (Reason::InvalidParams, why))
+}
+
+/// Whether the parameters of a schedule fit its template, and of which versions of both that was found out. It may take a
+/// while, so it is remembered for as long as neither changes.
+pub struct Judged {
+    about: [(Option<String>, Option<i64>); 2],
+    verdict: Result<(), String>,
+}
+
+fn judge(context: &Context, schedule: &Schedule, template: &JobTemplate) -> Result<(), String> {
+    let version = |metadata: &ObjectMeta| (metadata.uid.clone(), metadata.generation);
+    let about = [version(&schedule.metadata), version(&template.metadata)];
+    let key = Key::of(schedule);
+    let known = || context.readings.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(judged) = known().get(&key).filter(|judged| judged.about == about) {
+        return judged.verdict.clone();
+    }
+    let declared = &template.spec.params;
+    let values = params::resolve(declared, &[&schedule.spec.params]).map_err(|errors| resolve::listed(&errors));
+    let verdict = values.and_then(|values| sizes::check_launch(&template.spec.job_template, declared, &values));
+    known().insert(key, Judged { about, verdict: verdict.clone() });
+    verdict
 }

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::conditions::{self, Conditions, Fact, micro};
-use super::names;
 use super::plan::{Effect, Note, Plan};
+use super::{names, sizes};
 use crate::api::job::GroupReference;
 use crate::api::job_group::{GroupMember, GroupMode, GroupPhase, MemberCounts, MemberStatus};
 use crate::api::labels::{MANAGED_BY, MANAGER, RECORD_FINALIZER};
@@ -93,7 +93,8 @@ fn start(
     now: Timestamp,
 ) -> Plan<JobGroupStatus> {
     let mut plan = Plan::default();
-    let succeeded = match to_resume(group, resumed) {
+    let fits = sizes::check_group(group, jobs.len());
+    let succeeded = match fits.and_then(|()| to_resume(group, resumed)) {
         Ok(succeeded) => succeeded,
         Err(why) => {
             let (members, _) = members::roster(group, jobs);

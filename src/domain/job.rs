@@ -15,11 +15,11 @@ use k8s_openapi::api::core::v1::Pod;
 use super::conditions::micro;
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
 use super::queue::{Blocker, Candidate, Limit, Limits, Occupant, Rank};
-use super::resolve::{Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
+use super::resolve::{Judged, Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
 use super::retry;
 use super::run::{self, BatchState, RunInput};
 use super::{group, names};
-use crate::api::job::WaitingFor;
+use crate::api::job::{RerunPolicy, WaitingFor};
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
 use crate::api::{Cancel, Job, JobPhase, JobRun, JobStatus, LocalReference, Outcome, Position, Reason};
 
@@ -31,7 +31,7 @@ mod status;
 mod waiting;
 
 use attempt::with_batch;
-pub use earlier::{Earlier, Question, content_label, question};
+pub use earlier::{Earlier, Question, Search, Selector, asked_of, content_label, question};
 use end::{after_end, is_surely_last, may_retry, requeue};
 pub use gate::awaits_call;
 use status::previously_waiting_for;
@@ -88,6 +88,12 @@ pub struct Memory {
     pub claimed: Option<u32>,
     /// Whether it is known that no earlier process recorded its first attempt.
     pub unrecorded: bool,
+    /// Whether what it gives fits what it runs.
+    pub judged: Option<Arc<Judged>>,
+    /// Of what the records were asked, if it is still to be told from the Job's generation.
+    pub asked_of: Option<(i64, RerunPolicy)>,
+    /// What it asks for, for queues that drop who asks for the same, and of which generation.
+    pub asks_for: Option<Arc<(i64, String)>>,
     /// What was looked up among the records, and what they say.
     pub earlier: Option<(Question, Option<Earlier>)>,
     /// When it was first offered to its queue.
@@ -120,6 +126,9 @@ impl Memory {
             recorded: None,
             claimed: None,
             unrecorded: false,
+            judged: None,
+            asked_of: None,
+            asks_for: None,
             earlier: None,
             offered_at: None,
             blocker: None,
@@ -244,7 +253,7 @@ pub fn ending(job: &Job, memory: Option<&Memory>) -> Option<Ending> {
 /// Decides about one Job.
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let attempt = current_attempt(facts.job);
-    let mut resolved = resolve(facts.job, facts.source);
+    let mut resolved = resolve(facts.job, facts.source, facts.memory.judged.as_deref());
     let of_group = facts.gate.and_then(|gate| gate.priority).filter(|_| facts.job.spec.priority.is_none());
     if let (Ok(resolved), Some(priority)) = (&mut resolved, of_group) {
         resolved.priority = priority;

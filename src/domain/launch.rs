@@ -13,8 +13,8 @@ use crate::api::job::TemplateSnapshot;
 use crate::api::job_template::{Param, ParamType, ParamValues};
 use crate::api::labels::{
     ARGO_IGNORE_ANNOTATION, ATTEMPT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID, KUEUE_PRIORITY,
-    KUEUE_QUEUE, MANAGED_BY, MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION,
-    TEMPLATE, TEMPLATE_REVISION_ANNOTATION,
+    KUEUE_QUEUE, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE,
+    SCHEDULED_TIME_ANNOTATION, TEMPLATE, TEMPLATE_REVISION_ANNOTATION,
 };
 use crate::api::{API_VERSION, DEFAULT_QUEUE, Job};
 
@@ -31,8 +31,6 @@ const SPEC_FIELDS_DROPPED: [&str; 2] = ["selector", "manualSelector"];
 pub const BATCH_TTL_SECONDS_MIN: i64 = 3_600;
 /// How much of its name is in the name of a batch Job that is never created.
 const PROBE_NAME_MAX: usize = 40;
-/// What kubectl writes, and tells by it what it may prune, of whatever kind.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// How the labels and annotations begin by which tools tell what is theirs, and would prune what is made of it.
 const BEGINNINGS_THAT_TRACK: [&str; 6] = [
     "argocd.argoproj.io/",
@@ -40,7 +38,7 @@ const BEGINNINGS_THAT_TRACK: [&str; 6] = [
     "helm.toolkit.fluxcd.io/",
     "meta.helm.sh/",
     "app.kubernetes.io/instance",
-    LAST_APPLIED,
+    LAST_APPLIED_ANNOTATION,
 ];
 /// Labels that Kubernetes writes on batch Jobs and pods, and refuses where they are those of another one.
 const KEYS_OF_KUBERNETES: [&str; 4] =
@@ -109,7 +107,7 @@ pub fn dry_run_job(
     let mut job = Job::new(template_name, crate::api::JobSpec::default());
     job.metadata.namespace = Some(namespace.to_owned());
     job.metadata.uid = Some("00000000-0000-4000-8000-000000000000".to_owned());
-    let params = declared.iter().map(|param| (param.name.clone(), sample(param))).collect();
+    let params = samples(declared);
     let template = TemplateSnapshot { name: template_name.to_owned(), ..TemplateSnapshot::default() };
     let input = LaunchInput {
         job: &job,
@@ -124,6 +122,11 @@ pub fn dry_run_job(
     };
     // The length of a name says nothing about a template: that of an attempt is made to fit.
     manifest(&input, &names::attempt(&names::shorten(template_name, PROBE_NAME_MAX), "probe", 1))
+}
+
+/// Values that the parameters could have: their defaults, where they have one.
+pub fn samples(declared: &[Param]) -> ParamValues {
+    declared.iter().map(|param| (param.name.clone(), sample(param))).collect()
 }
 
 /// A value that a parameter could have.
@@ -228,7 +231,7 @@ fn pod_template(
     path: &Path,
 ) -> Result<Map<String, Value>, LaunchError> {
     // Tenants select pods by their labels, and of the tools that track only kubectl prunes pods.
-    let user = metadata(&pod, path, |key| stays_everywhere(key) && key != LAST_APPLIED)?;
+    let user = metadata(&pod, path, stays_on_pods)?;
     let mut metadata = match pod.get("metadata") {
         Some(Value::Object(metadata)) => metadata.clone(),
         _ => Map::new(),
@@ -358,6 +361,11 @@ pub fn tracks(key: &str) -> bool {
     BEGINNINGS_THAT_TRACK.iter().any(|beginning| key.starts_with(beginning))
 }
 
+/// Whether pods get a label or annotation of their template.
+fn stays_on_pods(key: &str) -> bool {
+    stays_everywhere(key) && key != LAST_APPLIED_ANNOTATION
+}
+
 /// Whether a label or annotation is the user's to write.
 fn stays_everywhere(key: &str) -> bool {
     !key.starts_with(OWN_PREFIX) && !KEYS_OF_KUBERNETES.contains(&key)
@@ -400,6 +408,23 @@ fn object(value: Option<&Value>, path: &Path) -> Result<Map<String, Value>, Laun
         Some(Value::Object(object)) => Ok(object.clone()),
         _ => Err(path.wrong("must be an object")),
     }
+}
+
+/// How many bytes the annotations of the pods would take, keys and values together.
+pub fn pod_annotation_bytes(template_job: &Value, declared: &[Param], params: &ParamValues) -> usize {
+    let own = template_job.pointer("/spec/template/metadata/annotations").and_then(Value::as_object);
+    let own = own.into_iter().flatten().filter(|(key, _)| stays_on_pods(key));
+    let own: usize = own.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    own + PARAMS_ANNOTATION.len() + params::json(declared, params).to_string().len()
+}
+
+/// How many containers get the parameters in their environment.
+pub fn container_count(template_job: &Value) -> usize {
+    let count = |field: &str| {
+        let path = format!("/spec/template/spec/{field}");
+        template_job.pointer(&path).and_then(Value::as_array).map_or(0, Vec::len)
+    };
+    count("containers") + count("initContainers")
 }
 
 fn list(value: Option<&Value>, path: &Path) -> Result<Vec<Value>, LaunchError> {

@@ -21,6 +21,7 @@ pub mod resolve;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod sizes;
 pub mod template;
 pub mod words;
 

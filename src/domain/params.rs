@@ -3,15 +3,17 @@
 //! Values are strings everywhere, as environment variables are; the declared type says what a string must hold. Values
 //! are never shown in full in a message, and a message always names the parameter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Number, Value};
 
 use super::conditions::shorten;
 use crate::api::job_template::{Param, ParamType, ParamValues};
 use crate::api::labels::PARAM_ENV_PREFIX;
+use patterns::{Budget, Pattern};
+
+pub mod patterns;
 
 /// How many errors are listed; the rest is counted.
 pub const ERRORS_MAX: usize = 20;
@@ -21,8 +23,6 @@ const NAME_BYTES_MAX: usize = 63;
 const VALUE_CHARACTERS_MAX: usize = 8_192;
 /// How much of a value a message shows, in bytes.
 const SHOWN_BYTES_MAX: usize = 64;
-/// How large a compiled pattern may be, in bytes: it bounds the time that a match takes.
-const PATTERN_SIZE_MAX: usize = 64 * 1024;
 /// How many digits a whole number may have.
 const INTEGER_DIGITS_MAX: usize = 18;
 
@@ -37,7 +37,7 @@ pub struct ParamError {
 
 impl fmt::Display for ParamError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = shorten(self.name.clone(), SHOWN_BYTES_MAX);
+        let name = beginning(&self.name).escape_debug().to_string();
         match name.as_str() {
             "" => write!(formatter, "params: {}", self.message),
             name => write!(formatter, "params.{name}: {}", self.message),
@@ -47,30 +47,40 @@ impl fmt::Display for ParamError {
 
 /// The values in force: the defaults, with each layer over those before it. Every value is checked.
 pub fn resolve(declared: &[Param], layers: &[&ParamValues]) -> Result<ParamValues, Vec<ParamError>> {
+    resolve_within(&mut Budget::default(), declared, layers)
+}
+
+fn resolve_within(
+    budget: &mut Budget,
+    declared: &[Param],
+    layers: &[&ParamValues],
+) -> Result<ParamValues, Vec<ParamError>> {
     let mut errors = Errors::default();
-    let mut given: BTreeMap<&str, &str> = BTreeMap::new();
-    for (name, value) in layers.iter().flat_map(|layer| layer.iter()) {
-        given.insert(name, value);
+    let names: BTreeSet<&str> = declared.iter().map(|param| param.name.as_str()).collect();
+    let given: BTreeSet<&str> = layers.iter().flat_map(|layer| layer.keys().map(String::as_str)).collect();
+    for name in given.difference(&names) {
+        errors.add_with(name, || unknown(name, declared));
     }
-    for name in given.keys().filter(|name| !declared.iter().any(|param| param.name == **name)) {
-        errors.add(name, unknown(name, declared));
-    }
-    let mut values = ParamValues::new();
+    let values = in_force(declared, layers);
     for param in declared {
-        let Some(value) = given.get(param.name.as_str()).copied().or(param.default.as_deref()) else {
-            if param.required {
-                errors.add(&param.name, "is required and was not given".into());
+        match values.get(&param.name) {
+            None if param.required => errors.add(&param.name, "is required and was not given".into()),
+            None => {}
+            Some(value) => {
+                if let Err(message) = check_value(budget, param, value) {
+                    errors.add(&param.name, message);
+                }
             }
-            continue;
-        };
-        match check(param, value) {
-            Ok(()) => {
-                values.insert(param.name.clone(), value.to_owned());
-            }
-            Err(message) => errors.add(&param.name, message),
         }
     }
     errors.or(values)
+}
+
+/// The values in force where it is known that they fit.
+pub fn in_force(declared: &[Param], layers: &[&ParamValues]) -> ParamValues {
+    let given = |name: &str| layers.iter().rev().find_map(|layer| layer.get(name));
+    let value = |param: &Param| given(&param.name).or(param.default.as_ref()).cloned();
+    declared.iter().filter_map(|param| Some((param.name.clone(), value(param)?))).collect()
 }
 
 /// The values of a Job without a template: nothing is declared, so that every value is text.
@@ -90,10 +100,14 @@ pub fn resolve_undeclared(values: &ParamValues) -> Result<ParamValues, Vec<Param
 /// What the API server cannot check when a template is written: that patterns compile and that defaults match them. The
 /// rest is checked again, so that a template that came in under an older schema is safe too.
 pub fn check_declarations(declared: &[Param]) -> Vec<ParamError> {
+    check_declarations_within(&mut Budget::default(), declared)
+}
+
+fn check_declarations_within(budget: &mut Budget, declared: &[Param]) -> Vec<ParamError> {
     let mut errors = Errors::default();
     let mut variables = BTreeMap::new();
     for param in declared {
-        if let Err(message) = check_declaration(param) {
+        if let Err(message) = check_declaration(budget, param) {
             errors.add(&param.name, message);
         } else if let Some(other) = variables.insert(param.name.to_ascii_uppercase(), &param.name) {
             let message = format!("is declared twice, or differs from {other:?} by case only");
@@ -144,8 +158,12 @@ struct Errors {
 
 impl Errors {
     fn add(&mut self, name: &str, message: String) {
+        self.add_with(name, || message);
+    }
+
+    fn add_with(&mut self, name: &str, message: impl FnOnce() -> String) {
         if self.listed.len() < ERRORS_MAX {
-            self.listed.push(ParamError { name: name.to_owned(), message });
+            self.listed.push(ParamError { name: name.to_owned(), message: message() });
         } else {
             self.more += 1;
         }
@@ -167,16 +185,22 @@ fn variable(name: &str) -> String {
     format!("{PARAM_ENV_PREFIX}{}", name.to_ascii_uppercase())
 }
 
+/// As much of a text as a message shows; of a long one no more is copied.
+fn beginning(text: &str) -> String {
+    shorten(text.chars().take(SHOWN_BYTES_MAX + 1).collect(), SHOWN_BYTES_MAX)
+}
+
 fn shown(text: &str) -> String {
-    format!("{:?}", shorten(text.to_owned(), SHOWN_BYTES_MAX))
+    format!("{:?}", beginning(text))
 }
 
 fn unknown(name: &str, declared: &[Param]) -> String {
     let names = || declared.iter().map(|param| param.name.as_str());
     let near = |other: &str| edit_distance(&name.to_ascii_lowercase(), &other.to_ascii_lowercase());
     let allowed = 1 + name.len().min(NAME_BYTES_MAX) / 4;
-    let short_enough = name.len() <= 2 * NAME_BYTES_MAX;
-    let closest = names().map(|other| (near(other), other)).min().filter(|(far, _)| short_enough && *far <= allowed);
+    // Comparing takes time in proportion to both lengths, and what is much longer is near to nothing.
+    let comparable = |other: &&str| name.len() <= 2 * NAME_BYTES_MAX && other.len() <= NAME_BYTES_MAX;
+    let closest = names().filter(comparable).map(|other| (near(other), other)).min().filter(|(far, _)| *far <= allowed);
     match closest {
         Some((_, closest)) => format!("is not a parameter of the template; did you mean {closest}?"),
         None if declared.is_empty() => "is not a parameter of the template, which takes none".into(),
@@ -207,31 +231,39 @@ fn check_length(value: &str) -> Result<(), String> {
     if value.contains('\0') { Err("must not contain the character NUL".into()) } else { Ok(()) }
 }
 
-fn check_declaration(param: &Param) -> Result<(), String> {
+fn check_declaration(budget: &mut Budget, param: &Param) -> Result<(), String> {
     check_name(&param.name)?;
-    let type_ = param.type_.unwrap_or_default();
-    if let Some(text) = &param.pattern {
-        if type_ != ParamType::String {
-            return Err("pattern applies to parameters of type string only".into());
-        }
-        pattern(text)?;
+    if param.pattern.is_some() && param.type_.unwrap_or_default() != ParamType::String {
+        return Err("pattern applies to parameters of type string only".into());
     }
+    let pattern = pattern(budget, param)?;
     if let (Some(minimum), Some(maximum)) = (param.minimum, param.maximum)
         && minimum > maximum
     {
         return Err(format!("minimum {minimum} is greater than maximum {maximum}"));
     }
     if let Some(default) = &param.default {
-        check(param, default).map_err(|message| format!("default {message}"))?;
+        check(budget, param, pattern.as_ref(), default).map_err(|message| format!("default {message}"))?;
     }
     for value in &param.enum_ {
-        check(param, value).map_err(|message| format!("enum {message}"))?;
+        check(budget, param, pattern.as_ref(), value).map_err(|message| format!("enum {message}"))?;
     }
     Ok(())
 }
 
+/// The pattern of a parameter, if it has one that applies.
+fn pattern(budget: &mut Budget, param: &Param) -> Result<Option<Pattern>, String> {
+    let text = param.pattern.as_deref().filter(|_| param.type_.unwrap_or_default() == ParamType::String);
+    text.map(|text| budget.compile(text)).transpose()
+}
+
 /// Whether a value fits its declaration, and what it must be if not.
-fn check(param: &Param, value: &str) -> Result<(), String> {
+fn check_value(budget: &mut Budget, param: &Param, value: &str) -> Result<(), String> {
+    let pattern = pattern(budget, param)?;
+    check(budget, param, pattern.as_ref(), value)
+}
+
+fn check(budget: &mut Budget, param: &Param, pattern: Option<&Pattern>, value: &str) -> Result<(), String> {
     check_length(value)?;
     let got = || format!("got {}", shown(value));
     let type_ = param.type_.unwrap_or_default();
@@ -248,9 +280,10 @@ fn check(param: &Param, value: &str) -> Result<(), String> {
         let allowed = param.enum_.iter().map(|allowed| shown(allowed)).collect::<Vec<_>>().join(", ");
         return Err(format!("must be one of {}, {}", shorten(allowed, 8 * SHOWN_BYTES_MAX), got()));
     }
-    if let Some(text) = param.pattern.as_deref().filter(|_| type_ == ParamType::String)
-        && !pattern(text)?.is_match(value)
+    if let Some(pattern) = pattern
+        && !budget.matches(pattern, value)?
     {
+        let text = param.pattern.as_deref().unwrap_or_default();
         return Err(format!("must match the pattern {}, {}", shown(text), got()));
     }
     if let Some(number) = number {
@@ -262,17 +295,6 @@ fn check(param: &Param, value: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The pattern, to be matched by a whole value.
-fn pattern(text: &str) -> Result<Regex, String> {
-    let compile = |text: &str| {
-        let compiled = RegexBuilder::new(text).size_limit(PATTERN_SIZE_MAX).build();
-        compiled.map_err(|why| format!("the pattern {} cannot be used: {why}", shown(text)))
-    };
-    // Compiled as it is first: two halves that are wrong alone can make one that is right within parentheses.
-    compile(text)?;
-    compile(&format!("^(?:{text})$"))
 }
 
 /// A number, compared exactly as far as its kind allows.

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::conditions::{micro, shorten};
 use super::job::content_label;
 use super::resolve::Resolved;
-use super::{group, names, retry};
+use super::{group, names, retry, sizes};
 use crate::api::job_run::{JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
 use crate::api::labels::{
@@ -219,7 +219,9 @@ fn build_run(
     let job = input.job;
     let name = job.metadata.name.clone().unwrap_or_default();
     let uid = job.metadata.uid.clone().unwrap_or_default();
-    let spec = run_spec(input, &name, &uid);
+    let mut spec = run_spec(input, &name, &uid);
+    let (params, is_cut) = sizes::for_record(std::mem::take(&mut spec.params));
+    spec.params = params;
     let started = (verdict.outcome != Outcome::Skipped).then(|| started(input)).flatten();
     let verdict = skipped_by_rule(input, verdict, deciding.and_then(pods::Deciding::exit_code));
     let ended = started.map(|started| pods::pod_finished(input.pods).unwrap_or(decided).max(started));
@@ -249,7 +251,11 @@ fn build_run(
         worker_id: deciding.and_then(pods::Deciding::worker),
         exit_code: deciding.and_then(pods::Deciding::exit_code),
         cancelled_by: cancelled_by(input, verdict.reason),
-        error: verdict.error.map(|error| shorten(error, ERROR_BYTES_MAX)),
+        error: if is_cut {
+            with_note(verdict.error)
+        } else {
+            verdict.error.map(|error| shorten(error, ERROR_BYTES_MAX))
+        },
         artifacts: report.artifacts,
         result: report.result,
         log_path: deciding.and_then(pods::Deciding::log_path),
@@ -269,6 +275,13 @@ fn skipped_by_rule(input: &RunInput<'_>, verdict: Verdict, exit_code: Option<i32
     }
     let why = pods::join(&["a rule of retry says Skip", verdict.error.as_deref().unwrap_or_default()]);
     Verdict { outcome: Outcome::Skipped, reason: Reason::SkippedByRule, error: Some(why) }
+}
+
+/// The error of a record whose parameters are not in it in full.
+fn with_note(error: Option<String>) -> Option<String> {
+    const NOTE: &str = "the params of this record are cut, because they are too large to be stored";
+    let error = shorten(error.unwrap_or_default(), ERROR_BYTES_MAX.saturating_sub(NOTE.len() + 2));
+    Some(pods::join(&[&error, NOTE]))
 }
 
 /// Who asked for the end of the attempt, if that is how it ended and the request says so.

@@ -16,7 +16,7 @@ use super::group::owner;
 use super::job::{SaturatingTime, identity};
 use super::pasted::{self, Body};
 use super::plan::{Effect, Note, Plan};
-use super::{launch, names, params};
+use super::{launch, names, params, sizes};
 use crate::api::job::TemplateSnapshot;
 use crate::api::job_template::JobTemplatePhase;
 use crate::api::labels::{MANAGED_BY, MANAGER, REVISION_FINALIZER, TEMPLATE};
@@ -40,6 +40,8 @@ pub const DIGEST_ANNOTATION: &str = "rota.dev/digest";
 pub struct Facts<'a> {
     /// The template.
     pub template: &'a JobTemplate,
+    /// What reading its specification found.
+    pub reading: &'a Reading,
     /// Its revisions, and whether a Job refers to each.
     pub revisions: &'a [(Arc<ControllerRevision>, bool)],
     /// What the API server said when asked whether it would accept a batch Job of it as it is; absent: not asked yet.
@@ -118,14 +120,50 @@ pub fn digest(spec: &JobTemplateSpec) -> String {
     Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Which revision new Jobs of a template run.
-pub fn snapshot(template: &JobTemplate) -> Option<TemplateSnapshot> {
-    Some(TemplateSnapshot {
-        name: template.metadata.name.clone().unwrap_or_default(),
-        uid: template.metadata.uid.clone().unwrap_or_default(),
-        revision: template.status.as_ref()?.current_revision.clone()?,
-        digest: digest(&template.spec),
-    })
+/// What reading the specification of a template found. It may take a while, so it is remembered for each edit of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    uid: Option<String>,
+    generation: Option<i64>,
+    /// The digest of what a run depends on.
+    pub digest: String,
+    /// What is wrong with the declarations of its parameters.
+    declarations: Result<(), String>,
+    /// What does not fit into what is made of it.
+    sizes: Result<(), String>,
+}
+
+impl Reading {
+    /// Reads it.
+    pub fn of(template: &JobTemplate) -> Self {
+        let spec = &template.spec;
+        let declared = params::check_declarations(&spec.params);
+        Self {
+            uid: template.metadata.uid.clone(),
+            generation: template.metadata.generation,
+            digest: digest(spec),
+            declarations: declared.first().map_or(Ok(()), |error| Err(format!("spec.{error}"))),
+            sizes: check_sizes(spec),
+        }
+    }
+
+    /// Whether it is of the specification as it is.
+    pub fn is_of(&self, template: &JobTemplate) -> bool {
+        self.uid == template.metadata.uid && self.generation == template.metadata.generation && self.uid.is_some()
+    }
+}
+
+/// Whether a revision can be stored and a Job with nothing but defaults can be launched.
+pub fn check_sizes(spec: &JobTemplateSpec) -> Result<(), String> {
+    let bytes = sizes::stored_bytes(&portable(spec));
+    if bytes > sizes::OBJECT_BYTES_MAX {
+        return Err(format!(
+            "spec: a revision of it takes {bytes} bytes, at most {} can be stored (a quote or line break takes 3 or 4 bytes \
+             there, and each of <, > and & takes 7); put large texts into a ConfigMap",
+            sizes::OBJECT_BYTES_MAX
+        ));
+    }
+    sizes::check_launch(&spec.job_template, &spec.params, &launch::samples(&spec.params))
 }
 
 /// Which revision that is.
@@ -162,15 +200,15 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan<JobTemplateStatus> {
     if template.metadata.deletion_timestamp.is_some() {
         return plan;
     }
-    let digest = digest(&template.spec);
+    let digest = &facts.reading.digest;
     let name = template.metadata.name.clone().unwrap_or_default();
     let uid = template.metadata.uid.clone().unwrap_or_default();
-    let revision = names::revision(&name, &uid, &digest);
+    let revision = names::revision(&name, &uid, digest);
     let before = template.status.clone().unwrap_or_default();
     let Some(verdict) = judge(facts, &name, &before, &mut plan, now) else { return plan };
     let exists = facts.revisions.iter().any(|(known, _)| known.metadata.name.as_deref() == Some(&revision));
     if matches!(verdict, Verdict::Valid | Verdict::Refused(_)) && !exists {
-        plan.effects.push(Effect::CreateRevision(Box::new(controller_revision(template, &revision, &digest, facts))));
+        plan.effects.push(Effect::CreateRevision(Box::new(controller_revision(template, &revision, digest, facts))));
     }
     clean_up(facts, &revision, &mut plan, now);
     plan.status = Some(status(template, before, revision, verdict, &mut plan.notes, now));
@@ -186,12 +224,15 @@ fn judge(
     now: Timestamp,
 ) -> Option<Verdict> {
     let template = facts.template;
-    if let Some(error) = params::check_declarations(&template.spec.params).first() {
-        return Some(Verdict::Invalid("InvalidParams", format!("spec.{error}")));
+    if let Err(error) = &facts.reading.declarations {
+        return Some(Verdict::Invalid("InvalidParams", error.clone()));
     }
     let said = |type_| conditions::holds(&before.conditions, type_);
     if facts.probe.is_none() && is_read(template) && said(conditions::READY) && !said(conditions::ADMISSION_REFUSED) {
         return Some(Verdict::Valid);
+    }
+    if let Err(error) = &facts.reading.sizes {
+        return Some(Verdict::Invalid("TooLarge", error.clone()));
     }
     let Some(probe) = facts.probe.filter(|probe| !probe.is_due(now)) else {
         let namespace = template.metadata.namespace.as_deref().unwrap_or_default();

@@ -140,6 +140,11 @@ impl<K: Stored> Store<K> {
         self.read().unreadable.contains(key)
     }
 
+    /// Whether there are objects with that word in their index.
+    pub fn has(&self, word: &str) -> bool {
+        self.read().index.contains_key(word)
+    }
+
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<Key> {
         self.read().objects.keys().cloned().collect()

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::feed::{Cluster, Feed};
 use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
-use crate::api::labels::{JOB_UID, MANAGED_BY, MANAGER};
-use crate::api::{Job, JobGroup, JobTemplate, Queue, Schedule};
+use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER};
+use crate::api::{Job, JobGroup, JobPhase, JobTemplate, Queue, Schedule};
 
 /// How long writes may fail before the operator says so.
 const WRITES_FAIL_MAX: Duration = Duration::from_secs(30);
@@ -187,6 +187,7 @@ macro_rules! prune_managed_fields {
         $(impl Prune for $kind {
             fn prune(&mut self) {
                 self.metadata.managed_fields = None;
+                empty_copy(&mut self.metadata);
             }
         })*
     };
@@ -200,6 +201,14 @@ impl Prune for Schedule {
         for entry in self.metadata.managed_fields.iter_mut().flatten() {
             entry.fields_v1 = None;
         }
+        empty_copy(&mut self.metadata);
+    }
+}
+
+/// `kubectl apply` keeps a copy of the whole object in an annotation. That it does may matter, what is in it does not.
+fn empty_copy(metadata: &mut kube::core::ObjectMeta) {
+    if let Some(copy) = metadata.annotations.as_mut().and_then(|it| it.get_mut(LAST_APPLIED_ANNOTATION)) {
+        *copy = String::new();
     }
 }
 
@@ -256,12 +265,12 @@ pub fn of_resumed(namespace: &str, name: &str) -> String {
     format!("resumed:{namespace}/{name}")
 }
 
-/// The index word of Jobs with a dedupKey.
+/// The index word of Jobs with a dedupKey that have not ended.
 pub fn of_dedup_key(namespace: &str, key: &str) -> String {
     format!("dedup:{namespace}/{key}")
 }
 
-/// The index word of Jobs that run a revision.
+/// The index word of Jobs that run a revision and have not ended.
 pub fn of_revision(namespace: &str, name: &str) -> String {
     format!("revision:{namespace}/{name}")
 }
@@ -305,8 +314,11 @@ impl Stored for Job {
         words.extend(self.spec.schedule_ref.as_ref().map(|it| namespaced("schedule", namespace, &it.name)));
         words.extend(self.spec.group_ref.as_ref().map(|it| namespaced("group", namespace, &it.name)));
         words.extend(self.spec.template_ref.as_ref().map(|it| namespaced("template", namespace, &it.name)));
-        words.extend(self.spec.dedup_key.as_ref().map(|it| namespaced("dedup", namespace, it)));
-        let template = self.status.as_ref().and_then(|status| status.template.as_ref());
+        // An ended one is no rival and needs no revision, and there may be thousands of them.
+        let ended = self.status.as_ref().and_then(|status| status.phase).is_some_and(JobPhase::is_ended);
+        let key = self.spec.dedup_key.as_ref().filter(|_| !ended);
+        words.extend(key.map(|it| namespaced("dedup", namespace, it)));
+        let template = self.status.as_ref().filter(|_| !ended).and_then(|status| status.template.as_ref());
         words.extend(template.map(|it| namespaced("revision", namespace, &it.revision)));
         words
     }
@@ -336,4 +348,47 @@ impl Stored for ControllerRevision {
 /// The uid of the rota Job that a batch Job or pod belongs to.
 pub fn job_uid(metadata: &kube::core::ObjectMeta) -> Option<&str> {
     metadata.labels.as_ref()?.get(JOB_UID).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(phase: &str) -> Job {
+        let job = json!({
+            "apiVersion": "rota.dev/v1alpha1", "kind": "Job",
+            "metadata": {
+                "name": "a", "namespace": "ns", "uid": "1",
+                "annotations": { LAST_APPLIED_ANNOTATION: "a copy of it all", "example.com/other": "kept" },
+            },
+            "spec": { "templateRef": { "name": "t" }, "dedupKey": "order-17" },
+            "status": { "phase": phase, "template": { "name": "t", "uid": "2", "revision": "t-1", "digest": "3" } },
+        });
+        serde_json::from_value(job).unwrap()
+    }
+
+    /// Ended Jobs are kept for a while, and there may be thousands that were duplicates of one key.
+    #[test]
+    fn a_job_that_has_ended_is_not_among_those_of_its_key_or_revision() {
+        let store = Store::default();
+        let words = [of_dedup_key("ns", "order-17"), of_revision("ns", "t-1")];
+        store.apply(job("Queued"));
+        assert!(words.iter().all(|word| store.has(word)));
+        for phase in ["Finished", "Cancelled"] {
+            store.apply(job(phase));
+            assert!(words.iter().all(|word| !store.has(word)), "{phase}");
+        }
+        assert_eq!(store.find(&of_uid("1")).len(), 1);
+    }
+
+    #[test]
+    fn of_the_copy_that_kubectl_keeps_only_its_presence_is_kept() {
+        let mut job = job("Queued");
+        job.prune();
+        let annotations = job.metadata.annotations.unwrap();
+        assert_eq!(annotations[LAST_APPLIED_ANNOTATION], "");
+        assert_eq!(annotations["example.com/other"], "kept");
+    }
 }

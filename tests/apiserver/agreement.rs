@@ -21,7 +21,7 @@ fn schedule(content: &Value) -> Schedule {
 
 #[test]
 fn the_operator_reads_every_accepted_timing_and_none_that_is_rejected_for_its_form() {
-    for rule in rules::schedule::rules() {
+    for rule in rules::schedule::rules().into_iter().filter(|rule| rule.path != "spec.params") {
         for case in &rule.accepted {
             let timing = parse(&schedule(&case.object).spec);
             assert!(timing.is_ok(), "{}: {:?}\n{case:?}", rule.path, timing.err());

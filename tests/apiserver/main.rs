@@ -9,6 +9,7 @@
 
 mod agreement;
 mod answers;
+mod bounds;
 mod cluster;
 #[path = "../support/completed.rs"]
 mod completed;

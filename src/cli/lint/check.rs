@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::schema::{Node, Weight, closest, pattern_of_rule};
 use crate::api::{API_VERSION, GROUP, Job, JobGroup, JobRun, JobTemplate, Queue, Schedule, crds};
 use crate::domain::calendar::Timing;
-use crate::domain::{launch, params};
+use crate::domain::{launch, params, sizes, template};
 
 /// The longest name of an object, in characters.
 const NAME_CHARACTERS_MAX: usize = 253;
@@ -182,9 +182,13 @@ fn operator_faults(object: &Value) -> Vec<Fault> {
         "Job" => read(object, |job: Job| {
             let values = if job.spec.template_ref.is_some() { None } else { Some(&job.spec.params) };
             let errors = values.and_then(|values| params::resolve_undeclared(values).err()).unwrap_or_default();
-            errors.iter().map(param_fault).collect()
+            let body = job.spec.job_template.as_ref();
+            let fits = body.map_or(Ok(()), |body| sizes::check(&job, body, &[], &job.spec.params));
+            errors.iter().map(param_fault).chain(fits.err().map(size_fault)).collect()
         }),
-        "JobGroup" => read(object, |_: JobGroup| vec![]),
+        "JobGroup" => {
+            read(object, |group: JobGroup| sizes::check_group(&group, 0).err().map(size_fault).into_iter().collect())
+        }
         "JobRun" => read(object, |_: JobRun| vec![]),
         "Queue" => read(object, |_: Queue| vec![]),
         _ => vec![],
@@ -200,7 +204,16 @@ fn template_faults(template: &JobTemplate) -> Vec<Fault> {
     {
         faults.push(Fault::new(Source::Operator, "spec.jobTemplate", error.to_string()));
     }
+    if faults.is_empty() {
+        faults.extend(template::check_sizes(&template.spec).err().map(size_fault));
+    }
     faults
+}
+
+/// What does not fit, by the field that the sentence begins with.
+fn size_fault(message: String) -> Fault {
+    let (field, message) = message.split_once(": ").unwrap_or(("spec", &message));
+    Fault::new(Source::Operator, field, message)
 }
 
 fn param_fault(error: &params::ParamError) -> Fault {

@@ -2,13 +2,13 @@
 
 use kube::ResourceExt;
 
-use super::{Observed, attempt_of, source};
+use super::{Observed, attempt_of, resolve};
 use crate::api::queue::OverflowPolicy;
 use crate::api::{DEFAULT_QUEUE, Job, JobPhase};
 use crate::apply::WriteError;
 use crate::controllers::Context;
 use crate::domain::job::{self, Memory, Recorded, attempt_name, current_attempt};
-use crate::domain::resolve::{self, Resolved};
+use crate::domain::resolve::Resolved;
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_dedup_key;
@@ -36,23 +36,30 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
     if attempt > 1 {
         return Ok(());
     }
+    let asked_of = job::asked_of(object);
+    if asked_of.is_some() && asked_of == memory.asked_of {
+        return Ok(());
+    }
     let question = job::question(object);
     if question.as_ref() == memory.earlier.as_ref().map(|(asked, _)| asked) {
+        context.memories.update(&uid, |memory| memory.asked_of = asked_of);
         return Ok(());
     }
     let Some(question) = question else {
-        context.memories.update(&uid, |memory| memory.earlier = None);
+        context.memories.update(&uid, |memory| (memory.earlier, memory.asked_of) = (None, asked_of));
         return Ok(());
     };
     let mut found = observed.duplicate_of.as_ref().and_then(|other| question.answer_of_job(other));
     if found.is_none() {
-        let mut records = Vec::new();
-        for selector in question.selectors(object) {
-            records.extend(context.writer.records(&object.namespace().unwrap_or_default(), &selector).await?);
+        let mut search = question.search(object);
+        for selector in question.selectors(object, now()) {
+            if !search.is_over(now()) {
+                context.writer.search(&object.namespace().unwrap_or_default(), &selector, &mut search).await?;
+            }
         }
-        found = question.answer(object, &records);
+        found = search.into_found();
     }
-    context.memories.update(&uid, |memory| memory.earlier = Some((question, found)));
+    context.memories.update(&uid, |memory| (memory.earlier, memory.asked_of) = (Some((question, found)), asked_of));
     Ok(())
 }
 
@@ -67,7 +74,7 @@ fn may_be_recorded(context: &Context, object: &Job, observed: &Observed) -> bool
         let queue = context.stores.queues.get(&Key::new(object.namespace().unwrap_or_default(), name));
         queue.is_some_and(|queue| queue.spec.overflow_policy == Some(OverflowPolicy::DropOldest))
     };
-    let could_be_queued = !is_queued && !unstarted && resolve::resolve(object, source(object, observed)).is_ok();
+    let could_be_queued = !is_queued && !unstarted && resolve(object, observed).is_ok();
     object.spec.dedup_key.is_some() || could_be_queued || (is_queued && drops_who_waits())
 }
 
@@ -75,13 +82,13 @@ fn may_be_recorded(context: &Context, object: &Job, observed: &Observed) -> bool
 /// that was created first.
 pub fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<String> {
     let key = object.spec.dedup_key.as_deref()?;
-    let order = |job: &Job| {
-        let memory = job.uid().and_then(|uid| context.memories.get(&uid));
-        let launched = memory.is_some_and(|memory| memory.claimed.is_some() || was_launched(context, job, &memory));
-        (!launched, job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any())
+    let order = |job: &&std::sync::Arc<Job>| {
+        let begun = job.metadata.uid.as_deref().is_some_and(|uid| context.memories.is_begun(uid));
+        let launched = begun || is_said_or_seen(context, job);
+        (!launched, job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.metadata.name.clone())
     };
     let same = context.stores.jobs.find(&of_dedup_key(namespace, key));
-    let first = same.iter().filter(|job| context.ending(job).is_none()).min_by_key(|job| order(job))?;
+    let first = same.iter().filter(|job| context.ending(job).is_none()).min_by_key(order)?;
     (first.uid() != object.uid()).then(|| first.name_any())
 }
 
@@ -95,8 +102,11 @@ fn is_launched(context: &Context, job: &Job, memory: &Memory) -> bool {
 }
 
 fn was_launched(context: &Context, job: &Job, memory: &Memory) -> bool {
-    let said = job.status.as_ref().is_some_and(|status| status.batch_job_ref.is_some());
-    said || memory.launched.is_some() || attempt_of(context, job).0.is_some()
+    memory.launched.is_some() || is_said_or_seen(context, job)
+}
+
+fn is_said_or_seen(context: &Context, job: &Job) -> bool {
+    job.status.as_ref().is_some_and(|status| status.batch_job_ref.is_some()) || attempt_of(context, job).0.is_some()
 }
 
 /// Whether an admitted Job may be launched, decided in one step with the claim that keeps others with its dedupKey from it.
@@ -120,7 +130,7 @@ pub fn begin_launch(context: &Context, object: &Job, known: &Resolved<'_>) -> bo
         rivals.iter().for_each(|rival| context.triggers.jobs.trigger(Key::of(rival.as_ref())));
     } else {
         // What was looked up before may be different now.
-        context.memories.update(&uid, |memory| memory.earlier = None);
+        context.memories.update(&uid, |memory| (memory.earlier, memory.asked_of) = (None, None));
     }
     may
 }

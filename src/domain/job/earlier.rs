@@ -8,9 +8,16 @@ use sha2::{Digest, Sha256};
 use super::end::{is_hook, is_tracked};
 use super::{Facts, SaturatingTime, queued_at};
 use crate::api::job::RerunPolicy;
-use crate::api::labels::{CONTENT, DEDUP, JOB, OUTCOME};
+use crate::api::labels::{CONTENT, DAY, DEDUP, JOB, OUTCOME};
 use crate::api::{API_VERSION, Job, JobRun, JobSpec, Outcome, Reason};
 use crate::domain::names;
+
+/// A day, in seconds.
+const DAY_SECONDS: i64 = 86_400;
+/// The longest window, in seconds, as the schema has it.
+const WINDOW_SECONDS_MAX: i64 = 31_536_000;
+/// How much longer a record must be within the window for the search to end with it, in milliseconds.
+const SURELY_WITHIN_MS: i64 = 60_000;
 
 /// What has to be looked up among the records before a Job may run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,35 +39,82 @@ pub struct Earlier {
     pub queued_at: Option<Timestamp>,
 }
 
+/// Which records may answer a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    /// By their labels.
+    pub labels: String,
+    /// By their fields.
+    pub fields: Option<String>,
+}
+
+/// What the records that were seen so far say: they are looked at one after the other, and none is kept.
+#[derive(Clone, Debug)]
+pub struct Search<'a> {
+    question: &'a Question,
+    job: &'a Job,
+    found: Option<Earlier>,
+}
+
+impl Search<'_> {
+    /// Looks at one. What a Job itself left is no answer, and neither is what a duplicate left.
+    pub fn see(&mut self, run: &JobRun) {
+        let (Some(job), Some(status)) = (&run.spec.job_ref, &run.status) else { return };
+        let succeeded = matches!(&self.found, Some(found) if found.reason == Reason::AlreadySucceeded);
+        if succeeded || Some(&job.uid) == self.job.metadata.uid.as_ref() {
+            return;
+        }
+        let same = self.question.content.as_deref().is_some_and(|content| label(run, CONTENT) == Some(content));
+        if same && Some(&job.name) == self.job.metadata.name.as_ref() && status.phase == Outcome::Completed {
+            self.found = Some(Earlier { reason: Reason::AlreadySucceeded, other: named(run), queued_at: None });
+            return;
+        }
+        let has_key = self.question.key.is_some() && run.spec.dedup_key == self.question.key;
+        let queued_at = status.queued_at.as_ref().map(|time| time.0);
+        let newest = self.found.as_ref().and_then(|found| found.queued_at);
+        if has_key && status.reason != Reason::DuplicateKey && queued_at.is_some() && queued_at >= newest {
+            self.found = Some(Earlier { reason: Reason::DuplicateKey, other: named(run), queued_at });
+        }
+    }
+
+    /// Whether no further record could change what becomes of the Job.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        let Some(found) = &self.found else { return false };
+        let window = self.job.spec.dedup_window_seconds.unwrap_or_default();
+        let until = found.queued_at.map(|at| at.saturating_add_ms(window.saturating_mul(1_000)));
+        // Not one that is about to leave the window: a later one may be within it for longer.
+        until.is_none_or(|until| now.saturating_add_ms(SURELY_WITHIN_MS) < until)
+    }
+
+    /// What was found.
+    pub fn into_found(self) -> Option<Earlier> {
+        self.found
+    }
+}
+
 impl Question {
-    /// The selectors of the records that answer it.
-    pub fn selectors(&self, job: &Job) -> Vec<String> {
+    /// The selectors of the records that answer it. The days are those on which the Jobs ended that were queued within the
+    /// window, with one before and after for clocks that differ.
+    pub fn selectors(&self, job: &Job, now: Timestamp) -> Vec<Selector> {
         let name = names::label_value(job.metadata.name.as_deref().unwrap_or_default());
         let completed = Outcome::Completed.as_str();
-        let content = self.content.as_ref().map(|it| format!("{JOB}={name},{CONTENT}={it},{OUTCOME}={completed}"));
-        let key = self.key.as_ref().map(|key| format!("{DEDUP}={}", names::label_hash(key)));
+        let content = self
+            .content
+            .as_ref()
+            .map(|it| Selector { labels: format!("{JOB}={name},{CONTENT}={it},{OUTCOME}={completed}"), fields: None });
+        let days = job.spec.dedup_window_seconds.unwrap_or_default().clamp(0, WINDOW_SECONDS_MAX) / DAY_SECONDS + 2;
+        let days: Vec<String> =
+            (-1..=days).map(|day| names::day(now.saturating_add_ms(-day * DAY_SECONDS * 1_000))).collect();
+        let key = self.key.as_ref().map(|key| Selector {
+            labels: format!("{DEDUP}={},{DAY} in ({})", names::label_hash(key), days.join(",")),
+            fields: Some(format!("status.reason!={}", Reason::DuplicateKey.as_str())),
+        });
         content.into_iter().chain(key).collect()
     }
 
-    /// What the records say. What a Job itself left is no answer, and neither is what a duplicate left.
-    pub fn answer(&self, job: &Job, records: &[JobRun]) -> Option<Earlier> {
-        let others =
-            || records.iter().filter(|run| run.spec.job_ref.as_ref().map(|it| &it.uid) != job.metadata.uid.as_ref());
-        let of_name = |run: &&JobRun| run.spec.job_ref.as_ref().map(|it| &it.name) == job.metadata.name.as_ref();
-        let completed = |run: &&JobRun| run.status.as_ref().is_some_and(|status| status.phase == Outcome::Completed);
-        let same = |run: &&JobRun| label(run, CONTENT) == self.content.as_deref();
-        if self.content.is_some()
-            && let Some(run) = others().filter(of_name).filter(completed).find(same)
-        {
-            return Some(Earlier { reason: Reason::AlreadySucceeded, other: named(run), queued_at: None });
-        }
-        let key = self.key.as_ref()?;
-        let keyed = others().filter(|run| run.spec.dedup_key.as_ref() == Some(key)).filter_map(|run| {
-            let status = run.status.as_ref().filter(|status| status.reason != Reason::DuplicateKey)?;
-            Some((status.queued_at.as_ref()?.0, run))
-        });
-        let (queued_at, run) = keyed.max_by_key(|(queued_at, _)| *queued_at)?;
-        Some(Earlier { reason: Reason::DuplicateKey, other: named(run), queued_at: Some(queued_at) })
+    /// A search among the records.
+    pub fn search<'a>(&'a self, job: &'a Job) -> Search<'a> {
+        Search { question: self, job, found: None }
     }
 
     /// The answer that an unfinished Job with the same key gives, if keys are asked for.
@@ -78,9 +132,15 @@ fn label<'a>(run: &'a JobRun, name: &str) -> Option<&'a str> {
     run.metadata.labels.as_ref()?.get(name).map(String::as_str)
 }
 
+/// What the question of a Job depends on besides what never changes, if that can be told from its generation: while it is the
+/// same, so is the question, whose digest takes time in proportion to the size of the Job.
+pub fn asked_of(job: &Job) -> Option<(i64, RerunPolicy)> {
+    Some((job.metadata.generation?, rerun_policy(job)))
+}
+
 /// What has to be looked up among the records before a Job may run, if anything has.
 pub fn question(job: &Job) -> Option<Question> {
-    let content = content_label(job).filter(|_| rerun_policy(job) == RerunPolicy::IfNotSucceeded);
+    let content = (rerun_policy(job) == RerunPolicy::IfNotSucceeded).then(|| content_label(job)).flatten();
     let key = job.spec.dedup_key.clone().filter(|_| job.spec.dedup_window_seconds.is_some());
     (content.is_some() || key.is_some()).then_some(Question { content, key })
 }
@@ -139,6 +199,9 @@ pub(super) fn needless(facts: &Facts<'_>, now: Timestamp) -> Option<(Reason, Str
 
 /// Whether the records were asked what has to be known before the Job may run.
 pub(super) fn is_asked(facts: &Facts<'_>) -> bool {
+    if facts.memory.asked_of.is_some() && facts.memory.asked_of == asked_of(facts.job) {
+        return true;
+    }
     let asked = facts.memory.earlier.as_ref().map(|(question, _)| question);
     question(facts.job).as_ref() == asked
 }

@@ -279,7 +279,7 @@ impl Operator {
             || object.spec.cancel.is_some()
             || gate.is_some_and(|gate| gate.cancel.is_some());
         let source = Source::Template { spec: &self.template, snapshot: &self.snapshot };
-        let known = resolve(&object, source).unwrap();
+        let known = resolve(&object, source, None).unwrap();
         if !cancelled && job::may_launch(&object, memory, &known, cluster.now) {
             cluster.launch(&object, &attempt_name(&object, attempt));
             cluster.request()?;

@@ -197,13 +197,73 @@ fn declarations_are_checked_where_the_schema_cannot() {
     }
 }
 
-/// A pattern is a program that a user writes; the largest one must not hold up anybody else.
+/// A pattern is a program that a user writes: what it costs is counted, and the most that a template may ask for is a stated
+/// number, however many parameters, enums and values it is spread over.
 #[test]
-fn the_slowest_pattern_returns() {
-    let declaration = param(json!({ "name": "a", "pattern": "(.*.*.*=.*){20}" }));
-    let value = "x".repeat(VALUE_CHARACTERS_MAX);
-    // A pattern that backtracks would not return within the life of this test.
-    assert!(check(&declaration, &value).is_err());
+fn whatever_a_template_asks_for_costs_no_more_than_the_budget() {
+    let hostile = [
+        json!({ "pattern": "(?:a*){900}", "default": "a".repeat(VALUE_CHARACTERS_MAX) }),
+        json!({ "pattern": "(.*.*.*=.*){20}", "default": "x".repeat(VALUE_CHARACTERS_MAX) }),
+        json!({ "pattern": "(a|a|a|a|b){1,300}", "default": "a".repeat(300) }),
+        json!({ "pattern": "[a-y]{0,1000}", "enum": vec!["z".repeat(256); 64] }),
+        json!({ "pattern": "((a{100}){100}){100}", "default": "a" }),
+        json!({ "pattern": "[a-z]*", "default": "☃".repeat(VALUE_CHARACTERS_MAX) }),
+    ];
+    for declaration in hostile {
+        let declared: Vec<Param> = (0..64)
+            .map(|number| {
+                let mut declaration = declaration.clone();
+                declaration["name"] = json!(format!("p{number}"));
+                param(declaration)
+            })
+            .collect();
+        let mut budget = Budget::default();
+        assert!(!check_declarations_within(&mut budget, &declared).is_empty(), "{}", declaration["pattern"]);
+        assert!(budget.spent().0 <= patterns::COMPILED_BYTES_MAX_TOGETHER, "{:?}", budget.spent());
+        assert!(budget.spent().1 <= patterns::MATCH_COST_MAX, "{:?}", budget.spent());
+        let mut budget = Budget::default();
+        let long: ParamValues =
+            declared.iter().map(|param| (param.name.clone(), "a".repeat(VALUE_CHARACTERS_MAX))).collect();
+        let _ = resolve_within(&mut budget, &declared, &[&long]);
+        assert!(budget.spent().1 <= patterns::MATCH_COST_MAX, "{:?}", budget.spent());
+    }
+    let slow = verdict(json!({ "name": "a", "pattern": "(?:a*){900}" }), &"a".repeat(VALUE_CHARACTERS_MAX));
+    let expected = "params.a: is too long for its pattern: 8193 characters times 65536 bytes of the compiled pattern are \
+                    536936448, 67108864 are left of the 67108864 of all parameters";
+    assert_eq!(slow, expected);
+}
+
+#[test]
+fn what_people_write_stays_far_below_the_budget() {
+    let usual = ["[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", r"\d{4}-\d{2}-\d{2}", "[A-Za-z0-9+/]*={0,2}", "https?://[^ ]+"];
+    let declared: Vec<Param> = usual
+        .iter()
+        .cycle()
+        .take(64)
+        .enumerate()
+        .map(|(number, pattern)| param(json!({ "name": format!("p{number}"), "pattern": pattern })))
+        .collect();
+    let good = ["eu-central-1", "2026-03-01", "aGVsbG8=", "https://example.com/a?b=c"];
+    let given = declared.iter().zip(good.iter().cycle());
+    let given: ParamValues = given.map(|(param, value)| (param.name.clone(), (*value).to_owned())).collect();
+    let mut budget = Budget::default();
+    assert_eq!(resolve_within(&mut budget, &declared, &[&given]), Ok(given));
+    assert!(budget.spent().0 < patterns::COMPILED_BYTES_MAX_TOGETHER / 2, "{:?}", budget.spent());
+    assert!(budget.spent().1 < patterns::MATCH_COST_MAX / 4, "{:?}", budget.spent());
+    assert_eq!(verdict(json!({ "name": "a", "pattern": usual[2] }), &"A".repeat(VALUE_CHARACTERS_MAX)), "");
+}
+
+/// Names are compared for a hint with those that are declared, which takes time in proportion to both lengths.
+#[test]
+fn a_name_of_a_megabyte_is_compared_with_nothing() {
+    let declared: Vec<Param> =
+        (0..64).map(|number| param(json!({ "name": format!("p{number}{}", "n".repeat(50)) }))).collect();
+    let long = format!("{}\u{1b}[31m", "n".repeat(1_000_000));
+    let errors = resolve(&declared, &[&values(&[(&long, "v")])]).unwrap_err();
+    let text = errors[0].to_string();
+    assert!(text.contains("is not a parameter of the template, which takes p0"), "{text}");
+    let coloured = resolve(&[], &[&values(&[("\u{1b}[31mred", "v")])]).unwrap_err();
+    assert_eq!(coloured[0].to_string(), "params.\\u{1b}[31mred: is not a parameter of the template, which takes none");
 }
 
 #[test]

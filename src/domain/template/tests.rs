@@ -37,8 +37,9 @@ spec:
 
 impl Case {
     fn decide(&self, now: Timestamp) -> Plan<JobTemplateStatus> {
-        let facts = Facts { template: &self.template, revisions: &self.revisions, probe: self.probe.as_ref() };
-        super::decide(&facts, now)
+        let reading = Reading::of(&self.template);
+        let (template, revisions) = (&self.template, &self.revisions);
+        super::decide(&Facts { template, reading: &reading, revisions, probe: self.probe.as_ref() }, now)
     }
 
     /// Decides, does what was decided, and names the effects.
@@ -145,7 +146,7 @@ fn an_accepted_template_is_active_and_rests_also_after_a_restart() {
     assert_eq!(case.condition("Ready"), ("True", "Valid", "Jobs can be made of it"));
     assert!(is_read(&case.template) && usable(&case.template).is_ok());
     let revision = case.revisions[0].0.metadata.name.clone().unwrap();
-    assert_eq!(snapshot(&case.template).unwrap().revision, revision);
+    assert_eq!(case.status().current_revision, Some(revision));
     case.assert_rests(1);
     case.probe = None;
     case.assert_rests(1_000_000);
@@ -252,7 +253,7 @@ fn declarations_that_make_no_sense_are_told_without_asking_the_api_server() {
     assert_eq!((status, reason), ("False", "InvalidParams"));
     assert!(message.starts_with("spec.params.day: "), "{message}");
     assert_eq!(case.condition("Stalled").0, "True");
-    assert!(usable(&case.template).is_err() && snapshot(&case.template).is_none());
+    assert!(usable(&case.template).is_err());
     case.assert_rests(100);
 }
 
@@ -414,4 +415,31 @@ fn what_is_not_used_as_it_is_written_is_said_and_no_matter_of_health() {
     case.edit(|spec| spec.retry = Some(yaml("{maxAttempts: 4}")));
     case.accept(10);
     assert!(case.status().conditions.iter().all(|it| it.type_ != "Warning"));
+}
+
+#[test]
+fn a_template_whose_revision_cannot_be_stored_is_told_so_with_the_sum() {
+    let mut case = case();
+    case.template.spec.job_template["spec"]["template"]["spec"]["containers"][0]["args"] =
+        serde_json::json!(["<\"".repeat(180_000)]);
+    assert_eq!(case.step(0), [""; 0]);
+    let (status, reason, message) = case.condition("Ready");
+    assert_eq!((status, reason), ("False", "TooLarge"));
+    assert!(
+        message.starts_with("spec: a revision of it takes 1980") && message.contains("at most 1540096"),
+        "{message}"
+    );
+    case.assert_rests(100);
+}
+
+#[test]
+fn a_template_is_read_anew_when_it_is_edited_or_another_one_of_its_name() {
+    let case = case();
+    let reading = Reading::of(&case.template);
+    assert!(reading.is_of(&case.template));
+    let mut edited = case.template.clone();
+    edited.metadata.generation = Some(2);
+    let mut other = case.template.clone();
+    other.metadata.uid = Some("other".into());
+    assert!(!reading.is_of(&edited) && !reading.is_of(&other));
 }

@@ -6,7 +6,7 @@ use super::{Case, Rule};
 use crate::examples::{ad_hoc_job, job, pod_template};
 
 pub fn rules() -> Vec<Rule> {
-    vec![what_runs(), job_type(), occurrence(), queued(), dispatched(), cancelled()]
+    vec![what_runs(), job_type(), occurrence(), queued(), dispatched(), cancelled(), values()]
 }
 
 /// A Job of a template, with this besides.
@@ -111,6 +111,27 @@ fn dispatched() -> Rule {
             change(&with(json!({ "priority": 1 })), "Dispatched", json!({ "priority": 2 })),
             change(&with(json!({})), "Running", json!({ "position": -1 })),
             change(&with(json!({})), "Running", json!({ "hold": true })),
+        ],
+    }
+}
+
+/// Values of parameters, so many of them.
+pub fn params(count: usize, value: &str) -> Value {
+    Value::Object((0..count).map(|number| (format!("p{number}"), json!(value))).collect())
+}
+
+fn values() -> Rule {
+    Rule {
+        kind: "Job",
+        path: "spec.params",
+        message: "the values must not take more than 262144 bytes together: a pod gets them as an annotation",
+        accepted: vec![
+            Case::created(with(json!({ "params": params(32, &"a".repeat(8_192)) }))),
+            Case::created(with(json!({ "params": params(8, &"😀".repeat(8_192)) }))),
+        ],
+        rejected: vec![
+            Case::created(with(json!({ "params": params(33, &"a".repeat(8_192)) }))),
+            Case::created(with(json!({ "params": params(9, &"😀".repeat(8_192)) }))),
         ],
     }
 }

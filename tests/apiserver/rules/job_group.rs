@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Case, Rule};
 
 pub fn rules() -> Vec<Rule> {
-    vec![frozen(), started(), cancelled(), with_members()]
+    vec![frozen(), started(), cancelled(), with_members(), values()]
 }
 
 /// A group that has not started.
@@ -32,6 +32,21 @@ fn change(group: &Value, phase: &str, fields: Value) -> Case {
         };
     }
     Case::changed(before, after)
+}
+
+fn values() -> Rule {
+    let with = |count: usize| {
+        let params = super::job::params(count, &"a".repeat(8_192));
+        let member = json!({ "name": "one", "templateRef": { "name": "report" }, "params": params });
+        Case::created(json!({ "spec": { "mode": "Parallel", "jobs": [member] } }))
+    };
+    Rule {
+        kind: "JobGroup",
+        path: "spec.jobs[].params",
+        message: "the values must not take more than 262144 characters together: a pod gets them as an annotation",
+        accepted: vec![with(32)],
+        rejected: vec![with(33)],
+    }
 }
 
 fn frozen() -> Rule {

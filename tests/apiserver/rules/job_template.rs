@@ -30,7 +30,7 @@ fn rule(message: &'static str, accepted: Vec<Value>, rejected: Vec<Value>) -> Ru
 }
 
 pub fn rules() -> Vec<Rule> {
-    let mut rules = vec![names()];
+    let mut rules = vec![names(), sum_of_defaults()];
     rules.extend(declarations());
     rules.extend(defaults());
     rules.extend(enums());
@@ -46,6 +46,20 @@ fn names() -> Rule {
             variable PARAM_<NAME>",
         accepted: vec![named(&["region", "depth", "_x", "x"]), named(&["a", "B", "c"]), with_params(json!([]))],
         rejected: vec![named(&["region", "Region"]), named(&["a", "b", "B"])],
+    }
+}
+
+fn sum_of_defaults() -> Rule {
+    let with = |count: usize, value: &str| {
+        let declared = (0..count).map(|number| json!({ "name": format!("p{number}"), "default": value })).collect();
+        with_params(declared)
+    };
+    Rule {
+        kind: "JobTemplate",
+        path: "spec.params",
+        message: "the defaults must not take more than 262144 bytes together: a pod gets them as an annotation",
+        accepted: vec![with(31, &"a".repeat(8_192)), with(7, &"😀".repeat(8_192))],
+        rejected: vec![with(33, &"a".repeat(8_192)), with(9, &"😀".repeat(8_192))],
     }
 }
 

@@ -23,6 +23,7 @@ pub fn rules() -> Vec<Rule> {
         cron(),
         interval(),
         zone(),
+        values(),
     ]
 }
 
@@ -253,5 +254,19 @@ fn zone() -> Rule {
             "UTC\n",
             "Zone One",
         ]),
+    }
+}
+
+fn values() -> Rule {
+    let with = |count: usize| {
+        let params = super::job::params(count, &"a".repeat(8_192));
+        Case::created(json!({ "spec": { "templateRef": { "name": "report" }, "interval": "1h", "params": params } }))
+    };
+    Rule {
+        kind: "Schedule",
+        path: "spec.params",
+        message: "the values must not take more than 262144 bytes together: a pod gets them as an annotation",
+        accepted: vec![with(32)],
+        rejected: vec![with(33)],
     }
 }

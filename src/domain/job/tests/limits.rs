@@ -180,7 +180,7 @@ fn a_job_whose_time_is_over_between_attempts_has_failed_though_the_last_one_was_
 fn nothing_is_launched_that_was_decided_otherwise_meanwhile() {
     let case = in_a_minute();
     let source = Source::Template { spec: &case.template, snapshot: &case.snapshot };
-    let known = resolve(&case.job, source).unwrap();
+    let known = resolve(&case.job, source, None).unwrap();
     let may = |case: &Case, now| may_launch(&case.job, &case.memory, &known, now);
     assert!(may(&case, after(59)));
     assert!(!may(&case, after(60)), "its time is over");
@@ -238,9 +238,60 @@ fn keyed(window: i64) -> Case {
 
 fn asked(mut case: Case, records: &[JobRun]) -> Case {
     let question = question(&case.job).unwrap();
-    let answer = question.answer(&case.job, records);
+    let mut search = question.search(&case.job);
+    records.iter().for_each(|record| search.see(record));
+    let answer = search.into_found();
     case.memory.earlier = Some((question, answer));
     case
+}
+
+#[test]
+fn records_are_selected_by_the_days_of_the_window_and_not_those_of_duplicates() {
+    let mut case = keyed(90_000);
+    let question = question(&case.job).unwrap();
+    let now: Timestamp = "2026-03-05T12:00:00Z".parse().unwrap();
+    let [by] = &question.selectors(&case.job, now)[..] else { panic!("one question, one selector") };
+    let days = "2026-03-06,2026-03-05,2026-03-04,2026-03-03,2026-03-02";
+    let key = crate::domain::names::label_hash("order-17");
+    assert_eq!(by.labels, format!("rota.dev/dedup={key},rota.dev/day in ({days})"));
+    assert_eq!(by.fields.as_deref(), Some("status.reason!=DuplicateKey"));
+    case.job.spec.dedup_window_seconds = Some(i64::MAX);
+    assert!(question.selectors(&case.job, now)[0].labels.len() < 5_000, "no window asks for more than a year");
+}
+
+#[test]
+fn a_search_ends_with_the_first_record_that_settles_it() {
+    let run = |queued_at| record("other", Reason::ExitCode, Outcome::Failed, queued_at, "dedupKey: order-17");
+    let case = keyed(600);
+    let question = question(&case.job).unwrap();
+    let over = |records: &[JobRun]| {
+        let mut search = question.search(&case.job);
+        records.iter().for_each(|record| search.see(record));
+        search.is_over(after(0))
+    };
+    assert!(over(&[run(-100)]), "far within the window");
+    assert!(!over(&[run(-599)]), "about to leave it: a later one may be there");
+    assert!(!over(&[run(-601)]), "outside");
+    assert!(!over(&[]));
+    let git = from_git();
+    let question = super::question(&git.job).unwrap();
+    let mut search = question.search(&git.job);
+    search.see(&success(&git));
+    assert!(search.is_over(after(0)), "one success is enough");
+}
+
+#[test]
+fn what_was_asked_is_known_from_the_generation_without_a_digest_of_the_job() {
+    let mut case = from_git();
+    case.job.metadata.generation = Some(3);
+    assert_eq!(case.decide(after(1)), Decision::default(), "nothing was asked");
+    case.memory.asked_of = asked_of(&case.job);
+    assert!(case.decide(after(1)).candidate.is_some());
+    case.job.metadata.generation = Some(4);
+    assert_eq!(case.decide(after(1)), Decision::default(), "it was edited");
+    case.memory.asked_of = asked_of(&case.job);
+    case.job.spec.rerun_policy = Some(crate::api::job::RerunPolicy::Always);
+    assert!(case.decide(after(1)).candidate.is_some(), "there is nothing to ask any more");
 }
 
 #[test]
