@@ -230,6 +230,9 @@ impl Writer {
             }});
             self.merge::<ControllerRevision>(identity, &free).await?;
         }
+        if revision.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
         self.delete::<ControllerRevision>(identity, &DeleteParams::background()).await
     }
 

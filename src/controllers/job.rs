@@ -378,7 +378,10 @@ pub fn source<'a>(object: &'a Job, observed: &'a Observed) -> Source<'a> {
     }
     match (&observed.template, &object.spec.template_ref) {
         (None, Some(reference)) => Source::Missing { name: &reference.name },
-        _ => Source::Unread,
+        (template, _) => match template.as_deref().and_then(template::unchecked) {
+            Some(message) => Source::Unchecked { message },
+            None => Source::Unread,
+        },
     }
 }
 

@@ -177,9 +177,10 @@ fn manifest(input: &LaunchInput<'_>, batch_name: &str) -> Result<Value, LaunchEr
 }
 
 /// Whether a batch Job's own limit of failures stays: where each index has retries of its own, a limit of 0 over all of
-/// them would cut those short.
+/// them would cut those short; and where a few indexes are enough for success, the first failure of another one must not
+/// end them all.
 pub fn counts_failures_itself(spec: &Map<String, Value>) -> bool {
-    spec.get("backoffLimitPerIndex").is_some_and(|limit| !limit.is_null())
+    ["backoffLimitPerIndex", "successPolicy"].iter().any(|field| spec.get(*field).is_some_and(|value| !value.is_null()))
 }
 
 /// The labels that tell whose pod and whose batch Job this is.

@@ -50,7 +50,7 @@ pub const FIELDS: [Field; 11] = [
     Field {
         path: "spec.backoffLimit",
         meaning: "0, so that each try is an attempt with a record of its own; `retry.maxAttempts` says how many there are. \
-                  Left as it is beside `backoffLimitPerIndex`.",
+                  Left as it is beside `backoffLimitPerIndex` or `successPolicy`.",
         warn: backoff_limit,
     },
     Field {

@@ -34,6 +34,11 @@ pub enum Source<'a> {
     },
     /// It exists, and the operator has not looked at its latest edit yet.
     Unread,
+    /// The API server could not say yet whether it can be used, and is asked again.
+    Unchecked {
+        /// Why.
+        message: &'a str,
+    },
     /// It exists, and cannot be used as it is written.
     Invalid {
         /// Why.
@@ -158,6 +163,11 @@ pub fn resolve<'a>(job: &Job, source: Source<'a>, judged: Option<&Judged>) -> Re
             waiting_for: None,
             reason: Reason::TemplateInvalid,
             message: "the template was edited and has not been read yet".into(),
+        }),
+        Source::Unchecked { message } => Err(Unresolved {
+            waiting_for: Some(WaitingFor::Template),
+            reason: Reason::TemplateInvalid,
+            message: format!("the template has not been checked yet: {message}"),
         }),
         Source::Invalid { message } => Err(Unresolved {
             waiting_for: Some(WaitingFor::Template),

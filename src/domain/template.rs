@@ -32,6 +32,8 @@ const AGAIN_SECONDS_MAX: i64 = 300;
 const INVALID_AGAIN_SECONDS: i64 = 3_600;
 /// The reason of a template whose batch Job Kubernetes could not run.
 const INVALID_POD_TEMPLATE: &str = "InvalidPodTemplate";
+/// The reason of a template of which the API server could not say whether it accepts batch Jobs of it.
+const UNCHECKED: &str = "Unchecked";
 /// The annotation of a revision with the digest of its content.
 pub const DIGEST_ANNOTATION: &str = "rota.dev/digest";
 
@@ -187,6 +189,13 @@ pub fn usable(template: &JobTemplate) -> Result<(), String> {
     }
 }
 
+/// Why it is not known yet whether a template can be used, if that is so because the API server could not say.
+pub fn unchecked(template: &JobTemplate) -> Option<&str> {
+    let list = template.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let ready = list.iter().find(|it| it.type_ == conditions::READY && it.reason == UNCHECKED)?;
+    (ready.observed_generation == template.metadata.generation).then_some(ready.message.as_str())
+}
+
 /// Whether the status of a template describes its specification as it is.
 pub fn is_read(template: &JobTemplate) -> bool {
     template.status.as_ref().and_then(|status| status.observed_generation) == template.metadata.generation
@@ -269,7 +278,7 @@ fn status(
         // It is not read: its Jobs wait until somebody can say.
         let message =
             format!("the API server could not say whether it accepts batch Jobs of it, and is asked again: {message}");
-        list.set(Fact { type_: conditions::READY, holds: false, reason: "Unchecked", message });
+        list.set(Fact { type_: conditions::READY, holds: false, reason: UNCHECKED, message });
         list.remove(conditions::STALLED);
         list.remove(conditions::ADMISSION_REFUSED);
         status.phase = status.phase.or(Some(JobTemplatePhase::Created));

@@ -18,12 +18,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// The policies as the chart renders them for one namespace.
 fn rendered(namespace: &str) -> String {
+    rendered_with(namespace, "policies.warn=true")
+}
+
+fn rendered_with(namespace: &str, value: &str) -> String {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
-    let only = format!("watchNamespace={namespace}");
+    let only = format!("watchNamespace={namespace},{value}");
     let arguments = ["template", "rota", chart, "--show-only", "templates/policies.yaml", "--set", &only];
     let output = Command::new("helm").args(arguments).output().expect("helm is in the PATH that rota-cluster gives");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn warnings_can_be_turned_off_alone() {
+    let warned = |value: &str| rendered_with("team", value).contains("rota-team-warnings");
+    assert!(warned("policies.install=true") && !warned("policies.warn=false"));
+    assert!(rendered_with("team", "policies.warn=false").contains("rota-team-history"));
 }
 
 fn manifest(kind: &str, name: &str, spec: &Value) -> String {
@@ -107,6 +118,10 @@ fn pasted() -> Vec<Value> {
         with(json!({ "retry": { "maxAttempts": 4 } }), json!({ "backoffLimit": 3 })),
         with(json!({ "retry": { "maxAttempts": 2 } }), json!({ "backoffLimit": 3 })),
         batch(json!({ "backoffLimit": 3, "backoffLimitPerIndex": 1, "completionMode": "Indexed", "completions": 2 })),
+        batch(json!({
+            "backoffLimit": 3, "completionMode": "Indexed", "completions": 2,
+            "successPolicy": { "rules": [{ "succeededCount": 1 }] },
+        })),
         batch(json!({ "template": { "spec": { "restartPolicy": "OnFailure" } } })),
         batch(json!({ "backoffLimit": 2, "template": { "spec": { "restartPolicy": "Always" } } })),
         with(json!({ "timeoutSeconds": 60 }), json!({ "activeDeadlineSeconds": 600 })),

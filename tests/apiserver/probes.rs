@@ -1,6 +1,8 @@
 //! Templates while something refuses batch Jobs: that is no verdict about them, is said, and is over when it is gone.
 
-use kube::api::PostParams;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use rota::api::JobTemplate;
 use serde_json::{Value, json};
 
@@ -123,6 +125,35 @@ async fn a_refusal_by_admission_is_said_and_forgotten_when_it_is_over() {
         let stalled = || condition(&scope, "wrong", "Stalled");
         let (status, reason, message) = until("it is told to be wrong", stalled).await;
         assert_eq!((status.as_str(), reason.as_str()), ("True", "InvalidPodTemplate"), "{message}");
+        drop(operator);
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// What others hold is theirs to let go.
+#[tokio::test]
+async fn the_finalizers_of_others_on_a_revision_stay() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, false);
+        let operator = Operator::start(&scope, &rights, "one");
+        operator.leads().await;
+        create(&scope, "report", pod_template()).await;
+        let named = || async { template(&scope, "report").await.status?.current_revision };
+        let revision = until("it has a revision", named).await;
+        let api: Api<ControllerRevision> = Api::namespaced(scope.client.clone(), &scope.namespace);
+        let ours = api.get(&revision).await.unwrap().finalizers().to_vec();
+        let both = [ours.clone(), vec!["example.com/archive".to_owned()]].concat();
+        let patch = json!({ "metadata": { "finalizers": both } });
+        api.patch(&revision, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        scope.kubectl(&["delete", "rtmpl", "report"]).expect_success();
+        let let_go = || async {
+            let found = api.get_opt(&revision).await.unwrap().expect("somebody else holds it");
+            (found.finalizers() == ["example.com/archive"] && found.metadata.deletion_timestamp.is_some()).then_some(())
+        };
+        until("Rota lets go of it", let_go).await;
+        let free = json!({ "metadata": { "finalizers": null } });
+        api.patch(&revision, &PatchParams::default(), &Patch::Merge(free)).await.unwrap();
         drop(operator);
         rights.remove(&scope);
     })

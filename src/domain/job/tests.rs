@@ -33,6 +33,7 @@ enum Stands {
     Usable,
     Missing,
     Unread,
+    Unchecked,
     Invalid,
     Archived,
 }
@@ -104,6 +105,7 @@ impl Case {
             (None, Stands::Usable) => Source::Template { spec: &self.template, snapshot: &self.snapshot },
             (None, Stands::Missing) => Source::Missing { name: "nightly" },
             (None, Stands::Unread) => Source::Unread,
+            (None, Stands::Unchecked) => Source::Unchecked { message: "no answer" },
             (None, Stands::Invalid) => Source::Invalid { message: "no image" },
             (None, Stands::Archived) => Source::Archived { name: "nightly" },
         };

@@ -73,15 +73,17 @@ fn cancel_text(cancel: &Cancel) -> String {
 fn unresolvable(facts: &Facts<'_>, unresolved: &Unresolved, input: &RunInput<'_>, now: Timestamp) -> Plan<JobStatus> {
     let Some(waiting_for) = unresolved.waiting_for else { return Plan::default() };
     let ours = facts.job.spec.schedule_ref.is_some() || facts.job.spec.group_ref.is_some();
-    if ours || unresolved.reason == Reason::TemplateArchived {
+    // What nobody can say yet is no reason to give up.
+    let unchecked = matches!(facts.source, Source::Unchecked { .. });
+    if !unchecked && (ours || unresolved.reason == Reason::TemplateArchived) {
         return record(run::skipped_run(input, unresolved.reason, unresolved.message.clone()));
     }
     let mut plan = Plan::default();
     let mut status = base_status(facts, None, now);
     status.phase = Some(JobPhase::Pending);
     let blocker = Blocker { waiting_for, message: unresolved.message.clone() };
-    set_waiting(facts, &mut status, Some(&blocker), true, now);
-    if previously_waiting_for(facts.job) != Some(waiting_for) {
+    set_waiting(facts, &mut status, Some(&blocker), !unchecked, now);
+    if !unchecked && previously_waiting_for(facts.job) != Some(waiting_for) {
         plan.notes.push(Note::warning(unresolved.reason.as_str(), "Queue", blocker.message));
     }
     plan.status = Some(status);

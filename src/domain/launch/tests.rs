@@ -472,6 +472,10 @@ fn a_failure_ends_the_attempt_unless_each_index_has_retries_of_its_own() {
     assert_eq!(limit(json!({ "backoffLimitPerIndex": null })), json!(0));
     assert_eq!(limit(json!({ "backoffLimitPerIndex": 1 })), json!(null));
     assert_eq!(limit(json!({ "backoffLimitPerIndex": 1, "backoffLimit": 6 })), json!(6));
+    let policy = json!({ "rules": [{ "succeededCount": 1 }] });
+    assert_eq!(limit(json!({ "successPolicy": policy })), json!(null));
+    assert_eq!(limit(json!({ "successPolicy": policy, "backoffLimit": 3 })), json!(3));
+    assert_eq!(limit(json!({ "successPolicy": null })), json!(0));
 }
 
 /// By labels of pods NetworkPolicies, affinity and other tools of theirs select them: what a tenant wrote there stays.

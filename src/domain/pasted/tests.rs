@@ -1,5 +1,6 @@
 //! What is said of a pasted body.
 
+use kube::CustomResourceExt;
 use serde_json::json;
 
 use super::*;
@@ -76,6 +77,7 @@ fn what_stays_as_it_is_needs_no_word() {
         of_batch(
             json!({ "backoffLimit": 6, "backoffLimitPerIndex": 1, "completionMode": "Indexed", "completions": 2 }),
         ),
+        of_batch(json!({ "backoffLimit": 6, "successPolicy": { "rules": [{ "succeededCount": 1 }] } })),
         of_batch(json!({ "template": { "spec": { "restartPolicy": "Never" } } })),
         of_batch(json!({ "suspend": false, "parallelism": 1, "managedBy": "kubernetes.io/job-controller" })),
         of_batch(json!({ "selector": { "matchLabels": { "batch.kubernetes.io/controller-uid": "x" } } })),
@@ -114,6 +116,48 @@ fn a_body_of_any_shape_is_judged() {
     ] {
         assert_eq!(said(json!({ "jobTemplate": body })), Vec::<String>::new());
     }
+}
+
+/// Everything that a batch Job can say reaches it, but for what the list names.
+#[test]
+fn what_the_list_does_not_name_is_passed_on_unchanged() {
+    let batch = json!({
+        "activeDeadlineSeconds": 60, "backoffLimit": 3, "completionMode": "Indexed", "completions": 3, "managedBy": "a.example/b",
+        "manualSelector": true, "parallelism": 2, "podReplacementPolicy": "Failed", "selector": { "matchLabels": { "a": "b" } },
+        "podFailurePolicy": { "rules": [{ "action": "FailJob", "onExitCodes": { "operator": "In", "values": [42] } }] },
+        "successPolicy": { "rules": [{ "succeededCount": 1 }] }, "suspend": true, "ttlSecondsAfterFinished": 60,
+        "scheduling": { "a": 1 },
+        "aFieldOfTomorrow": 1,
+    });
+    // Kubernetes takes these two only together, and not with all of the others.
+    let each = json!({ "backoffLimit": 3, "backoffLimitPerIndex": 1, "maxFailedIndexes": 2 });
+    let pod = json!({
+        "activeDeadlineSeconds": 5, "affinity": {}, "nodeSelector": { "a": "b" }, "restartPolicy": "OnFailure",
+        "serviceAccountName": "x", "terminationGracePeriodSeconds": 1, "tolerations": [], "priorityClassName": "x",
+        "aFieldOfTomorrow": 1, "containers": [{ "name": "main", "image": "x" }],
+    });
+    let schema = serde_json::to_value(crate::api::JobTemplate::crd()).unwrap();
+    let schema = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    let known = schema["jobTemplate"]["properties"]["spec"]["properties"].as_object().unwrap();
+    let named = |field: &str| field == "spec.selector" || FIELDS.iter().any(|it| it.path == field);
+    let mut seen = vec!["template".to_owned()];
+    for fields in [batch, each] {
+        let mut body = json!({ "spec": fields });
+        body["spec"]["template"] = json!({ "spec": pod });
+        let manifest = launch::dry_run_job("team", "x", &body, &[]).unwrap();
+        for (field, value) in fields.as_object().unwrap() {
+            let same = manifest["spec"].get(field) == Some(value);
+            assert!(same || named(&format!("spec.{field}")), "{field}: {:?}", manifest["spec"].get(field));
+            seen.push(field.clone());
+        }
+        let made = &manifest["spec"]["template"]["spec"];
+        for (field, value) in pod.as_object().unwrap().iter().filter(|(field, _)| *field != "containers") {
+            let same = made.get(field) == Some(value);
+            assert!(same || named(&format!("spec.template.spec.{field}")), "{field}: {:?}", made.get(field));
+        }
+    }
+    let unseen: Vec<&String> = known.keys().filter(|field| !seen.contains(field)).collect();
+    assert!(unseen.is_empty(), "{unseen:?}");
 }
 
 /// docs/jobs.md has a row for each field, with these words.

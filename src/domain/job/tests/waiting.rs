@@ -164,6 +164,26 @@ fn a_template_that_was_not_read_yet_is_waited_for_without_a_word() {
     assert_eq!(case.decide(after(60)), Decision::default());
 }
 
+/// Nobody can say yet whether the template can be used: that is told, and is no reason to give up a Job, whoever made it.
+#[test]
+fn a_template_that_could_not_be_checked_is_waited_for_and_that_is_said() {
+    for mut case in [case(), case().of_schedule(), case().of_group(Gate::default())] {
+        case.stands = Stands::Unchecked;
+        let decision = case.step(after(0));
+        assert_eq!((decision.plan.effects, decision.plan.notes, decision.candidate), (vec![], vec![], None));
+        let status = case.status();
+        assert_eq!((status.phase, status.waiting_for), (Some(JobPhase::Pending), Some(WaitingFor::Template)));
+        let message = "the template has not been checked yet: no answer";
+        assert_eq!(condition(status, "Dispatched"), said("False", "Template", message));
+        assert!(!types(status).contains(&"Stalled"), "nobody has to change anything");
+        case.assert_settled(after(60));
+        case.stands = Stands::Usable;
+        case.memory.queueable_since = Some(after(61));
+        case.write(after(61));
+        assert_eq!(case.status().phase, Some(JobPhase::Queued));
+    }
+}
+
 #[test]
 fn a_users_job_waits_for_its_template_and_says_what_is_missing() {
     let table = [
