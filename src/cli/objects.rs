@@ -120,8 +120,8 @@ fn write_out(content: &mut Value) -> bool {
             }
             acts
         }
-        Value::Array(items) => items.iter_mut().fold(false, |acts, item| write_out(item) || acts),
-        Value::Object(fields) => fields.values_mut().fold(false, |acts, field| write_out(field) || acts),
+        Value::Array(items) => items.iter_mut().map(write_out).filter(|acts| *acts).count() > 0,
+        Value::Object(fields) => fields.values_mut().map(write_out).filter(|acts| *acts).count() > 0,
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
