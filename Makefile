@@ -7,7 +7,7 @@ CLUSTER := target/debug/rota-cluster
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC_BINARY := target/$(STATIC_TARGET)/release/rota
 
-.PHONY: help demo test bench bench-calendar bench-queue generate lint unit tools plugin image-binary clean
+.PHONY: help demo test test-upgrade bench bench-calendar bench-queue generate lint unit tools plugin image-binary clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -17,6 +17,9 @@ demo: ## Run the examples live on a throw-away cluster, or on KUBECONFIG's after
 
 test: ## Run every test: unit, conventions, a real API server, real pods, the chart
 	@scripts/test.sh
+
+test-upgrade: ## Upgrade and downgrade the operator under load, from and to an earlier build
+	@scripts/test-upgrade.sh
 
 bench: ## Compare with the CronJob controller and Kueue on one control plane, and measure queues
 	@scripts/bench.sh

@@ -56,7 +56,7 @@ say "kubectl apply -f examples/"
 kubectl apply -f examples/
 
 say "JobRuns as they are recorded"
-kubectl get rrun --watch -o custom-columns='JOB:.spec.jobRef.name,OUTCOME:.status.phase,REASON:.status.reason,EXIT:.status.exitCode,WORKER:.status.workerId' &
+kubectl get rrun --watch &
 watcher=$!
 kubectl wait --for=jsonpath='{.status.phase}'=Running --timeout=120s rjob/long-export >/dev/null
 kubectl patch rjob long-export --type merge -p '{"spec":{"cancel":{"reason":"wrong month"}}}' >/dev/null

@@ -230,13 +230,20 @@ pub fn expect_in(context: &Context, line: &mut Line, job: &Job, since: Timestamp
     }
 }
 
+/// How long nothing of a namespace is decided, at the most, because a Job that was there when this process began to lead cannot
+/// be looked at, in seconds.
+const LEFT_OUT_AFTER_SECONDS: i64 = 30;
+
 /// A run for a Job has ended.
 pub fn was_run(context: &Context, key: &Key, failed: bool) {
     let Some(uid) = context.stores.jobs.get(key).and_then(|job| job.uid()) else { return };
     let Some(memory) = context.memories.was_run(&uid, failed) else { return };
     let mut line = context.dispatcher.line();
     let times = [Some(memory.first_seen), memory.called_at];
-    let waited_for = times.into_iter().flatten().filter(|at| line.passed_over(&key.namespace, &uid, *at)).count();
+    let too_long = SignedDuration::from_secs(LEFT_OUT_AFTER_SECONDS);
+    let from_start = now().duration_since(context.leading_since) >= too_long;
+    let passed_over = |at: &Timestamp| line.passed_over(&key.namespace, &uid, *at, from_start);
+    let waited_for = times.into_iter().flatten().filter(passed_over).count();
     drop(line);
     if waited_for > 0 {
         context.triggers.dispatch(&key.namespace);
@@ -313,7 +320,9 @@ fn take_over(context: &Context, namespace: &str) {
         for entry in queue.status.iter().flat_map(|status| &status.in_flight) {
             let Some(job) = context.stores.jobs.get(&Key::new(namespace, &entry.job)) else { continue };
             let memory = context.memories.get(&entry.uid).filter(|_| job.uid().as_deref() == Some(&entry.uid));
-            let Some(memory) = memory.filter(|memory| is_left(context, &job, memory, entry.attempt)) else { continue };
+            // One that cannot be looked at may be recorded already: it comes to its queue anew when it can.
+            let is_left = |memory: &Memory| !memory.is_failing && is_left(context, &job, memory, entry.attempt);
+            let Some(memory) = memory.filter(is_left) else { continue };
             line.occupy(namespace, &entry.uid, place(&job, &memory, Some(&queue.name_any())));
             context.memories.update(&entry.uid, |memory| memory.launching = Some(entry.attempt));
             context.triggers.launcher.trigger(Key::of(job.as_ref()));

@@ -27,7 +27,7 @@ use crate::runtime::http::{self, Endpoints};
 use crate::runtime::lease::{Acquired, Elector, Leadership, LeaseError, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
-use crate::runtime::stores::{Stores, job_uid, of_group, of_resumed, of_schedule, of_template, of_uid};
+use crate::runtime::stores::{Stores, in_namespace, job_uid, of_group, of_resumed, of_schedule, of_template, of_uid};
 use crate::runtime::work;
 use crate::{dispatcher, launcher};
 
@@ -269,9 +269,15 @@ fn in_order_of_creation(context: &Context) -> Vec<Arc<Job>> {
     jobs
 }
 
-/// Tells the line what there is. Nothing of a namespace is decided before everything in it has been looked at.
+/// Tells the line what there is. Nothing of a namespace is decided before everything in it has been looked at; until then what
+/// an earlier leader admitted there counts as running.
 fn tell_line(context: &Context) {
-    namespaces(context).iter().for_each(|namespace| context.dispatcher.line().hold_back(namespace));
+    for namespace in namespaces(context) {
+        let queues = context.stores.queues.find(&in_namespace(&namespace));
+        let admitted =
+            queues.iter().filter_map(|queue| queue.status.as_ref()).map(|status| status.in_flight.len()).sum();
+        context.dispatcher.line().hold_back(&namespace, admitted);
+    }
     context.stores.queues.keys().iter().for_each(|key| dispatcher::queue_changed(context, key));
     dispatcher::tell_limits(context);
     for job in in_order_of_creation(context) {

@@ -30,7 +30,7 @@ const NEXT: [&str; 7] = ["next", "--cron", "30 1 * * *", "--zone", "Europe/Londo
 
 #[test]
 fn next_prints_times_and_nothing_else_as_json() {
-    let (output, errors, code) = rota(&[&NEXT[..], &["-n", "3", "-o", "json"]].concat(), "");
+    let (output, errors, code) = rota(&[&NEXT[..], &["--count", "3", "-o", "json"]].concat(), "");
     let expected =
         "[\n  \"2027-03-27T01:30:00+00:00\",\n  \"2027-03-28T02:00:00+01:00\",\n  \"2027-03-29T01:30:00+01:00\"\n]\n";
     assert_eq!((output.as_str(), errors.as_str(), code), (expected, "", Some(0)));
@@ -48,8 +48,8 @@ fn next_flags_what_a_change_of_clocks_does() {
 fn next_ends_with_2_for_wrong_arguments_and_1_without_a_cluster() {
     for arguments in [
         &["next"][..],
-        &["next", "--cron", "0 0 * * *", "-n", "0"],
-        &["next", "--cron", "0 0 * * *", "-n", "team-a"],
+        &["next", "--cron", "0 0 * * *", "--count", "0"],
+        &["next", "nightly", "-n", "team a"],
         &["next", "--cron", "0 0 30 2 *"],
         &["next", "--cron", "0 0 * * *", "--zone", "Europe/Lodon"],
         &["next", "--cron", "0 0 * * *", "--from", "tomorrow"],
@@ -111,6 +111,61 @@ fn verbs_end_with_2_for_wrong_arguments_and_1_without_a_cluster() {
     ] {
         let (output, errors, code) = rota(arguments, "");
         assert_eq!((output.as_str(), code), ("", Some(1)), "{arguments:?}: {errors}");
+    }
+}
+
+/// Runs a verb with a kubeconfig that names this server.
+fn rota_at(server: &str, arguments: &[&str]) -> Printed {
+    let file =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", server.replace([':', '/'], "-")));
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\nusers: [{{name: u, \
+        user: {{token: t}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    rota(&[&["--kubeconfig", file.to_str().unwrap()], arguments].concat(), "")
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_named_with_what_to_do() {
+    // Nobody listens on a port that was just given back.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // This one takes connections and never says anything.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().map(|address| (address, silent)).unwrap();
+    for (server, why) in [
+        (format!("http://{closed}"), "the connection was refused"),
+        (format!("https://{closed}"), "the connection was refused"),
+        (format!("http://{}", silent.0), "it did not answer in time"),
+        (format!("https://{}", silent.0), "it did not answer in time"),
+    ] {
+        for verb in
+            [&["why", "x"][..], &["queue"], &["lint", "-f", "examples", "--diff"], &["next", "x"], &["cancel", "x"]]
+        {
+            let (_, errors, code) = rota_at(&server, &[&["--request-timeout", "1"], verb].concat());
+            let expected = format!("cannot reach the API server at {server}: {why}; check that the cluster runs");
+            assert!(errors.contains(&expected), "{verb:?}: {errors}");
+            assert_eq!(code, Some(1), "{verb:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_kubeconfig_it_is_said_where_one_was_looked_for() {
+    let (_, errors, code) = rota(&["why", "x"], "");
+    assert!(
+        errors.contains("$KUBECONFIG (/nonexistent) cannot be read") && errors.contains("--kubeconfig FILE"),
+        "{errors}"
+    );
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_namespace_that_is_none_is_refused_before_anything_is_asked() {
+    for arguments in [&["-n", "bad ns", "why", "x"][..], &["why", "x", "--namespace", "Team"], &["queue", "-n", ""]] {
+        let (_, errors, code) = rota(arguments, "");
+        assert!(errors.contains("lower-case letters, digits and -"), "{errors}");
+        assert_eq!(code, Some(2), "{arguments:?}");
     }
 }
 

@@ -12,6 +12,7 @@ use super::plugin::PluginError;
 use crate::api::labels::{ATTEMPT, JOB_UID};
 use crate::api::{Job, JobPhase};
 use crate::domain::outlook::phase;
+use crate::domain::words::printable;
 
 /// The annotation of a pod that names the container whose log is asked for first.
 const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
@@ -21,14 +22,16 @@ const PIECE: usize = 16 * 1024;
 /// What was shown of a Job's logs.
 pub struct Follower {
     connection: Connection,
+    /// Whether the log is shown on a terminal, where nothing in it may act on that.
+    on_terminal: bool,
     /// The last attempt whose log was shown to its end.
     shown: u32,
 }
 
 impl Follower {
-    /// Nothing was.
-    pub fn new(connection: Connection) -> Self {
-        Self { connection, shown: 0 }
+    /// Nothing was. On a terminal, what would act on it is written out; elsewhere the log is passed on as it is.
+    pub fn new(connection: Connection, on_terminal: bool) -> Self {
+        Self { connection, on_terminal, shown: 0 }
     }
 
     /// Shows the logs of the attempts that have started by now, as far as they were not shown. Returns when the last one of
@@ -63,6 +66,7 @@ impl Follower {
         };
         let mut stream = std::pin::pin!(stream);
         let mut piece = vec![0; PIECE];
+        let mut begun = Vec::new();
         loop {
             // An interrupted log is said to be so; how the Job ended is told by its status.
             let length = match stream.read(&mut piece).await {
@@ -72,12 +76,29 @@ impl Follower {
                     return Ok(());
                 }
             };
-            let text = piece.get(..length).unwrap_or_default();
-            if length == 0 || output.write_all(text).and_then(|()| output.flush()).is_err() {
+            let read = piece.get(..length).unwrap_or_default();
+            let written = if self.on_terminal {
+                begun.extend_from_slice(read);
+                output.write_all(whole_characters(&mut begun).as_bytes())
+            } else {
+                output.write_all(read)
+            };
+            if length == 0 || written.and_then(|()| output.flush()).is_err() {
                 return Ok(());
             }
         }
     }
+}
+
+/// Takes all but a character that is not complete yet, as it may be shown on a terminal.
+fn whole_characters(bytes: &mut Vec<u8>) -> String {
+    let begun = match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => bytes.split_off(error.valid_up_to()),
+        _ => Vec::new(),
+    };
+    let text = printable(&String::from_utf8_lossy(bytes));
+    *bytes = begun;
+    text
 }
 
 /// How many attempts have started, or have ended without.
@@ -102,4 +123,25 @@ fn has_started(pod: &Pod) -> bool {
 fn container(pod: &Pod) -> Option<String> {
     let chosen = pod.annotations().get(DEFAULT_CONTAINER_ANNOTATION).cloned();
     chosen.or_else(|| pod.spec.as_ref()?.containers.first().map(|container| container.name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_on_a_terminal_is_shown_whatever_is_in_it_and_wherever_it_is_cut() {
+        let log = "grün\u{1b}[2J名前\n".as_bytes();
+        for cut in 0..=log.len() {
+            let (mut begun, mut shown) = (Vec::new(), String::new());
+            for piece in [&log[..cut], &log[cut..]] {
+                begun.extend_from_slice(piece);
+                shown += &whole_characters(&mut begun);
+            }
+            assert_eq!(shown, "grün\\x1b[2J名前\n", "cut after {cut} bytes");
+            assert!(begun.is_empty());
+        }
+        let mut wrong = b"a\xffb\xe5\x90".to_vec();
+        assert_eq!((whole_characters(&mut wrong), wrong), ("a\u{fffd}b\u{fffd}".into(), vec![]));
+    }
 }

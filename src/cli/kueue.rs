@@ -7,6 +7,7 @@ use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 
 use super::objects::Connection;
+use crate::domain::words::printable;
 
 /// The versions of a Workload that say this, the newest first.
 const VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
@@ -32,7 +33,7 @@ fn held(workload: &DynamicObject) -> Vec<String> {
     let conditions: Vec<Condition> = serde_json::from_value(conditions).unwrap_or_default();
     let tells = |it: &&Condition| matches!((&*it.type_, &*it.status), ("Evicted", "True") | ("QuotaReserved", "False"));
     let said = conditions.iter().filter(tells).filter(|it| !it.message.is_empty());
-    said.map(|it| format!("Kueue says ({}): {}", it.reason, it.message)).collect()
+    said.map(|it| printable(&format!("Kueue says ({}): {}", it.reason, it.message))).collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::cluster::ClusterArguments;
+use super::cluster::NamespaceArguments;
 use super::plugin::{Answer, FAILED, OK, PluginError};
 use crate::api::{API_VERSION, Job, JobGroup, JobRun, JobTemplate, Queue, Schedule};
 use check::{Fault, Linter, Source};
@@ -51,12 +51,9 @@ pub struct Arguments {
     /// How to print: text, or json, a list of findings (with --diff an object of findings and changes).
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-    /// Namespace of objects that name none. Default: the context's with --diff, else `default`.
-    #[arg(short = 'n', long, value_name = "NAME", help_heading = "Cluster")]
-    pub namespace: Option<String>,
-    /// Which cluster.
+    /// Which cluster, and the namespace of objects that name none. Default: the context's with --diff, else `default`.
     #[command(flatten)]
-    pub cluster: ClusterArguments,
+    pub place: NamespaceArguments,
 }
 
 /// How findings are printed.
@@ -169,12 +166,12 @@ type Existing = BTreeMap<(String, String, String), Value>;
 pub async fn run(arguments: &Arguments, now: Timestamp) -> Result<Answer, PluginError> {
     let sources = documents::read(&arguments.files, arguments.recursive).map_err(PluginError::Usage)?;
     let documents = sources.iter().flat_map(|(file, text)| documents::split(file, text)).collect();
-    let namespace = arguments.namespace.clone();
+    let namespace = arguments.place.namespace.clone();
     if !arguments.diff {
         let report = offline(documents, namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE));
         return Ok(print(&report, arguments.output, false));
     }
-    let (client, own_namespace) = arguments.cluster.connect().await?;
+    let (client, own_namespace) = arguments.place.cluster.connect().await?;
     let namespace = namespace.unwrap_or(own_namespace);
     let (objects, mut report) = sort(documents, &namespace);
     let existing = fetch(&client, &wanted(&objects)).await?;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{Api, Client};
 
-use super::cluster::ClusterArguments;
+use super::cluster::NamespaceArguments;
 use super::plugin::{Answer, OK, PluginError};
 use super::preview::{Preview, Upcoming};
 use super::table::table;
@@ -35,15 +35,15 @@ const FLAGS: [(&str, &str); 6] = [
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 all is well (also if no time comes), 1 no cluster or no such Schedule, 2 wrong arguments or a \
-    timing that cannot be read.\n\nExamples:\n  kubectl rota next nightly-report -n 10\n  kubectl rota next --cron '30 2 * * *' --zone \
+    timing that cannot be read.\n\nExamples:\n  kubectl rota next nightly-report --count 10\n  kubectl rota next --cron '30 2 * * *' --zone \
     Europe/London --from 2027-03-27"
 )]
 pub struct Arguments {
     /// Schedule in the cluster. Its own creation and uid decide on intervals, H and jitter.
     #[arg(required_unless_present = "offline", conflicts_with_all = ["offline", "zone", "anchor", "dst_gap", "dst_overlap", "jitter_seconds", "start_time", "end_time", "seed"])]
     pub schedule: Option<String>,
-    /// How many times. The namespace has no short flag here: write --namespace.
-    #[arg(short = 'n', long, default_value_t = 5, value_parser = count)]
+    /// How many times.
+    #[arg(long, default_value_t = 5, value_parser = count)]
     pub count: usize,
     /// Show the times from this one on: RFC 3339, or local to the zone. Default: now.
     #[arg(long, value_name = "TIME")]
@@ -54,12 +54,9 @@ pub struct Arguments {
     /// What would stand in a Schedule, if there is none.
     #[command(flatten)]
     pub offline: Offline,
-    /// Namespace of the Schedule. Default: the context's.
-    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
-    pub namespace: Option<String>,
-    /// Which cluster.
+    /// Where the Schedule is.
     #[command(flatten)]
-    pub cluster: ClusterArguments,
+    pub place: NamespaceArguments,
 }
 
 /// A timing without a Schedule: its fields as flags.
@@ -147,8 +144,8 @@ pub async fn run(arguments: &Arguments, now: Timestamp) -> Result<Answer, Plugin
     let Some(name) = &arguments.schedule else {
         return offline(arguments, now);
     };
-    let (client, own_namespace) = arguments.cluster.connect().await?;
-    let namespace = arguments.namespace.clone().unwrap_or(own_namespace);
+    let (client, own_namespace) = arguments.place.cluster.connect().await?;
+    let namespace = arguments.place.namespace.clone().unwrap_or(own_namespace);
     let found = fetch(&client, &namespace, short_name(name)).await?;
     in_cluster(&found, arguments, now)
 }

@@ -8,10 +8,13 @@ use futures::{FutureExt, StreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::cluster::NamespaceArguments;
 use super::plugin::PluginError;
+use crate::domain::words::{is_unprintable, printable};
 
 /// How many objects one page of a list holds.
 const PAGE: u32 = 500;
@@ -20,12 +23,17 @@ pub const UNFINISHED: &str = "status.phase!=Finished,status.phase!=Cancelled";
 
 /// What can be listed and watched here.
 pub trait Kind:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug + 'static
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug + 'static
 {
 }
 
 impl<K> Kind for K where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug + 'static
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug
+        + 'static
 {
 }
 
@@ -58,7 +66,7 @@ impl Connection {
 
     /// An object, if it is there.
     pub async fn find<K: Kind>(&self, name: &str) -> Result<Option<K>, PluginError> {
-        self.api().get_opt(name).await.map_err(refused)
+        Ok(self.api().get_opt(name).await.map_err(refused)?.map(shown))
     }
 
     /// There is no such object.
@@ -92,13 +100,39 @@ pub fn is_code(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
+/// An object of the cluster as it may be shown: what tenants wrote into it cannot act on the terminal of whoever looks. Every
+/// object that a verb gets goes through here.
+pub fn shown<K: Serialize + DeserializeOwned>(object: K) -> K {
+    let Ok(mut content) = serde_json::to_value(&object) else { return object };
+    if !write_out(&mut content) {
+        return object;
+    }
+    serde_json::from_value(content).unwrap_or(object)
+}
+
+/// Writes out what acts on a terminal in all strings of a document. Says whether there was any.
+fn write_out(content: &mut Value) -> bool {
+    match content {
+        Value::String(text) => {
+            let acts = text.chars().any(is_unprintable);
+            if acts {
+                *text = printable(text);
+            }
+            acts
+        }
+        Value::Array(items) => items.iter_mut().map(write_out).filter(|acts| *acts).count() > 0,
+        Value::Object(fields) => fields.values_mut().map(write_out).filter(|acts| *acts).count() > 0,
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// All objects that are selected, in pages, and the version from which a watch goes on.
 pub async fn list<K: Kind>(api: &Api<K>, selected: &ListParams) -> Result<(Vec<K>, String), PluginError> {
     let mut page = selected.clone().limit(PAGE);
     let mut all = Vec::new();
     loop {
         let answer = api.list(&page).await.map_err(refused)?;
-        all.extend(answer.items);
+        all.extend(answer.items.into_iter().map(shown));
         match answer.metadata.continue_.filter(|it| !it.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => return Ok((all, answer.metadata.resource_version.unwrap_or_default())),
@@ -166,6 +200,7 @@ impl<K: Kind> Live<K> {
             };
             match changes.next().await {
                 Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                    let object = shown(object);
                     self.version = object.resource_version().unwrap_or_default();
                     self.objects.insert(object.name_any(), object);
                     return Ok(());
@@ -204,4 +239,24 @@ impl<K: Kind> Live<K> {
 
 fn by_name<K: Kind>(objects: Vec<K>) -> BTreeMap<String, K> {
     objects.into_iter().map(|object| (object.name_any(), object)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::JobRun;
+
+    #[test]
+    fn what_a_tenant_wrote_does_not_act_on_the_terminal_of_who_looks() {
+        let run = |error: &str| {
+            let status = serde_json::json!({ "phase": "Failed", "reason": "ExitCode", "error": error });
+            let content = serde_json::json!({
+                "apiVersion": "rota.dev/v1alpha1", "kind": "JobRun", "metadata": { "name": "a" }, "spec": { "attempt": 1 }, "status": status,
+            });
+            serde_json::from_value::<JobRun>(content).unwrap()
+        };
+        let error = |run: JobRun| shown(run).status.unwrap().error.unwrap();
+        assert_eq!(error(run("first\n\u{1b}[2Jsecond")), "first\n\\x1b[2Jsecond");
+        assert_eq!(error(run("first\nsecond")), "first\nsecond");
+    }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
+use super::cluster::{NamespaceArguments, Unreachable};
 use super::print::Style;
 use super::{cancel, lint, r#move, next, pause, queue, run, tree, why};
 use crate::domain::calendar::TimingError;
@@ -32,6 +33,9 @@ pub const CANCELLED: u8 = 4;
     wait any more, has ended, or was skipped; 4 the Job that was waited for was cancelled. Colours are left out where NO_COLOR is set."
 )]
 pub struct Arguments {
+    /// Where; may be given before the verb or after it.
+    #[command(flatten)]
+    pub place: NamespaceArguments,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -89,7 +93,14 @@ pub enum PluginError {
 
 impl PluginError {
     /// Something went wrong, for this reason.
-    pub fn failed(error: &dyn std::error::Error) -> Self {
+    pub fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(unreachable) = error.downcast_ref::<Unreachable>() {
+                return Self::Failed(unreachable.to_string());
+            }
+            cause = error.source();
+        }
         Self::Failed(chain(error))
     }
 
@@ -117,7 +128,7 @@ pub async fn run(
     output: &mut dyn Write,
 ) -> Result<Answer, PluginError> {
     match arguments.verb {
-        Verb::Run(arguments) => run::run(&arguments, clock(), output).await,
+        Verb::Run(arguments) => run::run(&arguments, clock(), style, output).await,
         Verb::Queue(arguments) => queue::run(&arguments, clock, style, output).await,
         Verb::Why(arguments) => why::run(&arguments, clock(), style).await,
         Verb::Move(arguments) => r#move::run(&arguments, clock).await,
@@ -139,5 +150,44 @@ mod tests {
     #[test]
     fn the_arguments_of_every_verb_fit_together() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flags_of_kubectl_go_before_the_verb_or_after_it() {
+        let namespace = |line: &str| {
+            let arguments =
+                Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+            match arguments.verb {
+                Verb::Why(why) => (why.place.namespace, why.place.cluster.context),
+                other => panic!("{other:?}"),
+            }
+        };
+        let wanted = (Some("team".to_owned()), Some("prod".to_owned()));
+        for line in [
+            "kubectl-rota -n team --context prod why x",
+            "kubectl-rota why -n team --context prod x",
+            "kubectl-rota --namespace=team why x --context=prod",
+            "kubectl-rota --context prod why x -n team",
+        ] {
+            assert_eq!(namespace(line), wanted, "{line}");
+        }
+        assert_eq!(namespace("kubectl-rota why x"), (None, None));
+        for verb in [
+            "run t",
+            "queue",
+            "move x --first",
+            "cancel x",
+            "pause q --reason r",
+            "resume q",
+            "tree x",
+            "next x",
+            "lint -f x",
+        ] {
+            let line = format!("kubectl-rota -n team --kubeconfig file {verb}");
+            let parsed = Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let text = format!("{:?}", parsed.verb);
+            assert_eq!(text.matches("team").count(), 1, "{text}");
+            assert_eq!(text.matches("\"file\"").count(), 1, "{text}");
+        }
     }
 }

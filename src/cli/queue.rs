@@ -16,7 +16,7 @@ use super::target::{Target, TargetKind};
 use crate::api::Job;
 use crate::domain::estimate::Estimate;
 use crate::domain::outlook::{Outlook, Standing, line_json, queue_json, template};
-use crate::domain::words::{ago, within};
+use crate::domain::words::{ago, in_one_line, within};
 
 /// Which queue, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -138,7 +138,7 @@ pub fn line_text(name: &str, outlook: &Outlook<'_>, style: Style, now: Timestamp
     let mut text =
         format!("queue {name}: {}{limit} running, {} waiting\n", outlook.running.len(), outlook.waiting.len());
     if let Some(paused) = &outlook.paused {
-        text += &format!("{}\n", style.paint(&paused.message, print::Colour::Yellow));
+        text += &format!("{}\n", style.paint(&in_one_line(&paused.message), print::Colour::Yellow));
     }
     let running: Vec<[String; 3]> = outlook.running.iter().map(|job| running_row(job, now)).collect();
     if !running.is_empty() {

@@ -9,9 +9,9 @@ use kube::api::PostParams;
 
 use super::cluster::NamespaceArguments;
 use super::follow::Follower;
-use super::objects::{Connection, Live, refused};
+use super::objects::{Connection, Live, refused, shown};
 use super::plugin::{Answer, CANCELLED, FAILED, LATE, OK, PluginError};
-use super::print::{self, DryRun, Format, dry};
+use super::print::{self, DryRun, Format, Style, dry};
 use crate::api::job_template::ParamValues;
 use crate::api::{Job, JobPhase, JobSpec, JobTemplate, LocalReference, Outcome};
 use crate::domain::outlook::{phase, sentence, waiting_for};
@@ -72,7 +72,12 @@ fn param(text: &str) -> Result<(String, String), String> {
 }
 
 /// Answers.
-pub async fn run(arguments: &Arguments, now: Timestamp, output: &mut dyn Write) -> Result<Answer, PluginError> {
+pub async fn run(
+    arguments: &Arguments,
+    now: Timestamp,
+    style: Style,
+    output: &mut dyn Write,
+) -> Result<Answer, PluginError> {
     if arguments.follow && arguments.output == Format::Json {
         return Err(PluginError::Usage("--follow prints the log: leave out -o json, or use --wait".into()));
     }
@@ -82,7 +87,7 @@ pub async fn run(arguments: &Arguments, now: Timestamp, output: &mut dyn Write) 
     let template: JobTemplate = connection.get(&arguments.template).await?;
     check(&template, &given)?;
     let parameters = PostParams { dry_run: arguments.dry_run.is_some(), ..PostParams::default() };
-    let job = connection.api().create(&parameters, &job(arguments, given, at)).await.map_err(refused)?;
+    let job = shown(connection.api().create(&parameters, &job(arguments, given, at)).await.map_err(refused)?);
     let later = at.map(|at| format!(", to start at {at} at the earliest")).unwrap_or_default();
     let made = format!("job {} created{later}{}\n", job.name_any(), dry(arguments.dry_run));
     if !arguments.wait && !arguments.follow {
@@ -92,7 +97,8 @@ pub async fn run(arguments: &Arguments, now: Timestamp, output: &mut dyn Write) 
         });
     }
     eprint!("{made}");
-    let ended = wait(arguments, &connection, job, output).await?;
+    let follower = Follower::new(connection.clone(), style.terminal);
+    let ended = wait(arguments, &connection, job, follower, output).await?;
     let (exit_code, remarks) = verdict(&ended);
     let output = if arguments.output == Format::Json { print::json(&ended)? } else { String::new() };
     Ok(Answer { output, remarks, exit_code })
@@ -143,11 +149,11 @@ async fn wait(
     arguments: &Arguments,
     connection: &Connection,
     mut job: Job,
+    mut follower: Follower,
     output: &mut dyn Write,
 ) -> Result<Job, PluginError> {
     let name = job.name_any();
     let mut live = Live::of(connection.api::<Job>(), job.clone());
-    let mut follower = Follower::new(connection.clone());
     let mut said = None;
     loop {
         match live.objects.get(&name) {

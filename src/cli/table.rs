@@ -1,10 +1,13 @@
 //! Tables as kubectl prints them: columns in capitals, three blanks between them, no lines.
 
+use crate::domain::words::in_one_line;
+
 /// The blanks between two columns.
 const GAP: &str = "   ";
 
 /// A table with one line a row. A column that is empty in every row is left out.
 pub fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
+    let rows: Vec<[String; COLUMNS]> = rows.iter().map(|row| row.each_ref().map(|cell| in_one_line(cell))).collect();
     let width = |column: usize| {
         let longest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
         if longest == 0 { 0 } else { longest.max(header[column].chars().count()) }
@@ -18,7 +21,7 @@ pub fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COL
         text.push('\n');
     };
     line(header);
-    for row in rows {
+    for row in &rows {
         line(std::array::from_fn(|column| row[column].as_str()));
     }
     text
@@ -33,5 +36,7 @@ mod tests {
         let rows = [["1", "a long cell", "", "x"], ["22", "b", "", ""]].map(|row| row.map(str::to_owned));
         let expected = "#    WHAT          NOTE\n1    a long cell   x\n22   b\n";
         assert_eq!(table(["#", "WHAT", "EMPTY", "NOTE"], &rows), expected);
+        let forged = [["1", "waits\n2    done", "", "x"], ["22", "b", "", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(["#", "WHAT", "EMPTY", "NOTE"], &forged).lines().count(), 3, "a cell makes no row");
     }
 }

@@ -57,12 +57,17 @@ pub async fn run(arguments: &Arguments, now: Timestamp, style: Style) -> Result<
                 Some(colour) => style.paint(&explanation.headline, colour),
                 None => explanation.headline,
             };
-            let rest: String = explanation.sentences.iter().map(|sentence| format!("  {sentence}\n")).collect();
+            let rest: String = explanation.sentences.iter().map(|sentence| indented(sentence)).collect();
             format!("{headline}\n{rest}")
         }
         Format::Json => print::json(&explanation.json(name, job.as_ref()))?,
     };
     Ok(Answer { output, ..Answer::default() })
+}
+
+/// A sentence below the first one, which may have several lines: none of them looks like another first one.
+fn indented(sentence: &str) -> String {
+    format!("  {}\n", sentence.replace('\n', "\n    "))
 }
 
 /// An answer, and the colour of its first sentence.

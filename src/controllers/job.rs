@@ -1,7 +1,9 @@
 //! Job: queue it, follow its attempt, record it, let it go.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, PoisonError};
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
@@ -64,13 +66,14 @@ impl Observed {
 /// One run for a Job.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let uid = context.stores.jobs.get(&key).and_then(|job| job.uid());
-    let result = run(&context, &key).await;
+    let result = AssertUnwindSafe(run(&context, &key)).catch_unwind().await;
     if let Some(uid) = uid {
         context.forget_if_gone(&key, &uid);
     }
-    let failed = matches!(&result, Err(error) if !matches!(error, WriteError::NotLeading | WriteError::Blind(_)));
+    let failed = !matches!(&result, Ok(Ok(_) | Err(WriteError::NotLeading | WriteError::Blind(_))));
     dispatcher::was_run(&context, &key, failed);
-    outcome(&context, "job", &key, result)
+    // A panic concerns this Job alone; the workqueue logs it and tries again.
+    outcome(&context, "job", &key, result.unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {

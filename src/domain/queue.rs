@@ -168,7 +168,7 @@ pub struct Round {
     pub dropped: Vec<Dropped>,
     /// The namespaces in which a pause has ended.
     pub resumed: Vec<String>,
-    /// When a pause ends.
+    /// When to decide again: there is more than one round takes, or a pause ends.
     pub wake_at: Option<Timestamp>,
 }
 

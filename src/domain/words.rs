@@ -57,9 +57,54 @@ pub fn full_stop(text: &str) -> String {
     if text.ends_with(['.', '!', '?', ':']) { text.to_owned() } else { format!("{text}.") }
 }
 
+/// The text with everything in it that could move a terminal's cursor, change its colours or reorder what it shows written
+/// out, such as `\\x1b`. Line feeds and tabs stay. Text of tenants is shown to other people only like this.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            '\r' => shown.push_str("\\r"),
+            _ if !is_unprintable(character) => shown.push(character),
+            _ if u32::from(character) < 0x100 => shown.push_str(&format!("\\x{:02x}", u32::from(character))),
+            _ => shown.push_str(&format!("\\u{:04x}", u32::from(character))),
+        }
+    }
+    shown
+}
+
+/// The text in one line, for a row of a table or of a tree.
+pub fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a character acts on a terminal instead of being shown: the control characters of C0 and C1, and the marks of
+/// Unicode (UAX #9) that change the direction of the text around them, with the separators of lines and paragraphs.
+pub fn is_unprintable(character: char) -> bool {
+    let directs =
+        matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    directs || (character.is_control() && !matches!(character, '\n' | '\t'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_in_a_text_acts_on_a_terminal() {
+        let table = [
+            ("plain, ümläut, 名前 🚀\n\tindented", "plain, ümläut, 名前 🚀\n\tindented"),
+            ("\u{1b}[32mCompleted\u{1b}[0m", "\\x1b[32mCompleted\\x1b[0m"),
+            ("title\u{1b}]0;x\u{7}", "title\\x1b]0;x\\x07"),
+            ("over\rwritten\u{8}\u{7f}\u{0}", "over\\rwritten\\x08\\x7f\\x00"),
+            ("c1 \u{9b}31m", "c1 \\x9b31m"),
+            ("\u{202e}txt.exe \u{2066}\u{2028}", "\\u202etxt.exe \\u2066\\u2028"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(printable(text), shown);
+            assert_eq!(printable(shown), shown, "it is shown once");
+        }
+    }
 
     #[test]
     fn durations_have_at_most_two_units() {

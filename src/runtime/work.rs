@@ -1,7 +1,8 @@
 //! Work: runs a function for each key that asks for attention, one run a key at a time.
 //!
-//! A failure is tried again after a delay that doubles for that key alone. No namespace takes more than half of the
-//! places that are free, so a namespace whose calls all hang cannot delay another one (I9).
+//! A failure is tried again after a delay that doubles for that key alone. No namespace takes more than half of the places that
+//! are free, and a run that takes long gives its place back and goes on beside the others, so that namespaces whose requests
+//! hang delay no other one for longer than [`SLOW_AFTER`] (I9). How many such runs there are is bounded, for each namespace too.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -17,6 +18,11 @@ use super::store::Key;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The longest delay after failures.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// From when on a run does not count among those under way: it waits for an answer that may never come.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// How many times as many slow runs there may be as places; a quarter of the places is what one namespace may have of them.
+const SLOW_FACTOR: usize = 8;
 
 /// What a run asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +70,13 @@ where
     let mut running: JoinSet<(Key, Next)> = JoinSet::new();
     let mut tasks: HashMap<tokio::task::Id, Key> = HashMap::new();
     loop {
-        while let Some(key) = state.start() {
+        while let Some(key) = state.start(Instant::now()) {
             let run = work(key.clone());
             let name = key.clone();
             let handle = running.spawn(async move { (name, run.await) });
             tasks.insert(handle.id(), key);
         }
-        let timer = state.next_timer();
+        let timer = [state.next_timer(), state.next_slow()].into_iter().flatten().min();
         tokio::select! {
             received = triggers.receiver.recv() => match received {
                 Some(key) => {
@@ -108,14 +114,32 @@ async fn sleep_until(timer: Option<Instant>) {
     }
 }
 
+/// A run that is under way.
+struct Run {
+    /// Whether it was asked for again meanwhile.
+    again: bool,
+    /// When it began, if it still takes a place.
+    place: Option<(Instant, u64)>,
+}
+
+/// The runs of a namespace.
+#[derive(Clone, Copy, Default)]
+struct Running {
+    placed: usize,
+    slow: usize,
+}
+
 struct State {
     places: usize,
     ready: HashMap<String, VecDeque<Key>>,
     turn: VecDeque<String>,
     queued: HashSet<Key>,
-    /// Running keys, and whether each was asked for again meanwhile.
-    running: HashMap<Key, bool>,
-    running_in: HashMap<String, usize>,
+    /// Running keys.
+    running: HashMap<Key, Run>,
+    /// Those of them that take a place, by when they began.
+    placed: BTreeMap<(Instant, u64), Key>,
+    /// How many of a namespace take a place, and how many are slow.
+    running_in: HashMap<String, Running>,
     timers: BTreeMap<(Instant, u64), Key>,
     timer_of: HashMap<Key, (Instant, u64)>,
     sequence: u64,
@@ -130,6 +154,7 @@ impl State {
             turn: VecDeque::new(),
             queued: HashSet::new(),
             running: HashMap::new(),
+            placed: BTreeMap::new(),
             running_in: HashMap::new(),
             timers: BTreeMap::new(),
             timer_of: HashMap::new(),
@@ -139,8 +164,8 @@ impl State {
     }
 
     fn ask(&mut self, key: Key) {
-        if let Some(again) = self.running.get_mut(&key) {
-            *again = true;
+        if let Some(run) = self.running.get_mut(&key) {
+            run.again = true;
             return;
         }
         if self.failures.contains_key(&key) && self.timer_of.contains_key(&key) {
@@ -159,12 +184,19 @@ impl State {
     }
 
     /// The next key to run: namespaces take turns, and none takes more than half of the free places.
-    fn start(&mut self) -> Option<Key> {
-        let free = self.places.saturating_sub(self.running.len());
+    fn start(&mut self, now: Instant) -> Option<Key> {
+        self.slow_down(now);
+        let free = self.places.saturating_sub(self.placed.len());
+        let slow = self.running.len() - self.placed.len();
+        if free == 0 || slow >= self.places * SLOW_FACTOR {
+            return None;
+        }
+        // A namespace that is passed over has runs of its own under way, so there are few of them.
         for _ in 0..self.turn.len() {
             let namespace = self.turn.pop_front()?;
             let used = self.running_in.get(&namespace).copied().unwrap_or_default();
-            let taken = (free > 0 && used < free.max(1)).then(|| self.ready.get_mut(&namespace)?.pop_front()).flatten();
+            let may = used.placed < free && used.slow < self.places.div_ceil(4);
+            let taken = may.then(|| self.ready.get_mut(&namespace)?.pop_front()).flatten();
             if self.ready.get(&namespace).is_some_and(|ready| !ready.is_empty()) {
                 self.turn.push_back(namespace.clone());
             } else {
@@ -172,19 +204,48 @@ impl State {
             }
             if let Some(key) = taken {
                 self.queued.remove(&key);
-                self.running.insert(key.clone(), false);
-                *self.running_in.entry(namespace).or_default() += 1;
+                self.sequence += 1;
+                let place = (now, self.sequence);
+                self.placed.insert(place, key.clone());
+                self.running.insert(key.clone(), Run { again: false, place: Some(place) });
+                self.running_in.entry(namespace).or_default().placed += 1;
                 return Some(key);
             }
         }
         None
     }
 
+    /// Takes their places from runs that have taken long.
+    fn slow_down(&mut self, now: Instant) {
+        while let Some((&place, _)) = self.placed.first_key_value().filter(|((began, _), _)| *began + SLOW_AFTER <= now)
+        {
+            let Some(key) = self.placed.remove(&place) else { return };
+            let running = self.running_in.entry(key.namespace.clone()).or_default();
+            running.placed = running.placed.saturating_sub(1);
+            running.slow += 1;
+            if let Some(run) = self.running.get_mut(&key) {
+                run.place = None;
+            }
+        }
+    }
+
+    /// When the next run gives its place back, if somebody waits for one.
+    fn next_slow(&self) -> Option<Instant> {
+        let began = self.placed.first_key_value().map(|((began, _), _)| *began)?;
+        (!self.turn.is_empty()).then_some(began + SLOW_AFTER)
+    }
+
     fn ended(&mut self, key: Key, next: Next, now: Instant) {
-        let again = self.running.remove(&key).unwrap_or_default();
-        if let Some(used) = self.running_in.get_mut(&key.namespace) {
-            *used = used.saturating_sub(1);
-            if *used == 0 {
+        let run = self.running.remove(&key);
+        let again = run.as_ref().is_some_and(|run| run.again);
+        let place = run.and_then(|run| run.place);
+        if let Some(place) = place {
+            self.placed.remove(&place);
+        }
+        if let Some(running) = self.running_in.get_mut(&key.namespace) {
+            let count = if place.is_some() { &mut running.placed } else { &mut running.slow };
+            *count = count.saturating_sub(1);
+            if running.placed + running.slow == 0 {
                 self.running_in.remove(&key.namespace);
             }
         }
@@ -249,12 +310,53 @@ mod tests {
         let mut state = State::new(8);
         (0..100).for_each(|index| state.ask(key("hanging", index)));
         let mut started = 0;
-        while state.start().is_some() {
+        while state.start(Instant::now()).is_some() {
             started += 1;
         }
         assert!(started <= 4, "{started} of 8 places were taken");
         state.ask(key("healthy", 0));
-        assert_eq!(state.start(), Some(key("healthy", 0)));
+        assert_eq!(state.start(Instant::now()), Some(key("healthy", 0)));
+    }
+
+    #[test]
+    fn namespaces_that_hang_give_their_places_back_and_delay_nobody_for_longer() {
+        let (places, begin) = (64, Instant::now());
+        let mut state = State::new(places);
+        let mut now = begin;
+        // One after the other takes half of what is free: seven take all.
+        for namespace in 0..7 {
+            (0..1_000).for_each(|index| state.ask(key(&format!("hanging-{namespace}"), index)));
+            while state.start(now).is_some() {}
+        }
+        assert_eq!(state.placed.len(), places);
+        state.ask(key("healthy", 0));
+        assert_eq!(state.start(now), None);
+        assert_eq!(state.next_slow(), Some(begin + SLOW_AFTER), "it waits no longer than that");
+        now += SLOW_AFTER;
+        let started: Vec<Key> = std::iter::from_fn(|| state.start(now)).collect();
+        assert!(started.contains(&key("healthy", 0)), "{} were started", started.len());
+        state.ended(key("healthy", 0), Next::Wait, now);
+        // However long it goes on, the runs are bounded, of each namespace too.
+        for _ in 0..100 {
+            now += SLOW_AFTER;
+            while state.start(now).is_some() {}
+        }
+        let most = places.div_ceil(4) + places;
+        assert!(state.running_in.values().all(|it| it.slow + it.placed <= most && it.slow < places / 4 + places));
+        assert!(state.running.len() <= places * (SLOW_FACTOR + 1), "{} run", state.running.len());
+    }
+
+    #[test]
+    fn with_all_places_taken_nothing_is_looked_through() {
+        let mut state = State::new(1);
+        (0..10).for_each(|namespace| state.ask(key(&format!("ns-{namespace}"), 0)));
+        let now = Instant::now();
+        assert_eq!(state.start(now), Some(key("ns-0", 0)));
+        let turn = state.turn.clone();
+        assert_eq!(state.start(now), None);
+        assert_eq!(state.turn, turn, "the round was not turned");
+        state.ended(key("ns-0", 0), Next::Wait, now);
+        assert_eq!(state.start(now), Some(key("ns-1", 0)), "it goes on where it was");
     }
 
     #[test]
@@ -262,14 +364,14 @@ mod tests {
         let mut state = State::new(8);
         state.ask(key("ns", 0));
         state.ask(key("ns", 0));
-        assert_eq!(state.start(), Some(key("ns", 0)));
-        assert_eq!(state.start(), None);
+        assert_eq!(state.start(Instant::now()), Some(key("ns", 0)));
+        assert_eq!(state.start(Instant::now()), None);
         state.ask(key("ns", 0));
-        assert_eq!(state.start(), None);
+        assert_eq!(state.start(Instant::now()), None);
         state.ended(key("ns", 0), Next::Wait, Instant::now());
-        assert_eq!(state.start(), Some(key("ns", 0)));
+        assert_eq!(state.start(Instant::now()), Some(key("ns", 0)));
         state.ended(key("ns", 0), Next::Wait, Instant::now());
-        assert_eq!(state.start(), None);
+        assert_eq!(state.start(Instant::now()), None);
     }
 
     #[test]
@@ -279,10 +381,10 @@ mod tests {
         let mut delays = Vec::new();
         for _ in 0..12 {
             state.ask(key("ns", 0));
-            assert_eq!(state.start(), Some(key("ns", 0)));
+            assert_eq!(state.start(Instant::now()), Some(key("ns", 0)));
             state.ended(key("ns", 0), Next::Failed, now);
             state.ask(key("ns", 0));
-            assert_eq!(state.start(), None);
+            assert_eq!(state.start(Instant::now()), None);
             let due = state.next_timer().unwrap();
             delays.push((due - now).as_millis());
             now = due;

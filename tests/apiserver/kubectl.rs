@@ -106,3 +106,36 @@ fn every_field_that_a_user_can_set_is_explained() {
 fn inherited(path: &str) -> bool {
     path == "spec" || path == "status" || path.contains("conditions")
 }
+
+/// As docs/jobs.md and docs/groups.md show it: one field that is there as soon as it has ended, however it did.
+#[tokio::test]
+async fn kubectl_waits_for_any_end_of_a_job_or_a_group() {
+    in_namespace(|scope| async move {
+        let wait = |resource: &str, name: &str, timeout: &str| {
+            let timeout = format!("--timeout={timeout}");
+            scope.kubectl(&["wait", "--for=jsonpath={.status.finishedAt}", &timeout, &format!("{resource}/{name}")])
+        };
+        let finished = "2026-03-01T12:00:00.000000Z";
+        let job = json!({ "spec": { "templateRef": { "name": "report" } } });
+        for (phase, outcome, reason) in [
+            ("Finished", "Completed", "Succeeded"),
+            ("Finished", "Failed", "ExitCode"),
+            ("Finished", "Skipped", "DuplicateKey"),
+            ("Cancelled", "Failed", "Cancelled"),
+            ("Cancelled", "Skipped", "JobDeleted"),
+        ] {
+            let name = scope.create("Job", &job).await.unwrap().metadata.name.unwrap();
+            scope.set_status("Job", &name, &json!({ "phase": "Running" })).await;
+            wait("rjob", &name, "1s").expect_failure();
+            let ended = json!({ "phase": phase, "outcome": outcome, "reason": reason, "finishedAt": finished });
+            scope.set_status("Job", &name, &ended).await;
+            wait("rjob", &name, "60s").expect_success();
+        }
+        let name = scope.create("JobGroup", &examples::all("JobGroup")[0]).await.unwrap().metadata.name.unwrap();
+        for phase in ["Completed", "Partial", "Cancelled"] {
+            scope.set_status("JobGroup", &name, &json!({ "phase": phase, "finishedAt": finished })).await;
+            wait("rgroup", &name, "60s").expect_success();
+        }
+    })
+    .await;
+}

@@ -30,7 +30,7 @@ async fn next_counts_an_interval_from_the_creation_and_says_what_keeps_it_from_r
     in_namespace(|scope| async move {
         let made = scope.create("Schedule", &schedule(json!({ "interval": "1h", "enabled": false }))).await.unwrap();
         let name = made.metadata.name.clone().unwrap();
-        let printed = rota(&scope, "next", &[&name, "-n", "2", "-o", "json"], "");
+        let printed = rota(&scope, "next", &[&name, "--count", "2", "-o", "json"], "");
         assert!(
             printed.errors.contains("disabled") && printed.errors.contains("no JobTemplate \"report\""),
             "{}",

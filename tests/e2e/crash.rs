@@ -1,6 +1,6 @@
 //! The operator is killed at random moments under load, and nothing is lost and nothing runs twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -16,19 +16,16 @@ use rota::runtime::clock::now;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::history::{History, attempt_of};
+use crate::support::history::History;
 use crate::support::make::{ad_hoc, of, template, with};
 use crate::support::occurrences::{caught_up, disable, every_time_has_one_outcome, settle};
+use crate::support::work::{EVERY_SECONDS, FORBID_SECONDS, group_ran_in_order, load, one_of_each, one_record_a_job};
 use crate::support::{World, in_world};
 
 /// How often the operator is killed.
 const KILLS: u64 = 20;
 /// How long it lives between two kills, in milliseconds: from before it leads to well within its work.
 const LIFE_MS: std::ops::Range<u64> = 100..4_000;
-/// The interval of the schedule whose every time has to run, in seconds.
-const EVERY_SECONDS: i64 = 2;
-/// The interval of the schedule that forbids overlap, in seconds; its Jobs take longer.
-const FORBID_SECONDS: i64 = 3;
 /// How long nothing may be written while there is nothing to do, in seconds.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -156,19 +153,6 @@ async fn an_operator_that_slept_past_its_lease_goes_on_with_every_schedule() {
     .await;
 }
 
-async fn load(world: &World) {
-    world.create::<Queue>("default", json!({ "maxRunning": 12 })).await;
-    world.create::<JobTemplate>("short", template("true")).await;
-    world.create::<JobTemplate>("long", template("sleep 4")).await;
-    let every = with(of("short"), json!({ "interval": format!("{EVERY_SECONDS}s"), "catchUp": { "policy": "All" } }));
-    world.create::<Schedule>("every", every).await;
-    let forbid = json!({ "interval": format!("{FORBID_SECONDS}s"), "concurrencyPolicy": "Forbid" });
-    world.create::<Schedule>("forbid", with(of("long"), forbid)).await;
-    let member = |name: &str| json!({ "name": name, "templateRef": { "name": "short" } });
-    let group = json!({ "mode": "Sequential", "jobs": [member("a"), member("b"), member("c"), member("d")] });
-    world.create::<JobGroup>("group", group).await;
-}
-
 /// Kills the operator again and again while Jobs arrive, and leaves it running.
 async fn kill_often(world: &World, dice: &mut Dice) {
     for kill in 0..KILLS {
@@ -178,46 +162,6 @@ async fn kill_often(world: &World, dice: &mut Dice) {
             world.create::<Job>(&format!("ad-hoc-{kill}"), ad_hoc("exit $((RANDOM % 2))")).await;
         }
         world.operator().restart();
-    }
-}
-
-/// Compares what ran with what is recorded: one batch Job, one pod and one record for each attempt.
-fn one_of_each(batch_jobs: &[BatchJob], pods: &[Pod], records: &[JobRun]) {
-    let ran = records.iter().filter(|run| run.status.as_ref().unwrap().phase != Outcome::Skipped);
-    let recorded: Vec<_> = ran.map(attempt_of).collect();
-    let unique: BTreeSet<_> = recorded.iter().cloned().collect();
-    assert_eq!(recorded.len(), unique.len(), "an attempt has two records");
-    let launched: Vec<_> = batch_jobs.iter().map(attempt_of).collect();
-    assert_eq!(launched.len(), launched.iter().collect::<BTreeSet<_>>().len(), "an attempt had two batch Jobs");
-    assert_eq!(launched.iter().cloned().collect::<BTreeSet<_>>(), unique, "batch Jobs and records do not match");
-    let started: Vec<_> = pods.iter().map(attempt_of).collect();
-    assert_eq!(started.len(), started.iter().collect::<BTreeSet<_>>().len(), "an attempt had two pods");
-    assert_eq!(started.iter().cloned().collect::<BTreeSet<_>>(), unique, "pods and records do not match");
-    println!("{} attempts, each with one batch Job, one pod and one record", unique.len());
-}
-
-/// Each Job that ever existed has its record, and each occurrence of a schedule at most one Job.
-fn one_record_a_job(jobs: &[Job], records: &[JobRun]) {
-    for job in jobs {
-        let uid = job.uid().unwrap();
-        let of_job = records.iter().filter(|run| run.spec.job_ref.as_ref().is_some_and(|it| it.uid == uid)).count();
-        assert_eq!(of_job, 1, "Job {} has {of_job} records", job.name_any());
-    }
-    let occurrence = |job: &Job| Some((job.spec.schedule_ref.clone()?, job.spec.scheduled_time.clone()?.0));
-    let occurrences: Vec<_> = jobs.iter().filter_map(occurrence).collect();
-    let unique: BTreeSet<_> = occurrences.iter().collect();
-    assert_eq!(occurrences.len(), unique.len(), "an occurrence had two Jobs");
-}
-
-async fn group_ran_in_order(world: &World) {
-    let mut runs = world.all::<JobRun>().await;
-    runs.retain(|run| run.spec.group_ref.is_some());
-    runs.sort_by_key(|run| run.spec.group_ref.as_ref().map(|it| it.member.clone()));
-    assert_eq!(runs.len(), 4, "each member has one record");
-    for pair in runs.windows(2) {
-        let before = pair[0].status.as_ref().unwrap().finished_at.clone();
-        let after = pair[1].status.as_ref().unwrap().started_at.clone();
-        assert!(before <= after, "a member started before the one before it had finished: {pair:#?}");
     }
 }
 

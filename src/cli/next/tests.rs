@@ -41,7 +41,7 @@ fn a_time_that_the_clock_jumps_over_is_shown_where_it_runs() {
 2   Sun 2027-03-28 02:00:00 +01:00   2027-03-28T01:00:00Z   1d12h   clock jumps over 01:30: runs at 02:00
 3   Mon 2027-03-29 01:30:00 +01:00   2027-03-29T00:30:00Z   2d12h
 ";
-    let found = answer("--cron '30 1 * * *' --zone Europe/London -n 3");
+    let found = answer("--cron '30 1 * * *' --zone Europe/London --count 3");
     assert_eq!(found, Answer { output: expected.into(), ..Answer::default() });
 }
 
@@ -53,14 +53,14 @@ fn a_time_that_the_clock_jumps_over_and_that_does_not_run_is_shown_without_a_num
 -   Sun 2027-03-28 01:30:00 -        -                      -       clock jumps over 01:30: does not run
 2   Mon 2027-03-29 01:30:00 +01:00   2027-03-29T00:30:00Z   2d12h
 ";
-    assert_eq!(answer("--cron '30 1 * * *' --zone Europe/London --dst-gap skip -n 2").output, expected);
+    assert_eq!(answer("--cron '30 1 * * *' --zone Europe/London --dst-gap skip --count 2").output, expected);
 }
 
 #[test]
 fn what_is_jumped_over_before_start_time_or_after_the_last_time_is_not_shown() {
-    let line = "--cron '30 1 * * *' --zone Europe/London --dst-gap skip -n 1 --start-time 2027-03-29";
+    let line = "--cron '30 1 * * *' --zone Europe/London --dst-gap skip --count 1 --start-time 2027-03-29";
     assert!(!answer(line).output.contains("jumps"));
-    assert!(!answer("--cron '30 1 * * *' --zone Europe/London --dst-gap skip -n 1").output.contains("jumps"));
+    assert!(!answer("--cron '30 1 * * *' --zone Europe/London --dst-gap skip --count 1").output.contains("jumps"));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_time_that_comes_twice_says_which_pass_it_is() {
 1   Sun 2027-10-31 01:30:00 +01:00   2027-10-31T00:30:00Z   218d   first pass of 01:30
 2   Sun 2027-10-31 01:30:00 +00:00   2027-10-31T01:30:00Z   218d   second pass of 01:30
 ";
-    let line = "--cron '30 1 * * *' --zone Europe/London --from 2027-10-31T00:00 -n 2 --dst-overlap";
+    let line = "--cron '30 1 * * *' --zone Europe/London --from 2027-10-31T00:00 --count 2 --dst-overlap";
     assert_eq!(answer(&format!("{line} both")).output, both);
     let last = "\
 #   LOCAL TIME                       UTC                    IN     DAYLIGHT SAVING
@@ -82,7 +82,7 @@ fn a_time_that_comes_twice_says_which_pass_it_is() {
 
 #[test]
 fn json_is_an_array_of_times_with_their_offset_and_nothing_else() {
-    let found = answer("--cron '30 1 * * *' --zone Europe/London --dst-gap skip -n 2 -o json");
+    let found = answer("--cron '30 1 * * *' --zone Europe/London --dst-gap skip --count 2 -o json");
     assert_eq!(found.output, "[\n  \"2027-03-27T01:30:00+00:00\",\n  \"2027-03-29T01:30:00+01:00\"\n]\n");
     assert_eq!(answer("--at 2020-01-01T00:00:00Z -o json").output, "[]\n");
 }
@@ -93,14 +93,14 @@ fn an_interval_is_counted_from_now_or_from_its_anchor_and_shown_in_the_zone() {
 #   LOCAL TIME                       UTC                    IN
 1   Fri 2027-03-26 19:00:00 +05:30   2027-03-26T13:30:00Z   1h29m
 ";
-    assert_eq!(answer("--interval 1h30m --zone Asia/Kolkata -n 1").output, expected);
-    let anchored = answer("--interval 1h --anchor 2027-03-26T00:15 --from 2027-03-26T13:15 -n 1 -o json");
+    assert_eq!(answer("--interval 1h30m --zone Asia/Kolkata --count 1").output, expected);
+    let anchored = answer("--interval 1h --anchor 2027-03-26T00:15 --from 2027-03-26T13:15 --count 1 -o json");
     assert_eq!(anchored.output, "[\n  \"2027-03-26T13:15:00Z\"\n]\n", "the time that is asked from is shown");
 }
 
 #[test]
 fn jitter_is_shown_beside_the_time_and_a_run_that_is_put_off_past_now_is_still_to_come() {
-    let line = format!("--cron '0 12 * * *' --jitter-seconds 3600 --seed {UID} -n 2");
+    let line = format!("--cron '0 12 * * *' --jitter-seconds 3600 --seed {UID} --count 2");
     let found = answer(&line);
     let lines: Vec<&str> = found.output.lines().collect();
     assert_eq!(lines[0], "#   LOCAL TIME                       UTC                    JITTER   IN");
@@ -129,7 +129,7 @@ fn when_no_more_times_come_it_is_said() {
     let past = answer("--at 2020-01-01T00:00:00Z");
     assert_eq!((past.output.as_str(), past.remarks.as_str()), ("", "No time comes from now on.\n"));
     assert_eq!(past.exit_code, plugin::OK);
-    let ended = answer("--cron '0 0 * * *' --end-time 2027-03-28 -n 5");
+    let ended = answer("--cron '0 0 * * *' --end-time 2027-03-28 --count 5");
     assert_eq!((ended.output.lines().count(), ended.remarks.as_str()), (2, "No time comes after these.\n"));
     let late = answer("--cron '0 0 * * *' --from 9999-12-29T00:00:00Z");
     assert_eq!((late.output.lines().count(), late.remarks.as_str()), (3, "No time comes after these.\n"));
@@ -165,15 +165,15 @@ fn arguments_that_contradict_each_other_are_refused() {
         "--cron '0 0 * * *' --interval 5m",
         "nightly --cron '0 0 * * *'",
         "nightly --zone UTC",
-        "nightly -n 0",
-        "nightly -n 1000001",
-        "nightly -n default",
+        "nightly --count 0",
+        "nightly --count 1000001",
+        "nightly -n 'not a namespace'",
         "--cron '0 0 * * *' --jitter-seconds 86401",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }
-    assert_eq!(parse("nightly -n 1000000").unwrap().count, 1_000_000);
-    assert!(parse("nightly -n default").unwrap_err().to_string().contains("--namespace"));
+    assert_eq!(parse("nightly --count 1000000").unwrap().count, 1_000_000);
+    assert_eq!(parse("nightly -n team-a").unwrap().place.namespace.as_deref(), Some("team-a"));
 }
 
 fn found(spec: serde_json::Value) -> Found {
@@ -192,7 +192,7 @@ fn found(spec: serde_json::Value) -> Found {
 #[test]
 fn a_schedule_counts_its_interval_from_its_creation() {
     let found = found(json!({ "templateRef": { "name": "report" }, "interval": "1h" }));
-    let answer = in_cluster(&found, &parse("nightly -n 1").unwrap(), now()).unwrap();
+    let answer = in_cluster(&found, &parse("nightly --count 1").unwrap(), now()).unwrap();
     let expected = "\
 #   LOCAL TIME                       UTC                    IN
 1   Fri 2027-03-26 12:00:07 +00:00   2027-03-26T12:00:07Z   6s

@@ -10,7 +10,7 @@ use crate::api::{Job, JobGroup, JobPhase, JobRun, Outcome, Schedule};
 use crate::cli::print::{Colour, Style};
 use crate::domain::outlook::{phase, sentence, waiting_for};
 use crate::domain::place;
-use crate::domain::words::{ago, duration};
+use crate::domain::words::{ago, duration, in_one_line};
 
 /// What a tree is drawn from.
 pub struct Seen<'a> {
@@ -273,7 +273,7 @@ fn in_a_line(node: &Node, style: Style) -> String {
         if code == 0 { text } else { style.paint(&text, Colour::Red) }
     }));
     words.extend(node.node.as_deref().map(|it| format!("on {it}")));
-    words.extend(Some(node.note.as_str()).filter(|note| !note.is_empty()).map(|note| format!("({note})")));
+    words.extend(Some(in_one_line(&node.note)).filter(|note| !note.is_empty()).map(|note| format!("({note})")));
     words.join(" ")
 }
 

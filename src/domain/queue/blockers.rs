@@ -14,7 +14,7 @@ use crate::api::queue::Pause;
 /// How many running Jobs a message names.
 const NAMES_SHOWN_MAX: usize = 3;
 /// Up to which place in line Jobs before it are counted.
-const PLACE_MAX: usize = 1_000;
+const PLACE_MAX: usize = 100;
 
 impl Line {
     /// What a waiting Job waits for; absent if it does not wait here, or is about to be launched.
@@ -52,7 +52,7 @@ impl Line {
             message: format!(
                 "{} in queue {name}; the operator runs {} of {} in the cluster, {} of them in this namespace",
                 place_in(rows, place),
-                self.running,
+                self.counted(),
                 self.ceiling.unwrap_or_default(),
                 space.running
             ),

@@ -10,6 +10,12 @@ use super::rows::{Namespace, Place, QueueRows};
 use super::{Candidate, Limit, Occupant, Offer, Round, Settings, aged};
 use crate::api::queue::{Pause, PauseScope};
 
+/// How many Jobs one round admits: whoever else asks for the line waits for no more than that.
+pub(super) const ADMITTED_MAX: usize = 500;
+/// How many waiting Jobs are ranked anew in one second because they have waited. Where more wait, each is late by as many
+/// seconds as that takes.
+pub(super) const RANKED_ANEW_MAX: usize = 5_000;
+
 /// Every Job that waits or runs.
 #[derive(Debug, Default)]
 pub struct Line {
@@ -24,12 +30,15 @@ pub struct Line {
     jobs: HashMap<Arc<str>, Entry>,
     /// Namespaces that may have something to launch; the one that runs least comes first.
     ready: BTreeSet<(usize, Arc<str>)>,
-    /// Namespaces that are not to be decided about before this process knows what runs there.
-    held_back: HashSet<String>,
+    /// Namespaces that are not to be decided about before this process knows what runs there, and how many Jobs may be
+    /// running there that it does not know of.
+    held_back: HashMap<String, usize>,
     /// When waiting changes the rank of a Job.
-    aging: BTreeSet<(Timestamp, Arc<str>)>,
-    /// When a pause ends, and of which namespace.
-    endings: BTreeSet<(Timestamp, String)>,
+    pub(super) aging: BTreeSet<(Timestamp, Arc<str>)>,
+    /// In which second Jobs were last ranked anew, and how many.
+    ranked_anew: (i64, usize),
+    /// When a pause ends, and of which queue of which namespace.
+    pub(super) endings: BTreeSet<(Timestamp, String, String)>,
     /// Queues that pause everything.
     everything: BTreeMap<(String, String), Pause>,
 }
@@ -82,22 +91,28 @@ impl Line {
         self.ceiling.is_some()
     }
 
-    /// Decides nothing about a namespace (with a limit for the cluster: about none) until [`Self::let_go`].
-    pub fn hold_back(&mut self, namespace: &str) {
-        self.held_back.insert(namespace.to_owned());
+    /// Decides nothing about a namespace until [`Self::let_go`]. Others go on meanwhile: under a limit for the cluster, as many
+    /// places are kept free as Jobs may be running there that this process does not know of.
+    pub fn hold_back(&mut self, namespace: &str, unknown: usize) {
+        self.held_back.insert(namespace.to_owned(), unknown);
     }
 
     /// It is known what runs in that namespace.
     pub fn let_go(&mut self, namespace: &str) {
-        if self.held_back.remove(namespace) {
+        if self.held_back.remove(namespace).is_some() {
             self.wake(namespace);
         }
+    }
+
+    /// How many run, or may be running in a namespace that is held back.
+    pub(super) fn counted(&self) -> usize {
+        self.running + self.held_back.values().sum::<usize>()
     }
 
     /// Whether the namespace is held back and all that was there at the start has been looked at.
     pub fn is_to_let_go(&self, namespace: &str) -> bool {
         let looked_at = self.namespaces.get(namespace).is_none_or(|space| space.from_start.is_empty());
-        self.held_back.contains(namespace) && looked_at
+        self.held_back.contains_key(namespace) && looked_at
     }
 
     /// A Job is there that nobody has looked at: what came after it must not overtake it.
@@ -118,10 +133,13 @@ impl Line {
         })
     }
 
-    /// It could not be looked at: what came after it goes on. What is not decided before everything that was there at the
-    /// start has been looked at, is not decided yet.
-    pub fn passed_over(&mut self, namespace: &str, uid: &str, first_seen: Timestamp) -> bool {
-        self.expects_less(namespace, |space| space.unseen.remove(&(first_seen, uid.to_owned())))
+    /// It could not be looked at: what came after it goes on. `from_start` says whether what is not decided before everything
+    /// that was there at the start has been looked at goes on too: one that cannot be looked at for long is left out.
+    pub fn passed_over(&mut self, namespace: &str, uid: &str, first_seen: Timestamp, from_start: bool) -> bool {
+        self.expects_less(namespace, |space| {
+            let unseen = space.unseen.remove(&(first_seen, uid.to_owned()));
+            (from_start && space.from_start.remove(uid)) || unseen
+        })
     }
 
     fn expects_less(&mut self, namespace: &str, remove: impl FnOnce(&mut Namespace) -> bool) -> bool {
@@ -148,6 +166,11 @@ impl Line {
         let aging = |settings: &Option<Settings>| settings.as_ref().and_then(|it| it.aging.clone());
         let reranked = aging(&rows.settings) != aging(&settings);
         let pause = settings.as_ref().and_then(|it| it.paused.clone());
+        let ending =
+            |settings: &Option<Settings>| settings.as_ref()?.paused.as_ref()?.until.as_ref().map(|until| until.0);
+        if let Some(until) = ending(&rows.settings) {
+            self.endings.remove(&(until, namespace.to_owned(), queue.to_owned()));
+        }
         if rows.settings.as_ref().is_none_or(|it| it.depth.is_none()) {
             rows.arrivals.clear();
         }
@@ -170,7 +193,7 @@ impl Line {
             None => self.everything.remove(&key),
         };
         if let Some(until) = pause.and_then(|pause| pause.until) {
-            self.endings.insert((until.0, namespace.to_owned()));
+            self.endings.insert((until.0, namespace.to_owned(), queue.to_owned()));
         }
         if before.is_some() {
             self.wake_all();
@@ -365,12 +388,11 @@ impl Line {
         rows.into_iter().flat_map(|rows| rows.order.iter().take(count)).map(|(rank, _)| rank.name.to_string()).collect()
     }
 
-    /// Decides one round.
+    /// Decides one round, of at most [`ADMITTED_MAX`] Jobs. What it takes grows with the logarithm of how many wait, and not with
+    /// how many queues there are.
     pub fn admit(&mut self, now: Timestamp) -> Round {
         let mut round = Round { resumed: self.advance(now), ..Round::default() };
-        // Under a limit for the cluster one has to know what runs in all of it.
-        let knows = self.ceiling.is_none() || self.held_back.is_empty();
-        while knows && !self.is_full() {
+        while !self.is_full() && round.admitted.len() < ADMITTED_MAX {
             let Some((_, namespace)) = self.ready.first().cloned() else { break };
             let next = self.next(&namespace, now);
             let Some((namespace, waiting)) = next.and_then(|uid| self.leave(&uid)) else { continue };
@@ -380,47 +402,60 @@ impl Line {
             round.admitted.push((namespace, candidate));
         }
         self.trim(&mut round);
-        round.wake_at = self.endings.first().map(|(at, _)| *at);
+        round.wake_at = self.endings.first().map(|(at, _, _)| *at);
+        if self.aging.first().is_some_and(|(at, _)| *at <= now) {
+            let next_second = Timestamp::from_second(now.as_second() + 1).unwrap_or(now);
+            round.wake_at = Some(round.wake_at.map_or(next_second, |at| at.min(next_second)));
+        }
+        if round.admitted.len() >= ADMITTED_MAX {
+            round.wake_at = Some(now);
+        }
         round
     }
 
     /// The Job of a namespace that goes next; absent: none, and the namespace rests until something changes.
     fn next(&mut self, name: &str, now: Timestamp) -> Option<Arc<str>> {
         let everything = self.pause_of_cluster(now).is_some();
-        let held_back = self.held_back.contains(name);
+        let held_back = self.held_back.contains_key(name);
+        let launching_max = self.launching_max;
         let space = self.namespaces.get_mut(name)?;
-        let mut best: Option<Place> = None;
         if everything || space.pause(now).is_some() {
             space.restless.clear();
+            space.heads.clear();
         } else if held_back || !space.from_start.is_empty() {
             let waiting = std::mem::take(&mut space.restless);
             space.gated.extend(waiting);
+            space.gated.extend(space.heads.clear());
         }
-        let gate = space.unseen.first().map(|(at, _)| *at);
-        for queue in space.restless.iter().cloned().collect::<Vec<_>>() {
-            let first = startable(space, &queue, self.launching_max, now);
-            let gated = first.as_ref().zip(gate).is_some_and(|(first, gate)| first.0.queued_at >= gate);
-            if first.is_none() || gated {
-                space.restless.remove(&queue);
-                if gated {
-                    space.gated.insert(queue);
-                }
-            } else if best.is_none() || first < best {
-                best = first;
+        let next = loop {
+            while let Some(queue) = space.restless.pop_first() {
+                look(space, &queue, launching_max, now);
             }
-        }
+            let Some((best, queue)) = space.heads.best() else { break None };
+            // What was admitted since may have taken the last place of a limit that it has: it is looked at once more.
+            look(space, &queue, launching_max, now);
+            if space.restless.is_empty() && space.heads.best().is_some_and(|(it, _)| it == best) {
+                break Some(best.1);
+            }
+        };
         self.touch(name);
-        best.map(|(_, uid)| uid)
+        next
     }
 
     /// What time has changed. Returns the namespaces in which a pause has ended.
     fn advance(&mut self, now: Timestamp) -> Vec<String> {
         let mut resumed = Vec::new();
-        while let Some((_, uid)) = self.aging.first().filter(|(at, _)| *at <= now).cloned() {
+        if self.ranked_anew.0 != now.as_second() {
+            self.ranked_anew = (now.as_second(), 0);
+        }
+        while self.ranked_anew.1 < RANKED_ANEW_MAX
+            && let Some((_, uid)) = self.aging.first().filter(|(at, _)| *at <= now).cloned()
+        {
             self.aging.pop_first();
             self.rerank(&uid, now);
+            self.ranked_anew.1 += 1;
         }
-        while let Some((_, namespace)) = self.endings.first().filter(|(at, _)| *at <= now).cloned() {
+        while let Some((_, namespace, _)) = self.endings.first().filter(|(at, _, _)| *at <= now).cloned() {
             self.endings.pop_first();
             // It may have paused more than its own namespace.
             if self.everything.keys().any(|(it, _)| *it == namespace) {
@@ -455,7 +490,7 @@ impl Line {
 
     /// Whether as many run in the cluster as may.
     pub(super) fn is_full(&self) -> bool {
-        self.ceiling.is_some_and(|ceiling| self.running >= ceiling as usize)
+        self.ceiling.is_some_and(|ceiling| self.counted() >= ceiling as usize)
     }
 
     /// A waiting Job: its namespace, what would be launched, and its place.
@@ -492,7 +527,7 @@ impl Line {
     /// Lists a namespace among those that may have something to launch, or not, as it is now.
     fn touch(&mut self, namespace: &str) {
         let Some(space) = self.namespaces.get_mut(namespace) else { return };
-        let wanted = (!space.restless.is_empty()).then_some(space.running);
+        let wanted = space.may_have_next().then_some(space.running);
         if space.listed != wanted {
             if let Some(listed) = space.listed {
                 self.ready.remove(&(listed, space.name.clone()));
@@ -504,6 +539,17 @@ impl Line {
             self.namespaces.remove(namespace);
         }
     }
+}
+
+/// Finds the first Job of a queue that may be launched now.
+fn look(space: &mut Namespace, queue: &Arc<str>, launching_max: usize, now: Timestamp) {
+    let gate = space.unseen.first().map(|(at, _)| *at);
+    let first = startable(space, queue, launching_max, now);
+    let gated = first.as_ref().zip(gate).is_some_and(|(first, gate)| first.0.queued_at >= gate);
+    if gated {
+        space.gated.insert(queue.clone());
+    }
+    space.heads.set(queue, first.filter(|_| !gated));
 }
 
 /// The first Job of a queue that may be launched as far as queue and limits go.

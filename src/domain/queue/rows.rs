@@ -31,8 +31,10 @@ pub(super) struct Namespace {
     pub queues: HashMap<Arc<str>, QueueRows>,
     /// How its templates, groups and schedules are used.
     pub limits: HashMap<Limit, Usage>,
-    /// Queues that may have something to launch.
+    /// Queues whose first Job that may be launched may be another one than when it was last looked for, and an earlier one.
     pub restless: BTreeSet<Arc<str>>,
+    /// The first Job of each other queue that may be launched, as it was when it was last looked for.
+    pub heads: Heads,
     /// Queues whose next Job came after one that nobody looked at yet.
     pub gated: BTreeSet<Arc<str>>,
     /// What was there when this process began to lead and nobody looked at yet: all of it may go first.
@@ -43,6 +45,41 @@ pub(super) struct Namespace {
     pub pauses: BTreeMap<String, Pause>,
     /// How many ran when it was last listed among those that may have something to launch.
     pub listed: Option<usize>,
+}
+
+/// The first Job of each queue that may be launched, in order.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    order: BTreeSet<(Place, Arc<str>)>,
+    of_queue: HashMap<Arc<str>, Place>,
+}
+
+impl Heads {
+    /// The first of a queue is that one; absent: none.
+    pub fn set(&mut self, queue: &Arc<str>, first: Option<Place>) {
+        if self.of_queue.get(queue) == first.as_ref() {
+            return;
+        }
+        let before = match first.clone() {
+            Some(first) => self.of_queue.insert(queue.clone(), first),
+            None => self.of_queue.remove(queue),
+        };
+        if let Some(before) = before {
+            self.order.remove(&(before, queue.clone()));
+        }
+        self.order.extend(first.map(|first| (first, queue.clone())));
+    }
+
+    /// The best of them, and its queue.
+    pub fn best(&self) -> Option<(Place, Arc<str>)> {
+        self.order.first().cloned()
+    }
+
+    /// Forgets all. Returns their queues.
+    pub fn clear(&mut self) -> Vec<Arc<str>> {
+        self.order.clear();
+        self.of_queue.drain().map(|(queue, _)| queue).collect()
+    }
 }
 
 /// A queue.
@@ -273,6 +310,11 @@ impl Namespace {
             self.refill(limit);
             self.drop_unused(limit);
         }
+    }
+
+    /// Whether it may have something to launch.
+    pub fn may_have_next(&self) -> bool {
+        !self.restless.is_empty() || self.heads.best().is_some()
     }
 
     /// Every queue in which something waits has to be looked at.

@@ -32,6 +32,7 @@ pub mod make;
 pub mod occurrences;
 pub mod operator;
 pub mod wall_clock;
+pub mod work;
 
 use operator::{Operator, Start};
 use wall_clock::WallClock;
@@ -61,14 +62,15 @@ pub async fn client() -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// Installs the kinds, as an administrator's server-side apply does.
-async fn install_kinds(client: Client) {
+/// Installs CRDs, as an administrator's server-side apply does: those of this build, unless others are given.
+pub async fn install_kinds(client: Client, others: Option<Vec<CustomResourceDefinition>>) {
     let api: Api<CustomResourceDefinition> = Api::all(client);
     let parameters = PatchParams::apply("rota-test/install").force();
-    for (file, definition) in crds::all() {
+    let of_this_build = || crds::all().into_iter().map(|(_, definition)| definition).collect();
+    for definition in others.unwrap_or_else(of_this_build) {
         let name = definition.name_any();
         let applied = api.patch(&name, &parameters, &Patch::Apply(&definition)).await;
-        applied.unwrap_or_else(|error| panic!("the API server refuses {file}: {error}"));
+        applied.unwrap_or_else(|error| panic!("the API server refuses {name}: {error}"));
         let established = await_condition(api.clone(), &name, conditions::is_crd_established());
         let within = tokio::time::timeout(ESTABLISHED_WITHIN, established).await;
         within.unwrap_or_else(|_| panic!("{name} is not served after {ESTABLISHED_WITHIN:?}")).unwrap();
@@ -81,19 +83,29 @@ static CLUSTER: RwLock<()> = RwLock::const_new(());
 /// Runs a test in a world of its own. When it fails, what is in the namespace and what the operator said is printed. The
 /// namespace has to go afterwards while the operator runs: nothing that Rota left may hold it.
 pub async fn in_world(name: &str, test: impl AsyncFnOnce(&World)) {
-    in_world_at(name, None, test).await;
+    in_world_at(name, None, None, test).await;
+}
+
+/// The same with an operator of another build.
+pub async fn in_world_of(name: &str, program: PathBuf, test: impl AsyncFnOnce(&World)) {
+    in_world_at(name, None, Some(program), test).await;
 }
 
 /// The same with an operator whose wall clock can be set; at first it is so far ahead of the machine's, or behind it.
 pub async fn in_world_with_clock(name: &str, ahead: SignedDuration, test: impl AsyncFnOnce(&World)) {
-    in_world_at(name, Some(ahead), test).await;
+    in_world_at(name, Some(ahead), None, test).await;
 }
 
-async fn in_world_at(name: &str, ahead: Option<SignedDuration>, test: impl AsyncFnOnce(&World)) {
+async fn in_world_at(
+    name: &str,
+    ahead: Option<SignedDuration>,
+    program: Option<PathBuf>,
+    test: impl AsyncFnOnce(&World),
+) {
     let _shared = CLUSTER.read().await;
     let client = client_with_kinds().await;
     let namespace = new_namespace(&client, name).await;
-    let operator = Arc::new(Mutex::new(operator_in(&namespace, "e2e", ahead, None)));
+    let operator = Arc::new(Mutex::new(operator_in(&namespace, "e2e", ahead, None, program)));
     let worlds = [World { client, namespace, operator }];
     run(&worlds, async |worlds: &[World; 1]| test(&worlds[0]).await).await;
 }
@@ -107,7 +119,7 @@ pub async fn in_whole_cluster<const N: usize>(names: [&str; N], most: u32, test:
     for name in names {
         namespaces.push(new_namespace(&client, name).await);
     }
-    let operator = Arc::new(Mutex::new(operator_in(&namespaces[0], "e2e", None, Some(most))));
+    let operator = Arc::new(Mutex::new(operator_in(&namespaces[0], "e2e", None, Some(most), None)));
     let world = |namespace| World { client: client.clone(), namespace, operator: operator.clone() };
     let worlds = namespaces.into_iter().map(world).collect::<Vec<_>>().try_into();
     run(&worlds.unwrap_or_else(|_| panic!("a world for each name")), test).await;
@@ -116,7 +128,7 @@ pub async fn in_whole_cluster<const N: usize>(names: [&str; N], most: u32, test:
 async fn client_with_kinds() -> Client {
     static KINDS: OnceCell<()> = OnceCell::const_new();
     let client = client().await;
-    KINDS.get_or_init(|| install_kinds(client.clone())).await;
+    KINDS.get_or_init(|| install_kinds(client.clone(), None)).await;
     client
 }
 
@@ -153,9 +165,11 @@ fn operator_in(
     identity: &'static str,
     ahead: Option<SignedDuration>,
     in_all: Option<u32>,
+    program: Option<PathBuf>,
 ) -> Operator {
     let file = |kind: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}-{identity}.{kind}"));
     Operator::start(Start {
+        program,
         kubeconfig: kubeconfig(),
         namespace: namespace.to_owned(),
         in_all,
@@ -177,7 +191,7 @@ pub struct World {
 impl World {
     /// Starts another replica, whose wall clock is so far ahead of the machine's, or behind it.
     pub fn replica(&self, identity: &'static str, ahead: SignedDuration) -> Operator {
-        operator_in(&self.namespace, identity, Some(ahead), None)
+        operator_in(&self.namespace, identity, Some(ahead), None, None)
     }
 
     /// Deletes the namespace and waits until it is gone, with the operator still at work: the lease, which is there too, is

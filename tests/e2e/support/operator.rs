@@ -16,6 +16,8 @@ const LEASE_SECONDS: &str = "5";
 
 /// How an operator is started, each time.
 pub struct Start {
+    /// The program; absent: the one of this build, or the one that ROTA_TEST_BINARY names.
+    pub program: Option<PathBuf>,
     /// How it finds its cluster.
     pub kubeconfig: PathBuf,
     /// The namespace of its lease, and the only one that it sees unless it sees the whole cluster.
@@ -91,6 +93,12 @@ impl Operator {
         self.child = spawn(&self.start);
     }
 
+    /// Starts another build under the same identity; absent: this one. What still runs is killed.
+    pub fn restart_as(&mut self, program: Option<PathBuf>) {
+        self.start.program = program;
+        self.restart();
+    }
+
     /// How often it has found that its wall clock was set.
     pub fn clock_steps_seen(&self) -> usize {
         self.log_text().lines().filter(|line| line.contains("the clock was set")).count()
@@ -129,10 +137,11 @@ impl Drop for Operator {
 }
 
 fn spawn(start: &Start) -> Child {
-    let Start { kubeconfig, namespace, in_all, identity, log, clock } = start;
+    let Start { program, kubeconfig, namespace, in_all, identity, log, clock } = start;
     let log = OpenOptions::new().append(true).open(log).unwrap();
     // An optimized program for those tests that are about large numbers.
-    let program = std::env::var("ROTA_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_rota").to_owned());
+    let of_this_build = || std::env::var("ROTA_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_rota").to_owned()).into();
+    let program = program.clone().unwrap_or_else(of_this_build);
     let lease = std::env::var("ROTA_TEST_LEASE_SECONDS").unwrap_or(LEASE_SECONDS.to_owned());
     let mut command = Command::new(program);
     command

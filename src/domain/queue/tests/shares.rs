@@ -1,5 +1,6 @@
 //! A limit for the whole cluster, and how namespaces share it; what is not decided before all is known; aging; places.
 
+use super::super::line::{ADMITTED_MAX, RANKED_ANEW_MAX};
 use super::*;
 
 fn offer(line: &mut Line, namespace: &str, name: &str, priority: i32, queued: i64) {
@@ -50,13 +51,13 @@ fn namespaces_fill_the_cluster_in_turn() {
 }
 
 #[test]
-fn under_a_limit_for_the_cluster_nothing_is_decided_before_all_is_known_and_without_one_per_namespace() {
-    for (ceiling, expected) in [(Some(9), &[][..]), (None, &["b-x"][..])] {
+fn a_namespace_of_which_it_is_not_known_what_runs_there_keeps_no_other_waiting() {
+    for ceiling in [Some(9), None] {
         let mut line = line(ceiling, &["a", "b"]);
-        line.hold_back("a");
+        line.hold_back("a", 2);
         offer(&mut line, "a", "x", 0, 1);
         offer(&mut line, "b", "x", 0, 1);
-        assert_eq!(names(&line.admit(now())), expected);
+        assert_eq!(names(&line.admit(now())), ["b-x"]);
         line.expect("a", "uid-late", now(), true);
         assert!(!line.is_to_let_go("a"));
         line.looked_at("a", "uid-late", now());
@@ -64,6 +65,21 @@ fn under_a_limit_for_the_cluster_nothing_is_decided_before_all_is_known_and_with
         line.let_go("a");
         assert!(names(&line.admit(now())).contains(&"a-x"));
     }
+}
+
+#[test]
+fn what_may_be_running_where_nobody_has_looked_yet_counts_under_the_limit_for_the_cluster() {
+    let mut line = line(Some(5), &["a", "b"]);
+    line.hold_back("a", 3);
+    (0..9).for_each(|number| offer(&mut line, "b", &number.to_string(), 0, number));
+    assert_eq!(names(&line.admit(now())), ["b-0", "b-1"]);
+    let blocker = line.blocker("uid-b-2", now()).unwrap();
+    assert!(blocker.message.contains("the operator runs 5 of 5 in the cluster"), "{}", blocker.message);
+    // Two of the three were running.
+    line.occupy("a", "uid-a-1", occupant("one"));
+    line.occupy("a", "uid-a-2", occupant("two"));
+    line.let_go("a");
+    assert_eq!(names(&line.admit(now())), ["b-2"]);
 }
 
 #[test]
@@ -84,19 +100,61 @@ fn nobody_overtakes_who_came_and_was_not_looked_at() {
 fn who_cannot_be_looked_at_is_passed_over_but_not_before_it_is_known_what_runs() {
     let mut line = line(None, &["a"]);
     let came = Timestamp::from_second(5).unwrap();
-    line.hold_back("a");
+    line.hold_back("a", 0);
     for (uid, from_start) in [("uid-a-old", true), ("uid-a-new", false), ("uid-a-old", false)] {
         line.expect("a", uid, came, from_start);
     }
     offer(&mut line, "a", "after", 0, 6);
-    assert!(line.passed_over("a", "uid-a-new", came));
-    assert!(line.passed_over("a", "uid-a-old", came));
-    assert!(!line.passed_over("a", "uid-a-old", came));
+    assert!(line.passed_over("a", "uid-a-new", came, false));
+    assert!(line.passed_over("a", "uid-a-old", came, false));
+    assert!(!line.passed_over("a", "uid-a-old", came, false));
     assert!(!line.is_to_let_go("a") && line.admit(now()).admitted.is_empty(), "it may be running");
-    line.looked_at("a", "uid-a-old", came);
+    assert!(line.passed_over("a", "uid-a-old", came, true), "after a while it is left out");
     assert!(line.is_to_let_go("a"));
     line.let_go("a");
     assert_eq!(names(&line.admit(now())), ["a-after"]);
+}
+
+#[test]
+fn one_round_admits_a_bounded_number_and_asks_for_the_next_at_once() {
+    let mut line = Line::new(None, usize::MAX);
+    line.set_queue("a", "default", Some(Settings::default()));
+    (0..1_100).for_each(|number| offer(&mut line, "a", &format!("{number:04}"), 0, number));
+    let rounds: Vec<_> = (0..4).map(|_| line.admit(now())).map(|round| (round.admitted.len(), round.wake_at)).collect();
+    assert_eq!(rounds, [(ADMITTED_MAX, Some(now())), (ADMITTED_MAX, Some(now())), (100, None), (0, None)]);
+}
+
+#[test]
+fn waiting_costs_a_bounded_number_of_new_ranks_in_a_second() {
+    let mut line = Line::new(None, usize::MAX);
+    let aging = Some(Aging { interval_seconds: 1, maximum_increase: 2_000_000 });
+    line.set_queue("a", "default", Some(Settings { max_running: Some(0), aging, ..Settings::default() }));
+    let jobs = 3 * RANKED_ANEW_MAX;
+    (0..jobs).for_each(|number| offer(&mut line, "a", &format!("{number:05}"), 0, 0));
+    let at = |milliseconds: i64| now() + SignedDuration::from_millis(milliseconds);
+    let due = |line: &Line, at: Timestamp| line.aging.iter().filter(|(when, _)| *when <= at).count();
+    for second in 1..=3 {
+        let later = at(second * 1_000);
+        assert_eq!(due(&line, later), jobs, "each changes every second");
+        for round in [0, 10, 500] {
+            let asked_again = line.admit(at(second * 1_000 + round)).wake_at;
+            assert_eq!(due(&line, later), jobs - RANKED_ANEW_MAX, "{second} s and {round} ms");
+            assert_eq!(asked_again, Some(at((second + 1) * 1_000)));
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_pause_is_forgotten_with_the_pause() {
+    let mut line = Line::new(None, usize::MAX);
+    for year in 3_000..3_100 {
+        let until = format!("{year}-01-01T00:00:00Z").parse().unwrap();
+        let paused = Some(pause(Some(until)));
+        line.set_queue("a", "default", Some(Settings { paused, ..Settings::default() }));
+        assert_eq!(line.endings.len(), 1, "an edit replaces the one before");
+    }
+    line.set_queue("a", "default", Some(Settings::default()));
+    assert!(line.endings.is_empty());
 }
 
 #[test]
@@ -150,6 +208,6 @@ fn places_are_told_in_words_and_then_in_numbers() {
     };
     assert_eq!(told(0), "first");
     assert_eq!(told(9), "tenth");
-    assert_eq!((told(10), told(20), told(111)), ("11th".into(), "21st".into(), "112th".into()));
-    assert_eq!(told(1_100), "behind more than 1000 others");
+    assert_eq!((told(10), told(20), told(99)), ("11th".into(), "21st".into(), "100th".into()));
+    assert_eq!(told(1_100), "behind more than 100 others");
 }
