@@ -370,7 +370,7 @@ async fn prepare(context: &Context, namespace: &str, admits: &str) -> Result<(),
             let mut status = queue.status.clone().unwrap_or_default();
             if status.epoch < epoch && Key::of(queue.as_ref()) != admits {
                 status.epoch = epoch;
-                context.writer.status(queue.as_ref(), &status, queue.resource_version().as_deref()).await?;
+                context.writer.status(queue.as_ref(), &status).await?;
             }
             all &= status.epoch >= epoch;
         }
@@ -413,8 +413,7 @@ async fn admit(
         uid: it.uid.to_string(),
         attempt: it.attempt,
     }));
-    let version = queue.resource_version();
-    let written = context.writer.status(queue.as_ref(), &status, version.as_deref()).await?.is_some();
+    let written = context.writer.status(queue.as_ref(), &status).await?.is_some();
     let mut line = context.dispatcher.line();
     for candidate in admitted {
         if !written {
@@ -491,13 +490,12 @@ async fn write_counts(context: &Context, namespace: &str, now_is: Timestamp) -> 
             due = Some(due.map_or(at, |already: Timestamp| already.min(at)));
             continue;
         }
-        let version = queue.resource_version();
-        match context.writer.status(queue.as_ref(), &status, version.as_deref()).await {
+        match context.writer.status(queue.as_ref(), &status).await {
             Ok(_) => {
                 lock(&context.dispatcher.stale_since).remove(&key);
             }
             // Somebody edited it meanwhile; the watch brings the edit, and with it another round.
-            Err(error) if error.code() == Some(409) => {}
+            Err(WriteError::Changed { .. }) => {}
             Err(error) => return Err(error),
         }
     }

@@ -67,7 +67,7 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     if let Some(uid) = uid {
         context.forget_if_gone(&key, &uid);
     }
-    let failed = matches!(&result, Err(error) if !matches!(error, WriteError::NotLeading | WriteError::Blind(_)));
+    let failed = matches!(&result, Err(error) if !matches!(error, WriteError::NotLeading | WriteError::Blind(_) | WriteError::Changed { .. }));
     dispatcher::was_run(&context, &key, failed);
     outcome(&context, "job", &key, result)
 }
@@ -155,7 +155,7 @@ async fn write(
         // That one was launched is no news that keeps others from being launched.
         let launched = matches!(status.phase, Some(JobPhase::Dispatched | JobPhase::Running));
         let _turn = if launched { context.writer.give_way().await } else { None };
-        context.writer.status(object, &status, None).await?;
+        context.writer.status(object, &status).await?;
     }
     context.tell(object, plan.notes);
     Ok(if again { Some(now()) } else { plan.wake_at })

@@ -32,6 +32,8 @@ use crate::runtime::work::{Next, Trigger};
 pub const EVENTS_MAX: usize = 1_024;
 /// How long to wait before trying again what could not be written because the lease had lapsed.
 pub const NOT_LEADING_DELAY: Duration = Duration::from_millis(500);
+/// How long to wait before deciding again about an object that somebody else changed meanwhile, unless its watch is faster.
+const CHANGED_DELAY: Duration = Duration::from_millis(100);
 
 /// Asks each controller for a run.
 #[derive(Clone)]
@@ -233,6 +235,11 @@ pub fn outcome(
         Err(WriteError::Blind(why)) => {
             tracing::debug!(controller, %key, %why, "not decided now");
             Next::Wait
+        }
+        // What somebody else wrote is in the stores, and asks for a run as any news does.
+        Err(error @ WriteError::Changed { .. }) => {
+            tracing::debug!(controller, %key, error = %error.text(), "deciding again");
+            Next::After(CHANGED_DELAY)
         }
         Err(error) => {
             tracing::warn!(controller, %key, error = %error.text(), "failed, trying again");

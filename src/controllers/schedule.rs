@@ -60,7 +60,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
             // An earlier process accounted for more than its status says: go on from there, and from nothing else of this
             // decision, which did not know.
             let known = ScheduleStatus { accounted_until: Some(micro(until)), ..before.clone() };
-            context.writer.status(object.as_ref(), &known, None).await?;
+            context.writer.status(object.as_ref(), &known).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
             return Ok(Some(now()));
         }
@@ -76,7 +76,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         let since = unwritten.map_or(now_is, |(_, since)| since.min(now_is));
         let due = schedule::status_due(since, context.writer.is_busy());
         if decision.urgent || now_is >= due {
-            context.writer.status(object.as_ref(), &status, None).await?;
+            context.writer.status(object.as_ref(), &status).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         } else {
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (status, since));
