@@ -197,12 +197,11 @@ fn lead(
     let (groups, group_work) = work::channel();
     let (rounds, round_work) = work::channel();
     let (launcher, launch_work) = work::channel();
-    let triggers = Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher };
     let (told, event_queue) = mpsc::channel(controllers::EVENTS_MAX);
     let context = Arc::new(Context {
         stores: stores.clone(),
         writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
-        triggers: triggers.clone(),
+        triggers: Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher },
         leadership: leadership.clone(),
         leading_since: acquired.may_have_written_until,
         predecessor_renewed_at: acquired.predecessor_renewed_at,
@@ -214,6 +213,7 @@ fn lead(
         unwritten: std::sync::Mutex::default(),
         gone_schedules: std::sync::Mutex::default(),
         doubts: std::sync::Mutex::default(),
+        made: std::sync::Mutex::default(),
         queues_being_made: std::sync::Mutex::default(),
         revisions: std::sync::Mutex::default(),
         standings: controllers::job_group::Standings::default(),

@@ -159,8 +159,9 @@ fn meaning(status: &Status) -> Meaning {
 
 /// Whether the rights of the operator do not allow it: said before anybody looks at the object.
 fn is_without_right(status: &Status) -> bool {
-    let user = status.message.split_once(" is forbidden: User \"").filter(|(what, _)| !what.contains('"'));
-    status.code == 403 && user.is_some_and(|(_, rest)| rest.contains("\" cannot "))
+    let why = status.message.split_once(" is forbidden: ").map(|(_, why)| why);
+    let is_right = why.is_some_and(|why| why.starts_with("User \"") && why.contains("\" cannot "));
+    status.code == 403 && is_right && !status.message.starts_with("admission webhook ")
 }
 
 /// Whether somebody who is asked before anything is written said no, or could not be asked.

@@ -89,6 +89,8 @@ pub struct Context {
     pub gone_schedules: Mutex<HashMap<Key, Vec<Arc<Schedule>>>>,
     /// When the last run of a schedule failed, so that what it wrote is not known.
     pub doubts: Mutex<HashMap<Key, Timestamp>>,
+    /// Jobs that this process made for their schedules, until each is looked at.
+    pub made: Mutex<HashSet<Key>>,
     /// The namespaces whose queue `default` is being created.
     pub queues_being_made: Mutex<HashSet<String>>,
     /// Revisions as specifications, by key.
@@ -107,6 +109,12 @@ impl Memories {
     /// What is remembered of a Job, if anything is.
     pub fn get(&self, uid: &str) -> Option<Memory> {
         self.lock().get(uid).cloned()
+    }
+
+    /// Whether it is remembered that an attempt is being launched, or was.
+    pub fn launches(&self, uid: &str, attempt: u32) -> bool {
+        let launched = |memory: &Memory| memory.launched.is_some_and(|(launched, _)| launched == attempt);
+        self.lock().get(uid).is_some_and(|memory| memory.launching == Some(attempt) || launched(memory))
     }
 
     /// Changes what is remembered of a Job and returns it as it is then.

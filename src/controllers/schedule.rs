@@ -5,10 +5,11 @@ use std::sync::{Arc, PoisonError};
 use jiff::Timestamp;
 
 use super::{Context, outcome};
-use crate::api::{Job, Reason, Schedule, ScheduleStatus};
+use crate::api::{Job, JobRun, Reason, Schedule, ScheduleStatus};
 use crate::apply::WriteError;
 use crate::domain::conditions::micro;
 use crate::domain::params;
+use crate::domain::plan::Effect;
 use crate::domain::schedule::{self, Facts, OwnJob};
 use crate::domain::{job, template};
 use crate::runtime::clock::now;
@@ -55,7 +56,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Apply.
     let status = decision.plan.status;
     for effect in decision.plan.effects {
-        let found = context.writer.apply(effect.clone()).await?.run;
+        let found = apply(context, &effect).await?;
         if let Some(until) = found.and_then(|run| schedule::recorded_until(&effect, &run)) {
             // An earlier process accounted for more than its status says: go on from there, and from nothing else of this
             // decision, which did not know.
@@ -87,6 +88,20 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     context.metrics.late(late);
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(wake_at)
+}
+
+/// Makes one change, and remembers which Jobs this process made: what another one makes so late that its time was recorded as
+/// skipped meanwhile must not run.
+async fn apply(context: &Context, effect: &Effect) -> Result<Option<JobRun>, WriteError> {
+    let made = || context.made.lock().unwrap_or_else(PoisonError::into_inner);
+    let Effect::CreateJob { job, .. } = effect else { return Ok(context.writer.apply(effect.clone()).await?.run) };
+    let key = Key::of(job.as_ref());
+    made().insert(key.clone());
+    let applied = context.writer.apply(effect.clone()).await;
+    if applied.as_ref().map_or(true, |applied| applied.run.is_some()) {
+        made().remove(&key);
+    }
+    Ok(applied?.run)
 }
 
 /// Records what schedules of that name owed when they were deleted.

@@ -88,6 +88,8 @@ pub struct Memory {
     pub claimed: Option<u32>,
     /// Whether it is known that no earlier process recorded its first attempt.
     pub unrecorded: bool,
+    /// Whether this process made it for its schedule, or knows that its time was not recorded as skipped.
+    pub unskipped: bool,
     /// What was looked up among the records, and what they say.
     pub earlier: Option<(Question, Option<Earlier>)>,
     /// When it was first offered to its queue.
@@ -120,6 +122,7 @@ impl Memory {
             recorded: None,
             claimed: None,
             unrecorded: false,
+            unskipped: false,
             earlier: None,
             offered_at: None,
             blocker: None,

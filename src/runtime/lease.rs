@@ -85,6 +85,8 @@ struct Inner {
     /// The same by the wall clock, in milliseconds since 1970.
     wall_until_ms: AtomicI64,
     epoch: AtomicI64,
+    /// How long the lease lasts without a renewal, in milliseconds.
+    lasts_ms: AtomicU64,
     /// The least epoch that this leader needs, so that no Queue carries a higher one.
     wanted: AtomicI64,
     /// Tells the thread of the lease that it is higher than the one it has.
@@ -98,6 +100,7 @@ impl Default for Leadership {
             valid_until_ms: AtomicU64::new(0),
             wall_until_ms: AtomicI64::new(0),
             epoch: AtomicI64::new(0),
+            lasts_ms: AtomicU64::new(0),
             wanted: AtomicI64::new(0),
             outranked: Notify::new(),
         };
@@ -122,6 +125,11 @@ impl Leadership {
     /// The number of this leader; each new one has a higher one.
     pub fn epoch(&self) -> i64 {
         self.inner.epoch.load(Ordering::Acquire)
+    }
+
+    /// How long the lease lasts without a renewal.
+    pub fn lasts(&self) -> Duration {
+        Duration::from_millis(self.inner.lasts_ms.load(Ordering::Acquire))
     }
 
     /// Whether a Queue with that epoch was written by a leader that came after this one, as far as one can tell.
@@ -155,6 +163,7 @@ impl Leadership {
     fn hold(&self, (from, wall): Moment, duration: Duration, epoch: i64) {
         self.inner.epoch.store(epoch, Ordering::Release);
         let lasts = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.inner.lasts_ms.store(lasts.unsigned_abs(), Ordering::Release);
         self.inner.wall_until_ms.store(wall.as_millisecond().saturating_add(lasts), Ordering::Release);
         let until = from.saturating_duration_since(self.inner.started) + duration;
         self.inner.valid_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);

@@ -1,14 +1,18 @@
 //! What came before a Job: other Jobs with its key, and records, which are looked up once for a Job that needs it.
 
+use std::sync::PoisonError;
+
 use kube::ResourceExt;
 
 use super::{Observed, attempt_of, source};
+use crate::api::labels::{OUTCOME, SCHEDULE};
 use crate::api::queue::OverflowPolicy;
-use crate::api::{DEFAULT_QUEUE, Job, JobPhase};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Outcome};
 use crate::apply::WriteError;
 use crate::controllers::Context;
 use crate::domain::job::{self, Memory, Recorded, attempt_name, current_attempt};
 use crate::domain::resolve::{self, Resolved};
+use crate::domain::{names, schedule};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_dedup_key;
@@ -36,6 +40,11 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
     if attempt > 1 {
         return Ok(());
     }
+    if let Some(run) = skipped(context, object, &memory).await? {
+        let recorded = Recorded { attempt, ..Recorded::of(&run, now()) };
+        context.memories.update(&uid, |memory| memory.recorded = Some(recorded));
+        return Ok(());
+    }
     let question = job::question(object);
     if question.as_ref() == memory.earlier.as_ref().map(|(asked, _)| asked) {
         return Ok(());
@@ -54,6 +63,36 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
     }
     context.memories.update(&uid, |memory| memory.earlier = Some((question, found)));
     Ok(())
+}
+
+/// The record that says that the time of a Job was skipped, if there is one: another process made the Job, and its request came
+/// through only after that. Asked once, for a Job of a schedule that this process did not make and nobody has queued.
+async fn skipped(context: &Context, object: &Job, memory: &Memory) -> Result<Option<JobRun>, WriteError> {
+    let (Some(schedule), Some(time)) = (&object.spec.schedule_ref, &object.spec.scheduled_time) else {
+        return Ok(None);
+    };
+    let made = context.made.lock().unwrap_or_else(PoisonError::into_inner).remove(&Key::of(object));
+    let is_owned = object.owner_references().iter().any(|owner| owner.uid == schedule.uid);
+    let is_queued = object.status.as_ref().is_some_and(|status| status.phase.is_some());
+    if !is_owned || memory.unskipped || is_queued {
+        return Ok(None);
+    }
+    let uid = object.uid().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
+    if !made {
+        let name = names::skipped_run(&schedule.name, &schedule.uid, time.0);
+        let mut found: Vec<JobRun> = context.writer.record(&namespace, &name).await?.into_iter().collect();
+        if !memory.from_start {
+            // A record that stands for several times has the name of the first.
+            let (of, outcome) = (names::label_value(&schedule.name), Outcome::Skipped.as_str());
+            found.extend(context.writer.records(&namespace, &format!("{SCHEDULE}={of},{OUTCOME}={outcome}")).await?);
+        }
+        if let Some(run) = found.into_iter().find(|run| schedule::has_skipped(run, object)) {
+            return Ok(Some(run));
+        }
+    }
+    context.memories.update(&uid, |memory| memory.unskipped = true);
+    Ok(None)
 }
 
 /// Whether an earlier process may have recorded a Job that could be queued or launched now, for a reason that has gone since,
