@@ -12,13 +12,13 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, object::HasStatus};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 mod create;
 mod error;
@@ -40,6 +40,11 @@ use crate::runtime::stores::{Prune, Stores};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From how many creates under way on the writer is busy: more than a handful of schedules due at once.
 const BUSY_CREATES: usize = 16;
+
+/// How long to wait before a request is sent again that the API server was too busy for; twice as long each time.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
+/// How often one status is sent while others keep changing the metadata of its object.
+const STATUS_TRIES: usize = 5;
 
 /// How many writes give way at once while the writer is busy: creates go before them, and they still get on.
 const TURNS: usize = 8;
@@ -127,32 +132,61 @@ impl Writer {
         Ok(applied)
     }
 
-    /// Writes a status by server-side apply, to that very object. With a version, only if it still has it.
-    pub async fn status<K, S>(&self, object: &K, status: &S, version: Option<&str>) -> Result<Option<K>, WriteError>
+    /// Writes the status that was decided about `object`, by server-side apply, to that very object. Absent: it is gone.
+    ///
+    /// It is written only if the status and the specification are still those that were decided about: a request that comes late,
+    /// from this process or from an earlier leader, sets nothing back. Changes of other metadata do not matter.
+    pub async fn status<K>(&self, object: &K, status: &K::Status) -> Result<Option<K>, WriteError>
     where
-        K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
-        S: Serialize,
+        K: Stored
+            + Resource<Scope = NamespaceResourceScope>
+            + HasStatus<Status: PartialEq + Serialize>
+            + DeserializeOwned
+            + Debug
+            + StoreOf
+            + Prune,
     {
         let key = Key::of(object);
-        let mut metadata = json!({ "name": key.name, "namespace": key.namespace, "uid": object.uid() });
-        if let (Some(version), Some(metadata)) = (version, metadata.as_object_mut()) {
-            metadata.insert("resourceVersion".into(), version.into());
+        let changed = || WriteError::Changed { kind: K::kind(&()).into_owned(), name: key.name.clone() };
+        let same = |other: &K| other.meta().uid == object.meta().uid;
+        let undecided =
+            |other: &K| other.status() != object.status() || other.meta().generation != object.meta().generation;
+        let mut version = object.resource_version();
+        // Effects of the same decision, such as a finalizer, may have given it another version.
+        if let Some(known) = K::store(&self.stores).get(&key).filter(|known| same(known)) {
+            if undecided(&known) {
+                return Err(changed());
+            }
+            version = known.resource_version();
         }
-        let body = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": metadata,
-            "status": status,
-        });
         let api: Api<K> = self.api(&key.namespace);
         let params = PatchParams::apply(STATUS_MANAGER).force();
-        let patch = Patch::Apply(&body);
-        let answer = self.send::<K, _>("patch", api.patch_status(&key.name, &params, &patch)).await;
-        match answer {
-            Ok(object) => Ok(Some(self.take_in(object))),
-            Err(error) if error.is(404) => Ok(None),
-            Err(error) => Err(error),
+        for _ in 0..STATUS_TRIES {
+            let patch = Patch::Apply(json!({
+                "apiVersion": K::api_version(&()),
+                "kind": K::kind(&()),
+                "metadata": {
+                    "name": key.name, "namespace": key.namespace, "uid": object.uid(), "resourceVersion": version,
+                },
+                "status": status,
+            }));
+            match self.send::<K, _, _>("patch", || api.patch_status(&key.name, &params, &patch)).await {
+                Ok(object) => return Ok(Some(self.take_in(object))),
+                Err(error) if error.is(404) => return Ok(None),
+                Err(error) if error.is(409) => {}
+                Err(error) => return Err(error),
+            }
+            let Some(found) = self.send::<K, _, _>("get", || api.get_opt(&key.name)).await? else { return Ok(None) };
+            let found = self.take_in(found);
+            if !same(&found) {
+                return Ok(None);
+            }
+            if undecided(&found) {
+                return Err(changed());
+            }
+            version = found.resource_version();
         }
+        Err(changed())
     }
 
     /// Why the Job controller could not create a pod of a batch Job, in its words: it says so in events only.
@@ -160,32 +194,37 @@ impl Writer {
         let api: Api<Event> = self.api(&batch.namespace()?);
         let selector = format!("involvedObject.uid={},reason=FailedCreate", batch.uid()?);
         let params = ListParams::default().fields(&selector).limit(1);
-        let found = self.send::<Event, _>("list", api.list(&params)).await.ok()?;
+        let found = self.send::<Event, _, _>("list", || api.list(&params)).await.ok()?;
         found.items.into_iter().next()?.message
     }
 
-    /// Searches the JobRuns of a namespace, a page at a time, until no further one could change what is found. No more than
-    /// a page is in memory.
-    pub async fn search(&self, namespace: &str, by: &Selector, search: &mut Search<'_>) -> Result<(), WriteError> {
+    /// Searches the JobRuns of a namespace, a page at a time, until `see` says that no further one is of interest. No more than a
+    /// page is in memory.
+    pub async fn search(
+        &self,
+        namespace: &str,
+        by: &Selector,
+        see: &mut (dyn FnMut(&JobRun) -> bool + Send),
+    ) -> Result<(), WriteError> {
         let api: Api<JobRun> = self.api(namespace);
         let mut params = ListParams::default().labels(&by.labels).limit(RECORDS_A_PAGE);
         params.field_selector.clone_from(&by.fields);
         for _ in 0..RECORD_PAGES_MAX {
-            let page = self.send::<JobRun, _>("list", api.list(&params)).await?;
-            page.items.iter().for_each(|run| search.see(run));
+            let page = self.send::<JobRun, _, _>("list", || api.list(&params)).await?;
+            let is_over = page.items.iter().fold(false, |over, run| see(run) || over);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) if !search.is_over(now()) => params = params.continue_token(&token),
+                Some(token) if !is_over => params = params.continue_token(&token),
                 _ => return Ok(()),
             }
         }
-        tracing::warn!(namespace, by = by.labels, "more records have the key than are looked at");
+        tracing::warn!(namespace, by = by.labels, "more records have these labels than are looked at");
         Ok(())
     }
 
     /// The JobRun of that name, if there is one.
     pub async fn record(&self, namespace: &str, name: &str) -> Result<Option<JobRun>, WriteError> {
         let api: Api<JobRun> = self.api(namespace);
-        self.send::<JobRun, _>("get", api.get_opt(name)).await
+        self.send::<JobRun, _, _>("get", || api.get_opt(name)).await
     }
 
     /// Asks whether a batch Job would be accepted.
@@ -213,7 +252,7 @@ impl Writer {
             *request.uri_mut() = uri;
         }
         let verb = if dry_run { "dry_run" } else { "create" };
-        self.send::<BatchJob, _>(verb, self.client.request::<BatchJob>(request)).await
+        self.send::<BatchJob, _, _>(verb, || self.client.request::<BatchJob>(request.clone())).await
     }
 
     async fn delete_revision(&self, identity: &ObjectIdentity) -> Result<(), WriteError> {
@@ -272,7 +311,7 @@ impl Writer {
         let api: Api<K> = self.api(&identity.namespace);
         let params = PatchParams { field_manager: Some(CREATE_MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(patch);
-        match self.send::<K, _>("patch", api.patch(&identity.name, &params, &patch)).await {
+        match self.send::<K, _, _>("patch", || api.patch(&identity.name, &params, &patch)).await {
             Ok(object) => {
                 self.take_in(object);
                 Ok(())
@@ -294,7 +333,7 @@ impl Writer {
             propagation_policy: params.propagation_policy.clone().or(Some(PropagationPolicy::Background)),
             ..params.clone()
         };
-        match self.send::<K, _>("delete", api.delete(&identity.name, &params)).await {
+        match self.send::<K, _, _>("delete", || api.delete(&identity.name, &params)).await {
             Ok(answer) => {
                 match answer.left() {
                     Some(object) => drop(self.take_in(object)),
@@ -311,22 +350,38 @@ impl Writer {
         }
     }
 
-    /// Sends a request if this process leads, counts it, and gives up on it in time.
-    async fn send<K: Resource<DynamicType = ()>, T>(
+    /// Sends a request, counts it, and gives up on it in time. That this process leads is checked just before it is sent, and
+    /// again before it is sent once more because the API server was too busy to look at it. Nothing else sends a request twice.
+    async fn send<K: Resource<DynamicType = ()>, R: Future<Output = Result<T, kube::Error>>, T>(
         &self,
         verb: &'static str,
-        request: impl Future<Output = Result<T, kube::Error>>,
+        request: impl Fn() -> R,
     ) -> Result<T, WriteError> {
-        if !self.leadership.is_leader() {
-            return Err(WriteError::NotLeading);
-        }
         let under_way = (verb == "create").then(|| UnderWay::one_of(&self.creating));
-        let answer = match timeout(REQUEST_TIMEOUT, request).await {
-            Ok(answer) => answer.map_err(WriteError::from),
-            Err(_) => Err(WriteError::Timeout),
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let mut delay = RETRY_DELAY_MIN;
+        let answer = loop {
+            if !self.leadership.is_leader() {
+                return Err(WriteError::NotLeading);
+            }
+            let answer = match timeout_at(deadline, request()).await {
+                Ok(answer) => answer.map_err(WriteError::from),
+                Err(_) => Err(WriteError::Timeout),
+            };
+            let again =
+                answer.as_ref().err().and_then(WriteError::is_busy).map(|asked| Instant::now() + asked.max(delay));
+            match again.filter(|at| *at < deadline) {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => break answer,
+            }
+            delay *= 2;
         };
         drop(under_way);
-        self.stores.writing(answer.as_ref().err().filter(|error| error.is_outage()).map(WriteError::text));
+        match &answer {
+            // Whether it was answered at all is a matter of that object too: webhooks are asked about it.
+            Err(WriteError::Timeout) => {}
+            other => self.stores.writing(other.as_ref().err().filter(|error| error.is_outage()).map(WriteError::text)),
+        }
         let outcome = match &answer {
             Ok(_) => "ok",
             Err(error) => match error.code() {

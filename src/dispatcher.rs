@@ -2,9 +2,13 @@
 //!
 //! Who is next is decided by the one [`Line`] in memory, which is told of each change. What it admits takes its places at
 //! once, is then written to the status of its Queue, guarded by its resourceVersion, and only after that launched: whoever
-//! comes next, after a crash or a change of leader, counts and completes it. Before a leader's first admission in a
-//! namespace it raises the epoch of every Queue there (with a limit for the cluster: of every Queue), so that an older
-//! leader's next admission fails.
+//! comes next, after a crash or a change of leader, counts and completes it.
+//!
+//! A Queue that cannot be written is its own matter: it waits for its own next try (`setbacks.rs`), and meanwhile takes no place
+//! from others. How an older leader's admissions are kept out is in `epochs.rs`.
+
+mod epochs;
+mod setbacks;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,8 +46,10 @@ pub struct Dispatcher {
     line: Mutex<Line>,
     /// What was admitted and is not written down yet, by namespace.
     admitted: Mutex<HashMap<Arc<str>, Vec<Candidate>>>,
-    /// Namespaces whose Queues carry this leader's epoch.
-    prepared: Mutex<HashSet<String>>,
+    /// What is known of the epochs of Queues.
+    epochs: epochs::Epochs,
+    /// Queues whose status could not be written.
+    setbacks: setbacks::Setbacks,
     /// Since when the counts of a Queue differ from its status.
     stale_since: Mutex<HashMap<Key, Timestamp>>,
 }
@@ -54,9 +60,17 @@ impl Dispatcher {
         Self {
             line: Mutex::new(Line::new(ceiling, LAUNCHING_MAX)),
             admitted: Mutex::default(),
-            prepared: Mutex::default(),
+            epochs: epochs::Epochs::default(),
+            setbacks: setbacks::Setbacks::default(),
             stale_since: Mutex::default(),
         }
+    }
+
+    /// A queue is gone.
+    fn forget_queue(&self, key: &Key) {
+        self.setbacks.forget(key);
+        self.epochs.forget(key);
+        lock(&self.stale_since).remove(key);
     }
 
     /// The line. Whoever holds it may look into the stores, and nobody who holds a store may ask for it.
@@ -75,38 +89,76 @@ pub async fn round(context: Arc<Context>, key: Key) -> Next {
     outcome(&context, "dispatcher", &key, result)
 }
 
-async fn run(context: &Context, namespace: &str) -> Result<Option<Timestamp>, WriteError> {
+async fn run(context: &Arc<Context>, namespace: &str) -> Result<Option<Timestamp>, WriteError> {
     context.may(Act::Dispatch)?;
     take_over(context, namespace);
+    let now_is = now();
+    let mut wake_at = vec![epochs::look(context, namespace, now_is), setbacks::try_again(context, namespace, now_is)];
     // Decide, for all namespaces: those of others are written down by rounds of their own. What an earlier round of another
     // one decided about this one is decided again, so that nothing that came since is passed over.
-    let now_is = now();
-    let wake_at = decide(context, namespace, now_is);
+    wake_at.push(decide(context, namespace, now_is));
     // Apply: what is admitted is written down first, and only then launched.
     let mine = lock(&context.dispatcher.admitted).remove(namespace).unwrap_or_default();
-    let mut by_queue: HashMap<&str, Vec<&Candidate>> = HashMap::new();
-    for candidate in &mine {
-        by_queue.entry(&candidate.queue).or_default().push(candidate);
+    let queues = context.stores.queues.find(&in_namespace(namespace));
+    let mut by_queue: HashMap<String, Vec<Candidate>> =
+        queues.iter().map(|queue| (queue.name_any(), Vec::new())).collect();
+    for candidate in mine {
+        by_queue.entry(candidate.queue.to_string()).or_default().push(candidate);
     }
-    let mut result = Ok(());
-    for (queue, admitted) in &by_queue {
-        let written = match prepare(context, namespace, queue).await {
-            Ok(()) => admit(context, namespace, queue, admitted, now_is).await,
-            Err(error) => Err(error),
-        };
-        if written.is_err() {
-            // Whether it was written or not, nothing of it is launched; the next write tells.
-            let mut line = context.dispatcher.line();
-            admitted.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
-            result = written;
+    epochs::fence(context, namespace, &by_queue).await;
+    let mut writes = Vec::new();
+    for (name, admitted) in by_queue {
+        let key = Key::new(namespace, name);
+        match context.dispatcher.setbacks.turn(&key, now_is) {
+            setbacks::Turn::AtOnce => writes.push(write(context, key, admitted, now_is)),
+            setbacks::Turn::Trial => match count(context, &key, now_is) {
+                Counted::Now(..) => setbacks::spawn_trial(context, key, admitted, now_is),
+                _ if !admitted.is_empty() => setbacks::spawn_trial(context, key, admitted, now_is),
+                Counted::Later(at) => wake_at.push(Some(at)),
+                Counted::AsWritten => {}
+            },
+            setbacks::Turn::Later => put_back(context, &admitted, now_is),
         }
     }
-    result?;
-    let counts_due = write_counts(context, namespace, now_is).await?;
-    Ok(match (wake_at, counts_due) {
-        (Some(left), Some(right)) => Some(left.min(right)),
-        (left, right) => left.or(right),
-    })
+    for written in futures::future::join_all(writes).await {
+        wake_at.push(written?);
+    }
+    Ok(wake_at.into_iter().flatten().min())
+}
+
+/// Writes down what is admitted in a queue, and how it stands. Returns when to look again. What cannot be written is tried again
+/// later, and concerns nobody else.
+async fn write(
+    context: &Context,
+    key: Key,
+    admitted: Vec<Candidate>,
+    now_is: Timestamp,
+) -> Result<Option<Timestamp>, WriteError> {
+    let begun = tokio::time::Instant::now();
+    let result = match admit(context, &key, &admitted, now_is).await {
+        Ok(written) => write_counts(context, &key, now_is).await.map(|(more, due)| (written || more, due)),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok((written, due)) => {
+            setbacks::ended_well(context, &key, written);
+            Ok(due)
+        }
+        Err(error) => {
+            // Whether it was written or not, nothing of it is launched; the next write tells.
+            put_back(context, &admitted, now_is);
+            if matches!(error, WriteError::NotLeading) {
+                setbacks::ended_well(context, &key, false);
+                return Err(error);
+            }
+            Ok(Some(setbacks::ended_badly(context, &key, &error, begun.elapsed())))
+        }
+    }
+}
+
+fn put_back(context: &Context, admitted: &[Candidate], now_is: Timestamp) {
+    let mut line = context.dispatcher.line();
+    admitted.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
 }
 
 /// Asks the line who is next, and hands out what it says. Returns when to ask again.
@@ -279,9 +331,12 @@ pub fn forget(context: &Context, namespace: &str, uid: &str) {
 pub fn queue_changed(context: &Context, key: &Key) {
     let mut line = context.dispatcher.line();
     let found = context.stores.queues.get(key);
+    if found.is_none() {
+        context.dispatcher.forget_queue(key);
+    }
     line.set_queue(&key.namespace, &key.name, found.map(|queue| settings(context, &queue)));
     if context.stores.queues.find(&in_namespace(&key.namespace)).is_empty() {
-        lock(&context.dispatcher.prepared).remove(&key.namespace);
+        context.dispatcher.epochs.forget_namespace(&key.namespace);
     }
     tell_first(context, &line, &key.namespace);
     drop(line);
@@ -333,16 +388,48 @@ fn take_over(context: &Context, namespace: &str) {
 
 /// Whether an attempt that was admitted is still to be launched.
 fn is_left(context: &Context, job: &Job, memory: &Memory, attempt: u32) -> bool {
+    let refused = memory.refusal.as_ref().is_some_and(|refusal| refusal.attempt == attempt)
+        || job.status.as_ref().is_some_and(|status| status.refused_since.is_some());
+    !refused && is_unlaunched(context, job, memory, attempt)
+}
+
+/// Whether an attempt that was admitted was not launched and is not being launched.
+fn is_unlaunched(context: &Context, job: &Job, memory: &Memory, attempt: u32) -> bool {
     let status = job.status.as_ref();
     let name = attempt_name(job, attempt);
     let said = status.and_then(|status| status.batch_job_ref.as_ref());
     let launched = context.stores.batch_jobs.get(&Key::new(job.namespace().unwrap_or_default(), &name)).is_some()
         || said.is_some_and(|said| said.name == name)
         || memory.launched.is_some_and(|(launched, _)| launched == attempt);
-    let refused = memory.refusal.as_ref().is_some_and(|refusal| refusal.attempt == attempt)
-        || status.is_some_and(|status| status.refused_since.is_some());
     let ended = status.and_then(|status| status.phase).is_some_and(JobPhase::is_ended) || memory.recorded.is_some();
-    attempt == current_attempt(job) && !launched && !refused && !ended && memory.launching.is_none()
+    attempt == current_attempt(job) && !launched && !ended && memory.launching.is_none()
+}
+
+/// What the status of a Queue lists that was admitted and then not launched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stale {
+    Nothing,
+    /// Kubernetes refused it. It is not launched by whoever comes next, unless that is forgotten.
+    Refused,
+    /// It was held, withdrawn or put back. Whoever comes next would launch it, whatever holds it now.
+    Aborted,
+}
+
+fn stale(context: &Context, queue: &Queue, namespace: &str) -> Stale {
+    let mut found = Stale::Nothing;
+    let entries = queue.status.iter().flat_map(|status| &status.in_flight);
+    for entry in entries.filter(|entry| !context.memories.launches(&entry.uid, entry.attempt)) {
+        let job = context.stores.jobs.get(&Key::new(namespace, &entry.job));
+        let Some(job) = job.filter(|job| job.uid().as_deref() == Some(&entry.uid)) else { continue };
+        let Some(memory) = context.memories.get(&entry.uid) else { continue };
+        if is_left(context, &job, &memory, entry.attempt) {
+            return Stale::Aborted;
+        }
+        if is_unlaunched(context, &job, &memory, entry.attempt) {
+            found = Stale::Refused;
+        }
+    }
+    found
 }
 
 /// The places that an unfinished batch Job takes.
@@ -379,69 +466,34 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
     Occupant { name: job.name_any().into(), queue: said.or(queue).unwrap_or(DEFAULT_QUEUE).into(), limits: limits(job) }
 }
 
-/// Raises the epoch of the Queues that an admission in this one depends on to this leader's, once; the admission raises its own.
-async fn prepare(context: &Context, namespace: &str, admits: &str) -> Result<(), WriteError> {
-    let admits = Key::new(namespace, admits);
-    let namespaces: HashSet<String> = if context.dispatcher.line().has_ceiling() {
-        context.stores.queues.keys().into_iter().map(|key| key.namespace).chain([namespace.to_owned()]).collect()
-    } else {
-        HashSet::from([namespace.to_owned()])
-    };
-    for namespace in namespaces {
-        if lock(&context.dispatcher.prepared).contains(&namespace) {
-            continue;
-        }
-        let epoch = context.leadership.epoch();
-        let mut all = true;
-        for queue in context.stores.queues.find(&in_namespace(&namespace)) {
-            let mut status = queue.status.clone().unwrap_or_default();
-            if status.epoch < epoch && Key::of(queue.as_ref()) != admits {
-                status.epoch = epoch;
-                context.writer.status(queue.as_ref(), &status, queue.resource_version().as_deref()).await?;
-            }
-            all &= status.epoch >= epoch;
-        }
-        if all {
-            lock(&context.dispatcher.prepared).insert(namespace);
-        }
-    }
-    Ok(())
-}
-
-/// Writes down what is admitted, and only then lets it be launched.
-async fn admit(
-    context: &Context,
-    namespace: &str,
-    name: &str,
-    admitted: &[&Candidate],
-    now_is: Timestamp,
-) -> Result<(), WriteError> {
-    let key = Key::new(namespace, name);
+/// Writes down what is admitted, and only then lets it be launched. Returns whether anything was written.
+async fn admit(context: &Context, key: &Key, admitted: &[Candidate], now_is: Timestamp) -> Result<bool, WriteError> {
+    let namespace = key.namespace.as_str();
     let (counts, admitted) = {
         let line = context.dispatcher.line();
-        let left: Vec<&Candidate> = admitted.iter().copied().filter(|it| line.is_admitted(&it.uid)).collect();
-        (line.counts(namespace, name), left)
+        let left: Vec<&Candidate> = admitted.iter().filter(|it| line.is_admitted(&it.uid)).collect();
+        (line.counts(namespace, &key.name), left)
     };
-    let Some(queue) = context.stores.queues.get(&key).filter(|_| !admitted.is_empty()) else {
+    if admitted.is_empty() {
+        return Ok(false);
+    }
+    let Some(queue) = context.stores.queues.get(key) else {
         let mut line = context.dispatcher.line();
         admitted.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
-        return Ok(());
+        return Ok(false);
     };
-    let epoch = context.leadership.epoch();
-    if queue.status.as_ref().is_some_and(|status| status.epoch > epoch) {
-        tracing::error!(%key, "a newer leader admits in this queue");
-        return Err(WriteError::NotLeading);
+    if context.leadership.is_outranked_by(epochs::of(&queue)) {
+        return Err(WriteError::Changed { kind: "Queue".into(), name: key.name.clone() });
     }
-    let mut status = queue_status(&queue, counts, now_is);
-    status.epoch = epoch;
+    let mut status = queue_status(context, &queue, counts, now_is);
+    status.epoch = context.leadership.epoch();
     status.in_flight = still_in_flight(context, &queue, namespace);
     status.in_flight.extend(admitted.iter().map(|it| InFlight {
         job: it.rank.name.to_string(),
         uid: it.uid.to_string(),
         attempt: it.attempt,
     }));
-    let version = queue.resource_version();
-    let written = context.writer.status(queue.as_ref(), &status, version.as_deref()).await?.is_some();
+    let written = context.writer.status(queue.as_ref(), &status).await?.is_some();
     let mut line = context.dispatcher.line();
     for candidate in admitted {
         if !written {
@@ -451,7 +503,7 @@ async fn admit(
             begin_launch(context, namespace, candidate);
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 fn begin_launch(context: &Context, namespace: &str, candidate: &Candidate) {
@@ -474,7 +526,7 @@ fn still_in_flight(context: &Context, queue: &Queue, namespace: &str) -> Vec<InF
     pending.cloned().collect()
 }
 
-fn queue_status(queue: &Queue, counts: Counts, now_is: Timestamp) -> QueueStatus {
+fn queue_status(context: &Context, queue: &Queue, counts: Counts, now_is: Timestamp) -> QueueStatus {
     let mut status = queue.status.clone().unwrap_or_default();
     status.observed_generation = queue.metadata.generation;
     status.running = u32::try_from(counts.running).unwrap_or(u32::MAX);
@@ -488,45 +540,66 @@ fn queue_status(queue: &Queue, counts: Counts, now_is: Timestamp) -> QueueStatus
         }
         None => list.remove(conditions::PAUSED),
     }
-    let message = "its Jobs are started as their turn comes".to_owned();
-    list.set(Fact { type_: conditions::READY, holds: true, reason: "Ready", message });
+    list.set(match epochs::outranked(context, queue) {
+        None => {
+            let message = "its Jobs are started as their turn comes".to_owned();
+            Fact { type_: conditions::READY, holds: true, reason: "Ready", message }
+        }
+        Some(message) => Fact { type_: conditions::READY, holds: false, reason: epochs::NEWER_LEADER, message },
+    });
     status.conditions = list.into_list();
     status
 }
 
-/// Brings the counts in the statuses up to date, a little late, so that a busy queue does not cost a write a Job.
-async fn write_counts(context: &Context, namespace: &str, now_is: Timestamp) -> Result<Option<Timestamp>, WriteError> {
-    let mut due = None;
-    let queues = context.stores.queues.find(&in_namespace(namespace));
-    lock(&context.dispatcher.stale_since)
-        .retain(|key, _| key.namespace != namespace || queues.iter().any(|queue| queue.name_any() == key.name));
-    for queue in queues {
-        let key = Key::of(queue.as_ref());
-        let counts = context.dispatcher.line().counts(namespace, &key.name);
-        let status = queue_status(&queue, counts, now_is);
-        let at = {
-            let mut stale = lock(&context.dispatcher.stale_since);
-            if queue.status.as_ref() == Some(&status) {
-                stale.remove(&key);
-                continue;
-            }
-            let since = *stale.entry(key.clone()).or_insert(now_is);
-            let delay = SignedDuration::from_secs(COUNTS_DELAY_SECONDS);
-            if queue.status.is_none() { now_is } else { since.saturating_add(delay).unwrap_or(since) }
-        };
-        if now_is < at {
-            due = Some(due.map_or(at, |already: Timestamp| already.min(at)));
-            continue;
-        }
-        let version = queue.resource_version();
-        match context.writer.status(queue.as_ref(), &status, version.as_deref()).await {
-            Ok(_) => {
-                lock(&context.dispatcher.stale_since).remove(&key);
-            }
-            // Somebody edited it meanwhile; the watch brings the edit, and with it another round.
-            Err(error) if error.code() == Some(409) => {}
-            Err(error) => return Err(error),
+/// What is to be written of how a Queue stands.
+enum Counted {
+    /// Nothing.
+    AsWritten,
+    /// Something, then: a little late, so that a busy queue does not cost a write a Job.
+    Later(Timestamp),
+    /// This status of that Queue.
+    Now(Arc<Queue>, Box<QueueStatus>),
+}
+
+fn count(context: &Context, key: &Key, now_is: Timestamp) -> Counted {
+    let Some(queue) = context.stores.queues.get(key) else { return Counted::AsWritten };
+    let (counts, is_held_back) = {
+        let line = context.dispatcher.line();
+        (line.counts(&key.namespace, &key.name), line.is_held_back(&key.namespace))
+    };
+    let mut status = queue_status(context, &queue, counts, now_is);
+    // What an earlier leader admitted is looked at when the namespace is taken over.
+    let stale = if is_held_back { Stale::Nothing } else { stale(context, &queue, &key.namespace) };
+    if stale != Stale::Nothing {
+        status.in_flight = still_in_flight(context, &queue, &key.namespace);
+    }
+    let mut stale_since = lock(&context.dispatcher.stale_since);
+    if queue.status.as_ref() == Some(&status) {
+        stale_since.remove(key);
+        return Counted::AsWritten;
+    }
+    let since = *stale_since.entry(key.clone()).or_insert(now_is);
+    let at = since.saturating_add(SignedDuration::from_secs(COUNTS_DELAY_SECONDS)).unwrap_or(since);
+    if now_is < at && queue.status.is_some() && stale != Stale::Aborted {
+        return Counted::Later(at);
+    }
+    drop(stale_since);
+    Counted::Now(queue, Box::new(status))
+}
+
+/// Brings the status of a Queue up to date. Returns whether it was written, and when it is to be.
+async fn write_counts(
+    context: &Context,
+    key: &Key,
+    now_is: Timestamp,
+) -> Result<(bool, Option<Timestamp>), WriteError> {
+    match count(context, key, now_is) {
+        Counted::AsWritten => Ok((false, None)),
+        Counted::Later(at) => Ok((false, Some(at))),
+        Counted::Now(queue, status) => {
+            let written = context.writer.status(queue.as_ref(), &status).await?.is_some();
+            lock(&context.dispatcher.stale_since).remove(key);
+            Ok((written, None))
         }
     }
-    Ok(due)
 }

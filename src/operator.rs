@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
-use k8s_openapi::api::core::v1::ObjectReference as EventTarget;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, ResourceExt};
+use kube::{Client, Config, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -19,12 +17,12 @@ use crate::api::{Job, JobGroup, JobPhase, Schedule};
 use crate::apply::Writer;
 use crate::controllers::{self, Context, Memories, Readings, Triggers};
 use crate::dispatcher::Dispatcher;
-use crate::domain::plan::Note;
 use crate::domain::queue::Limit;
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::runtime::clock::now;
+use crate::runtime::events;
 use crate::runtime::http::{self, Endpoints};
-use crate::runtime::lease::{Acquired, Elector, Leadership, LeaseError, chain};
+use crate::runtime::lease::{Acquired, Election, Leadership, LeaseError, Terms, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
 use crate::runtime::stores::{Stores, in_namespace, job_uid, of_group, of_resumed, of_schedule, of_template, of_uid};
@@ -83,6 +81,9 @@ pub enum OperatorError {
         #[source]
         source: std::io::Error,
     },
+    /// There can be no client.
+    #[error("failed to make a client")]
+    Client(#[source] kube::Error),
     /// The lease was lost; another replica goes on.
     #[error("failed to keep leading")]
     Lease(#[source] LeaseError),
@@ -92,7 +93,8 @@ pub enum OperatorError {
 }
 
 /// Runs until `stop` says so, then gives the lease up and returns.
-pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
+pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
+    let client = Client::try_from(config.clone()).map_err(OperatorError::Client)?;
     let stores = Arc::new(Stores::new(settings.watch_quiet_max));
     let metrics = Arc::new(Metrics::default());
     let leadership = Leadership::default();
@@ -113,21 +115,15 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         api.spawn(answers.serve(listener));
     }
     let mut watches = stores.watch(&client, settings.namespace.as_deref());
-    let elector = Elector::new(
-        client.clone(),
-        &settings.lease_namespace,
-        settings.identity.clone(),
-        settings.lease_duration,
-        leadership.clone(),
-    );
     tokio::select! {
         _ = async { tokio::join!(stores.visibility.wait_listed(), stores.wait_for_records(&client)) } => {}
         Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
+    let mut election = take_part(config, &settings, &stores, &leadership)?;
     let acquired = tokio::select! {
-        acquired = elector.acquire() => acquired,
+        acquired = election.acquired() => acquired.map_err(OperatorError::Lease)?,
         Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
@@ -142,7 +138,7 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         parts.join_next().await;
     };
     let result = tokio::select! {
-        error = elector.keep() => Err(OperatorError::Lease(error)),
+        error = election.lost() => Err(OperatorError::Lease(error)),
         () = act => Err(OperatorError::Ended("a controller")),
         Some(_) = watches.join_next() => Err(OperatorError::Ended("a watch")),
         _ = endpoints => Err(OperatorError::Ended("the HTTP server")),
@@ -155,12 +151,30 @@ pub async fn run(client: Client, settings: Settings, mut stop: watch::Receiver<b
         let _ = halt.send(true);
         let drained = async { while parts.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
-        if let Err(error) = elector.release().await {
+        if let Err(error) = election.release().await {
             tracing::warn!(error = %chain(&error), "the lease could not be given up and will expire");
         }
         tracing::info!("stopped");
     }
     result
+}
+
+/// Begins to take part in the election.
+fn take_part(
+    config: Config,
+    settings: &Settings,
+    stores: &Arc<Stores>,
+    leadership: &Leadership,
+) -> Result<Election, OperatorError> {
+    let seen = stores.clone();
+    let terms = Terms {
+        namespace: settings.lease_namespace.clone(),
+        identity: settings.identity.clone(),
+        duration: settings.lease_duration,
+        leadership: leadership.clone(),
+        traces: Arc::new(move || seen.traces()),
+    };
+    Election::start(config, terms).map_err(OperatorError::Lease)
 }
 
 async fn listen_on(address: std::net::SocketAddr) -> Result<tokio::net::TcpListener, OperatorError> {
@@ -183,12 +197,11 @@ fn lead(
     let (groups, group_work) = work::channel();
     let (rounds, round_work) = work::channel();
     let (launcher, launch_work) = work::channel();
-    let triggers = Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher };
-    let (events, event_queue) = mpsc::channel(controllers::EVENTS_MAX);
+    let (told, event_queue) = mpsc::channel(controllers::EVENTS_MAX);
     let context = Arc::new(Context {
         stores: stores.clone(),
         writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
-        triggers: triggers.clone(),
+        triggers: Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher },
         leadership: leadership.clone(),
         leading_since: acquired.may_have_written_until,
         predecessor_renewed_at: acquired.predecessor_renewed_at,
@@ -201,10 +214,11 @@ fn lead(
         unwritten: std::sync::Mutex::default(),
         gone_schedules: std::sync::Mutex::default(),
         doubts: std::sync::Mutex::default(),
+        made: std::sync::Mutex::default(),
         queues_being_made: std::sync::Mutex::default(),
         revisions: std::sync::Mutex::default(),
         standings: controllers::job_group::Standings::default(),
-        events,
+        events: told,
     });
     listen(&context);
     tell_line(&context);
@@ -233,7 +247,8 @@ fn lead(
     parts.spawn(work::run(launch_work, LAUNCHER_PLACES, halted.clone(), move |key| {
         launcher::launch(shared.clone(), key)
     }));
-    let events = send_events(client.clone(), settings.identity.clone(), leadership.clone(), event_queue);
+    let events =
+        events::send(client.clone(), settings.identity.clone(), leadership.clone(), metrics.clone(), event_queue);
     parts.spawn(until_halted(events, watch_clock(context.clone()), watch_sight(context.clone()), halted.clone()));
     start_all(&context);
     parts
@@ -499,31 +514,6 @@ fn poke_members(context: &Context, key: &Key, before: Option<&JobGroup>, after: 
 fn poke<K: Stored>(store: &crate::runtime::store::Store<K>, word: &str, trigger: &work::Trigger) {
     for object in store.find(word) {
         trigger.trigger(Key::of(object.as_ref()));
-    }
-}
-
-/// Sends events one after the other; the library joins repeated ones into a series.
-async fn send_events(
-    client: Client,
-    identity: String,
-    leadership: Leadership,
-    mut queue: mpsc::Receiver<(EventTarget, Note)>,
-) {
-    let recorder = Recorder::new(client, Reporter { controller: "rota.dev/operator".into(), instance: Some(identity) });
-    while let Some((target, note)) = queue.recv().await {
-        if !leadership.is_leader() {
-            continue;
-        }
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.into(),
-            note: Some(crate::domain::conditions::shorten(note.message, 1_000)),
-            action: note.action.into(),
-            secondary: None,
-        };
-        if let Err(error) = recorder.publish(&event, &target).await {
-            tracing::debug!(%error, "an event could not be sent");
-        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Writer {
     /// Whether the batch Job of that name exists, as the API server itself knows, and is of that owner: then it is taken in.
     pub async fn find_launched(&self, namespace: &str, name: &str, owner_uid: &str) -> Result<bool, WriteError> {
         let api: Api<BatchJob> = self.api(namespace);
-        let Some(existing) = self.send::<BatchJob, _>("get", api.get_opt(name)).await? else { return Ok(false) };
+        let Some(existing) = self.send::<BatchJob, _, _>("get", || api.get_opt(name)).await? else { return Ok(false) };
         if !existing.owner_references().iter().any(|owner| owner.uid == owner_uid) {
             return Err(WriteError::Foreign { kind: "batch Job".into(), name: name.into() });
         }
@@ -132,12 +132,12 @@ impl Writer {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
     {
-        let api: Api<K> = self.api(&object.namespace().unwrap_or_default());
+        let (api, name): (Api<K>, _) = (self.api(&object.namespace().unwrap_or_default()), object.name_any());
         let params = PostParams { dry_run: false, field_manager: Some(CREATE_MANAGER.into()) };
-        match self.send::<K, _>("create", api.create(&params, object)).await {
+        match self.send::<K, _, _>("create", || api.create(&params, object)).await {
             Ok(created) => Ok(Created::New(created)),
             Err(error) if error.already_exists() => {
-                let found = self.send::<K, _>("get", api.get_opt(&object.name_any())).await?;
+                let found = self.send::<K, _, _>("get", || api.get_opt(&name)).await?;
                 // Gone meanwhile: the next try creates it.
                 found.map(Created::Found).ok_or(error)
             }

@@ -1,9 +1,14 @@
 //! What went wrong with a write, and what that says of its outcome.
 
+use std::time::Duration;
+
 use kube::core::Status;
 
 use super::REQUEST_TIMEOUT;
 use crate::runtime::visibility::Blind;
+
+/// How the HTTP library says that there is no connection.
+const NOT_CONNECTED: &str = "client error (Connect)";
 
 /// Why a write did not happen, or is not known to have.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,14 @@ pub enum WriteError {
     /// The API server said no, or could not be reached.
     #[error("failed to write")]
     Api(#[from] kube::Error),
+    /// Somebody else changed the object after this was decided about it: it has to be decided again.
+    #[error("failed to write the status of {kind} {name:?}: somebody else changed it meanwhile")]
+    Changed {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// An object of ours should have that name, and somebody else's has.
     #[error("failed to create {kind} {name:?}: another object has that name and is left alone")]
     Foreign {
@@ -49,7 +62,12 @@ impl WriteError {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status.code),
-            Self::Api(_) | Self::NotLeading | Self::Blind(_) | Self::Timeout | Self::Foreign { .. } => None,
+            Self::Api(_)
+            | Self::NotLeading
+            | Self::Blind(_)
+            | Self::Timeout
+            | Self::Changed { .. }
+            | Self::Foreign { .. } => None,
         }
     }
 
@@ -64,7 +82,7 @@ impl WriteError {
     /// What it says of the outcome of the write.
     pub fn meaning(&self) -> Meaning {
         match self {
-            Self::NotLeading | Self::Blind(_) => Meaning::NotTried,
+            Self::NotLeading | Self::Blind(_) | Self::Changed { .. } => Meaning::NotTried,
             Self::Timeout => Meaning::Unknown,
             Self::Foreign { .. } => Meaning::Never,
             Self::Api(kube::Error::Api(status)) => meaning(status),
@@ -74,16 +92,26 @@ impl WriteError {
         }
     }
 
-    /// Whether it says that this process cannot write, rather than that this one write is wrong.
+    /// Whether it says that this process cannot write at all, and nothing about the one object: the API server cannot be
+    /// reached, does not know who this is, or grants too little. An object that is too large, or a webhook of one namespace that
+    /// fails or hangs, is no outage, however long it lasts: whether the API server writes anything, the lease tells.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::Timeout => true,
-            Self::NotLeading | Self::Blind(_) | Self::Foreign { .. } => false,
-            Self::Api(_) => match self.code() {
-                None | Some(401 | 500..) => true,
-                Some(403) => self.text().contains(" cannot "),
-                Some(_) => false,
-            },
+            Self::NotLeading | Self::Blind(_) | Self::Timeout | Self::Changed { .. } | Self::Foreign { .. } => false,
+            Self::Api(kube::Error::Api(status)) => status.code == 401 && !is_denied(status) || is_without_right(status),
+            // A connection that breaks on the way may be about the one request.
+            Self::Api(error) => crate::runtime::lease::chain(error).contains(NOT_CONNECTED),
+        }
+    }
+
+    /// How long the API server asks to wait before the same is asked again, if it was too busy to look at it.
+    pub(super) fn is_busy(&self) -> Option<Duration> {
+        match self {
+            Self::Api(kube::Error::Api(status)) if status.code == 429 && !is_denied(status) => {
+                let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+                Some(Duration::from_secs(seconds.into()))
+            }
+            _ => None,
         }
     }
 
@@ -127,6 +155,13 @@ fn meaning(status: &Status) -> Meaning {
         422 if is_invalid(status) => Meaning::Never,
         _ => Meaning::Denied,
     }
+}
+
+/// Whether the rights of the operator do not allow it: said before anybody looks at the object.
+fn is_without_right(status: &Status) -> bool {
+    let why = status.message.split_once(" is forbidden: ").map(|(_, why)| why);
+    let is_right = why.is_some_and(|why| why.starts_with("User \"") && why.contains("\" cannot "));
+    status.code == 403 && is_right && !status.message.starts_with("admission webhook ")
 }
 
 /// Whether somebody who is asked before anything is written said no, or could not be asked.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kube::{Client, Config};
+use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -58,9 +58,6 @@ pub enum RunError {
     /// There is no cluster to talk to.
     #[error("failed to find the cluster: set KUBECONFIG, or run in a pod")]
     Config(#[from] kube::config::InferConfigError),
-    /// The client cannot be made.
-    #[error("failed to make a client")]
-    Client(#[from] kube::Error),
     /// Signals cannot be received.
     #[error("failed to receive signals")]
     Signal(#[from] std::io::Error),
@@ -76,9 +73,10 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     if let Ok(agent) = format!("rota/{}", env!("CARGO_PKG_VERSION")).parse() {
         config.headers.push((axum::http::header::USER_AGENT, agent));
     }
+    // A write is sent again by its writer alone, which asks each time whether it still leads.
+    config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     let own_namespace = config.default_namespace.clone();
-    let client = Client::try_from(config)?;
     let settings = Settings {
         lease_namespace: arguments.lease_namespace.or_else(|| arguments.namespace.clone()).unwrap_or(own_namespace),
         namespace: arguments.namespace,
@@ -105,7 +103,7 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
         // Keep the sender: dropping it would look like another signal.
         std::future::pending::<()>().await;
     });
-    operator::run(client, settings, stopping).await?;
+    operator::run(config, settings, stopping).await?;
     Ok(())
 }
 

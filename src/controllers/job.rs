@@ -70,7 +70,12 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     if let Some(uid) = uid {
         context.forget_if_gone(&key, &uid);
     }
-    let failed = !matches!(&result, Ok(Ok(_) | Err(WriteError::NotLeading | WriteError::Blind(_))));
+    let unfailed = |error: &WriteError| matches!(error, WriteError::NotLeading | WriteError::Blind(_) | WriteError::Changed { .. });
+    let failed = match &result {
+        Ok(Ok(_)) => false,
+        Ok(Err(error)) => !unfailed(error),
+        Err(_) => true,
+    };
     dispatcher::was_run(&context, &key, failed);
     // A panic concerns this Job alone; the workqueue logs it and tries again.
     outcome(&context, "job", &key, result.unwrap_or_else(|panic| resume_unwind(panic)))
@@ -159,7 +164,7 @@ async fn write(
         // That one was launched is no news that keeps others from being launched.
         let launched = matches!(status.phase, Some(JobPhase::Dispatched | JobPhase::Running));
         let _turn = if launched { context.writer.give_way().await } else { None };
-        context.writer.status(object, &status, None).await?;
+        context.writer.status(object, &status).await?;
     }
     context.tell(object, plan.notes);
     Ok(if again { Some(now()) } else { plan.wake_at })

@@ -116,7 +116,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         match due.filter(|due| *due > now_is) {
             Some(due) => next = next.or(Some(due)),
             None => {
-                context.writer.status(object.as_ref(), &status, None).await?;
+                context.writer.status(object.as_ref(), &status).await?;
                 context.standings.update(&object, |seen| seen.written_at = Some(now_is));
                 context.tell(object.as_ref(), plan.notes);
             }

@@ -55,7 +55,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     // Status.
     if let Some(status) = plan.status.filter(|status| object.status.as_ref() != Some(status)) {
-        context.writer.status(object.as_ref(), &status, None).await?;
+        context.writer.status(object.as_ref(), &status).await?;
     }
     context.tell(object.as_ref(), plan.notes);
     Ok(if probed { Some(now()) } else { plan.wake_at })

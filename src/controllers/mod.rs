@@ -32,6 +32,8 @@ use crate::runtime::work::{Next, Trigger};
 pub const EVENTS_MAX: usize = 1_024;
 /// How long to wait before trying again what could not be written because the lease had lapsed.
 pub const NOT_LEADING_DELAY: Duration = Duration::from_millis(500);
+/// How long to wait before deciding again about an object that somebody else changed meanwhile, unless its watch is faster.
+const CHANGED_DELAY: Duration = Duration::from_millis(100);
 
 /// Asks each controller for a run.
 #[derive(Clone)]
@@ -89,6 +91,8 @@ pub struct Context {
     pub gone_schedules: Mutex<HashMap<Key, Vec<Arc<Schedule>>>>,
     /// When the last run of a schedule failed, so that what it wrote is not known.
     pub doubts: Mutex<HashMap<Key, Timestamp>>,
+    /// Jobs that this process made for their schedules, until each is looked at.
+    pub made: Mutex<HashSet<Key>>,
     /// The namespaces whose queue `default` is being created.
     pub queues_being_made: Mutex<HashSet<String>>,
     /// Revisions as specifications, by key.
@@ -112,6 +116,12 @@ impl Memories {
     /// Whether the launch of a Job was claimed or made by this process.
     pub fn is_begun(&self, uid: &str) -> bool {
         self.lock().get(uid).is_some_and(|memory| memory.claimed.is_some() || memory.launched.is_some())
+    }
+
+    /// Whether it is remembered that an attempt is being launched, or was.
+    pub fn launches(&self, uid: &str, attempt: u32) -> bool {
+        let launched = |memory: &Memory| memory.launched.is_some_and(|(launched, _)| launched == attempt);
+        self.lock().get(uid).is_some_and(|memory| memory.launching == Some(attempt) || launched(memory))
     }
 
     /// Changes what is remembered of a Job and returns it as it is then.
@@ -262,6 +272,11 @@ pub fn outcome(
         Err(WriteError::Blind(why)) => {
             tracing::debug!(controller, %key, %why, "not decided now");
             Next::Wait
+        }
+        // What somebody else wrote is in the stores, and asks for a run as any news does.
+        Err(error @ WriteError::Changed { .. }) => {
+            tracing::debug!(controller, %key, error = %error.text(), "deciding again");
+            Next::After(CHANGED_DELAY)
         }
         Err(error) => {
             tracing::warn!(controller, %key, error = %error.text(), "failed, trying again");

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use kube::core::ObjectMeta;
 
 use super::{Context, outcome};
-use crate::api::{Job, JobTemplate, Reason, Schedule, ScheduleStatus};
+use crate::api::{Job, JobRun, JobTemplate, Reason, Schedule, ScheduleStatus};
 use crate::apply::WriteError;
 use crate::domain::conditions::micro;
+use crate::domain::plan::Effect;
 use crate::domain::schedule::{self, Facts, OwnJob};
 use crate::domain::{job, template};
 use crate::domain::{params, resolve, sizes};
@@ -59,12 +60,12 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Apply.
     let status = decision.plan.status;
     for effect in decision.plan.effects {
-        let found = context.writer.apply(effect.clone()).await?.run;
+        let found = apply(context, &effect).await?;
         if let Some(until) = found.and_then(|run| schedule::recorded_until(&effect, &run)) {
             // An earlier process accounted for more than its status says: go on from there, and from nothing else of this
             // decision, which did not know.
             let known = ScheduleStatus { accounted_until: Some(micro(until)), ..before.clone() };
-            context.writer.status(object.as_ref(), &known, None).await?;
+            context.writer.status(object.as_ref(), &known).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
             return Ok(Some(now()));
         }
@@ -80,7 +81,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         let since = unwritten.map_or(now_is, |(_, since)| since.min(now_is));
         let due = schedule::status_due(since, context.writer.is_busy());
         if decision.urgent || now_is >= due {
-            context.writer.status(object.as_ref(), &status, None).await?;
+            context.writer.status(object.as_ref(), &status).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         } else {
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (status, since));
@@ -91,6 +92,20 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     context.metrics.late(late);
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(wake_at)
+}
+
+/// Makes one change, and remembers which Jobs this process made: what another one makes so late that its time was recorded as
+/// skipped meanwhile must not run.
+async fn apply(context: &Context, effect: &Effect) -> Result<Option<JobRun>, WriteError> {
+    let made = || context.made.lock().unwrap_or_else(PoisonError::into_inner);
+    let Effect::CreateJob { job, .. } = effect else { return Ok(context.writer.apply(effect.clone()).await?.run) };
+    let key = Key::of(job.as_ref());
+    made().insert(key.clone());
+    let applied = context.writer.apply(effect.clone()).await;
+    if applied.as_ref().map_or(true, |applied| applied.run.is_some()) {
+        made().remove(&key);
+    }
+    Ok(applied?.run)
 }
 
 /// Records what schedules of that name owed when they were deleted.

@@ -94,6 +94,8 @@ pub struct Memory {
     pub asked_of: Option<(i64, RerunPolicy)>,
     /// What it asks for, for queues that drop who asks for the same, and of which generation.
     pub asks_for: Option<Arc<(i64, String)>>,
+    /// Whether this process made it for its schedule, or knows that its time was not recorded as skipped.
+    pub unskipped: bool,
     /// What was looked up among the records, and what they say.
     pub earlier: Option<(Question, Option<Earlier>)>,
     /// When it was first offered to its queue.
@@ -129,6 +131,7 @@ impl Memory {
             judged: None,
             asked_of: None,
             asks_for: None,
+            unskipped: false,
             earlier: None,
             offered_at: None,
             blocker: None,

@@ -24,6 +24,7 @@ pub(crate) mod snapshot;
 
 pub use blockers::{is_active, ordinal};
 pub use line::{Counts, Line};
+pub use rows::Trust;
 
 /// The place of a Job in line: priority descending, then position, then its place in its group, then the time it was queued,
 /// then name (I4).

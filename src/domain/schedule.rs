@@ -338,6 +338,14 @@ pub fn recorded_until(effect: &Effect, found: &JobRun) -> Option<Timestamp> {
     last.filter(|_| !is_same)
 }
 
+/// Whether a record says that the time of that Job, which its schedule owns, was skipped.
+pub fn has_skipped(run: &JobRun, job: &Job) -> bool {
+    let same = run.spec.schedule_ref.is_some() && run.spec.schedule_ref == job.spec.schedule_ref;
+    let time = job.spec.scheduled_time.as_ref().map(|time| time.0);
+    let first = run.spec.scheduled_time.as_ref().map(|time| time.0);
+    same && run.spec.job_ref.is_none() && time.is_some() && first <= time && time <= last_covered(run)
+}
+
 /// The last time that a record of skipped times covers.
 fn last_covered(run: &JobRun) -> Option<Timestamp> {
     let last = run.status.as_ref().and_then(|status| status.last_scheduled_time.as_ref());

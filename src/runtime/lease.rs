@@ -3,33 +3,35 @@
 //! The rules are those of Kubernetes' own components: a holder that was not seen to renew for the lease's duration, by
 //! the local clock, may be replaced, with the resourceVersion as the only arbiter. A lease does not exclude an old holder
 //! that was paused: every write checks [`Leadership`] just before it is sent, and each Queue carries the epoch of the
-//! leader that admits, which this module hands out from the lease's number of transitions.
+//! leader that admits. The epoch is the lease's number of transitions, and at least one more than any that a Queue carries: a
+//! Lease can be deleted, restored, or left behind in another namespace.
+//!
+//! A lease that is gone says nothing about its holder. Its holder makes it again at once; everybody else first waits for as long as
+//! one that was renewed a moment before would have lasted.
 //!
 //! All waiting is by the monotonic clock, so it does not matter which time it is. The wall clock only ever adds caution:
 //! it goes on while a machine is suspended and the monotonic one stands still, and how far ahead a predecessor's was says
 //! up to when it may have recorded something.
 
+mod election;
+mod elector;
+
+pub use election::{Election, Terms};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::PostParams;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
-use tokio::time::{Instant, timeout};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::clock::now;
 
 /// Name of the Lease.
 pub const LEASE_NAME: &str = "rota";
-/// How long one request about the lease may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait before trying again to take a lease after an error.
-const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The highest epoch that is believed. What is above it, or below 0, somebody wrote by hand: it is no leader's, and is overwritten.
+const EPOCH_MAX: i64 = 1 << 30;
 
 /// What went wrong with the lease.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +42,34 @@ pub enum LeaseError {
     /// The API server did not answer in time.
     #[error("failed to write the lease: no answer in time")]
     Timeout,
+    /// The thread of the lease cannot be started.
+    #[error("failed to start the thread of the lease")]
+    Thread(#[from] std::io::Error),
     /// It could not be renewed for too long, or somebody else took it.
     #[error("the lease was lost: {0}")]
     Lost(String),
+}
+
+/// What leaders of before have left in the cluster, as far as it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// The highest epoch that a Queue carries.
+    pub epoch: i64,
+    /// Whether anything says that somebody has led.
+    pub any: bool,
+}
+
+impl Traces {
+    /// The same, and a Queue with that epoch.
+    pub fn with_epoch(self, epoch: i64) -> Self {
+        let epoch = believed(epoch);
+        Self { epoch: self.epoch.max(epoch), any: self.any || epoch > 0 }
+    }
+}
+
+/// An epoch that a leader may have had, else 0.
+fn believed(epoch: i64) -> i64 {
+    if (0..=EPOCH_MAX).contains(&epoch) { epoch } else { 0 }
 }
 
 /// Whether this process may write, checked before each write.
@@ -58,6 +85,12 @@ struct Inner {
     /// The same by the wall clock, in milliseconds since 1970.
     wall_until_ms: AtomicI64,
     epoch: AtomicI64,
+    /// How long the lease lasts without a renewal, in milliseconds.
+    lasts_ms: AtomicU64,
+    /// The least epoch that this leader needs, so that no Queue carries a higher one.
+    wanted: AtomicI64,
+    /// Tells the thread of the lease that it is higher than the one it has.
+    outranked: Notify,
 }
 
 impl Default for Leadership {
@@ -67,6 +100,9 @@ impl Default for Leadership {
             valid_until_ms: AtomicU64::new(0),
             wall_until_ms: AtomicI64::new(0),
             epoch: AtomicI64::new(0),
+            lasts_ms: AtomicU64::new(0),
+            wanted: AtomicI64::new(0),
+            outranked: Notify::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -91,9 +127,43 @@ impl Leadership {
         self.inner.epoch.load(Ordering::Acquire)
     }
 
+    /// How long the lease lasts without a renewal.
+    pub fn lasts(&self) -> Duration {
+        Duration::from_millis(self.inner.lasts_ms.load(Ordering::Acquire))
+    }
+
+    /// Whether a Queue with that epoch was written by a leader that came after this one, as far as one can tell.
+    pub fn is_outranked_by(&self, epoch: i64) -> bool {
+        believed(epoch) > self.epoch()
+    }
+
+    /// Asks for an epoch above that one. It is had as soon as the lease, which only its holder can renew, says so.
+    pub fn outrank(&self, epoch: i64) {
+        self.want(believed(epoch) + 1);
+        self.inner.outranked.notify_one();
+    }
+
+    /// Waits until a higher epoch is wanted than the lease says.
+    async fn is_outranked(&self) {
+        while self.wanted_epoch() <= self.epoch() {
+            self.inner.outranked.notified().await;
+        }
+    }
+
+    /// Makes that the least epoch that this leader has.
+    fn want(&self, epoch: i64) {
+        self.inner.wanted.fetch_max(epoch, Ordering::AcqRel);
+    }
+
+    /// The epoch that the lease should say.
+    fn wanted_epoch(&self) -> i64 {
+        self.epoch().max(self.inner.wanted.load(Ordering::Acquire))
+    }
+
     fn hold(&self, (from, wall): Moment, duration: Duration, epoch: i64) {
         self.inner.epoch.store(epoch, Ordering::Release);
         let lasts = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.inner.lasts_ms.store(lasts.unsigned_abs(), Ordering::Release);
         self.inner.wall_until_ms.store(wall.as_millisecond().saturating_add(lasts), Ordering::Release);
         let until = from.saturating_duration_since(self.inner.started) + duration;
         self.inner.valid_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
@@ -120,172 +190,6 @@ fn moment() -> Moment {
     (Instant::now(), now())
 }
 
-/// One replica's hand on the lease.
-pub struct Elector {
-    api: Api<Lease>,
-    identity: String,
-    duration: Duration,
-    leadership: Leadership,
-}
-
-impl Elector {
-    /// An elector for the lease in `namespace`. `identity` must be unique among live processes.
-    pub fn new(client: Client, namespace: &str, identity: String, duration: Duration, leadership: Leadership) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity, duration, leadership }
-    }
-
-    /// Waits until this replica holds the lease.
-    pub async fn acquire(&self) -> Acquired {
-        let mut changes =
-            watcher(self.api.clone(), watcher::Config::default().fields(&format!("metadata.name={LEASE_NAME}")))
-                .default_backoff()
-                .boxed();
-        let mut seen: Option<(Option<String>, Instant)> = None;
-        loop {
-            let wait = match self.try_acquire(&mut seen).await {
-                Ok(Attempt::Taken(acquired)) => {
-                    let until = acquired.may_have_written_until.max(now());
-                    return Acquired { may_have_written_until: until, ..acquired };
-                }
-                Ok(Attempt::Wait(wait)) => wait,
-                Err(error) => {
-                    tracing::warn!(error = %chain(&error), "cannot take the lease, trying again");
-                    RETRY_DELAY
-                }
-            };
-            // A change of the lease, such as its release, is looked at right away; an error of the watch only by time.
-            let changed = async { while !matches!(changes.try_next().await, Ok(Some(_))) {} };
-            let _ = timeout(wait, changed).await;
-        }
-    }
-
-    /// Takes the lease if it is free.
-    async fn try_acquire(&self, seen: &mut Option<(Option<String>, Instant)>) -> Result<Attempt, LeaseError> {
-        let moment = moment();
-        let before = moment.0;
-        let current = answer(self.api.get_opt(LEASE_NAME)).await?;
-        let Some(mut lease) = current else {
-            let mut lease = Lease::default();
-            lease.metadata.name = Some(LEASE_NAME.into());
-            lease.spec = Some(self.spec(&LeaseSpec::default(), true));
-            let made = answer(self.api.create(&PostParams::default(), &lease)).await?;
-            self.taken(&made, moment);
-            return Ok(Attempt::Taken(Acquired { may_have_written_until: moment.1, predecessor_renewed_at: None }));
-        };
-        let version = lease.metadata.resource_version.clone();
-        let spec = lease.spec.clone().unwrap_or_default();
-        let holder = spec.holder_identity.clone().unwrap_or_default();
-        if seen.as_ref().is_none_or(|(known, _)| *known != version) {
-            *seen = Some((version, before));
-        }
-        let lasts =
-            Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default());
-        let expires = seen.as_ref().map_or(before, |(_, at)| *at + lasts);
-        if !holder.is_empty() && holder != self.identity && before < expires {
-            return Ok(Attempt::Wait(expires - before));
-        }
-        lease.spec = Some(self.spec(&spec, true));
-        let written = answer(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await?;
-        self.taken(&written, moment);
-        Ok(Attempt::Taken(Acquired {
-            may_have_written_until: may_have_written_until(&spec),
-            predecessor_renewed_at: spec.renew_time.map(|time| time.0),
-        }))
-    }
-
-    fn taken(&self, lease: &Lease, from: Moment) {
-        let epoch = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or_default();
-        self.leadership.hold(from, self.duration, i64::from(epoch));
-    }
-
-    fn spec(&self, before: &LeaseSpec, taking: bool) -> LeaseSpec {
-        // Each taking counts, also by the same identity: the number is the epoch of the leader.
-        let transitions = before.lease_transitions.unwrap_or_default() + i32::from(taking);
-        LeaseSpec {
-            holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: Some(i32::try_from(self.duration.as_secs()).unwrap_or(15)),
-            acquire_time: if taking { Some(MicroTime(now())) } else { before.acquire_time.clone() },
-            renew_time: Some(MicroTime(now())),
-            lease_transitions: Some(transitions),
-            ..before.clone()
-        }
-    }
-
-    /// Renews the lease until it is lost. Only ever returns an error.
-    pub async fn keep(&self) -> LeaseError {
-        let mut renewed = Instant::now();
-        loop {
-            tokio::time::sleep(self.duration / 5).await;
-            let before = Instant::now();
-            match self.renew().await {
-                Ok(()) => renewed = before,
-                Err(LeaseError::Lost(why)) => {
-                    self.leadership.drop_hold();
-                    return LeaseError::Lost(why);
-                }
-                Err(error) => tracing::warn!(error = %chain(&error), "cannot renew the lease, trying again"),
-            }
-            if renewed.elapsed() > self.duration * 2 / 3 {
-                self.leadership.drop_hold();
-                return LeaseError::Lost("it could not be renewed in time".into());
-            }
-        }
-    }
-
-    async fn renew(&self) -> Result<(), LeaseError> {
-        let before = moment();
-        let mut lease = answer(self.api.get(LEASE_NAME)).await?;
-        let spec = lease.spec.clone().unwrap_or_default();
-        let ours = spec.holder_identity.as_deref() == Some(self.identity.as_str())
-            && spec.lease_transitions.map(i64::from) == Some(self.leadership.epoch());
-        if !ours {
-            return Err(LeaseError::Lost(format!("held by {:?}", spec.holder_identity.unwrap_or_default())));
-        }
-        lease.spec = Some(self.spec(&spec, false));
-        let written = answer(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await?;
-        self.taken(&written, before);
-        Ok(())
-    }
-
-    /// Gives the lease up, so that another replica need not wait for it to expire.
-    pub async fn release(&self) -> Result<(), LeaseError> {
-        if !self.leadership.is_leader() {
-            return Ok(());
-        }
-        self.leadership.drop_hold();
-        let mut lease = answer(self.api.get(LEASE_NAME)).await?;
-        let spec = lease.spec.clone().unwrap_or_default();
-        if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
-            return Ok(());
-        }
-        lease.spec = Some(LeaseSpec { holder_identity: Some(String::new()), ..spec });
-        answer(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await?;
-        Ok(())
-    }
-}
-
-/// What came of trying to take the lease.
-enum Attempt {
-    /// It is held now.
-    Taken(Acquired),
-    /// Somebody else holds it: how long to wait at the most.
-    Wait(Duration),
-}
-
-/// Up to when the holder of that lease may have written, by its own clock.
-fn may_have_written_until(spec: &LeaseSpec) -> Timestamp {
-    let renewed = spec.renew_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
-    let lasts = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds.unwrap_or_default()));
-    renewed.saturating_add(lasts).unwrap_or(renewed)
-}
-
-async fn answer<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
-    match timeout(REQUEST_TIMEOUT, request).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(LeaseError::Timeout),
-    }
-}
-
 /// An error with its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -302,6 +206,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     const LASTS: Duration = Duration::from_secs(15);
@@ -324,14 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_predecessor_whose_clock_was_ahead_wrote_is_taken_for_possible() {
-        let renewed: Timestamp = "2026-03-01T12:05:00Z".parse().unwrap();
-        let spec = LeaseSpec {
-            renew_time: Some(MicroTime(renewed)),
-            lease_duration_seconds: Some(15),
-            ..LeaseSpec::default()
-        };
-        assert_eq!(may_have_written_until(&spec).to_string(), "2026-03-01T12:05:15Z");
-        assert_eq!(may_have_written_until(&LeaseSpec::default()), Timestamp::MIN);
+    fn an_epoch_that_no_leader_can_have_had_outranks_nobody() {
+        let leadership = Leadership::default();
+        leadership.hold(moment(), LASTS, 7);
+        assert!(leadership.is_outranked_by(8) && leadership.is_outranked_by(EPOCH_MAX));
+        for epoch in [7, 0, -1, i64::MIN, EPOCH_MAX + 1, i64::MAX] {
+            assert!(!leadership.is_outranked_by(epoch), "{epoch}");
+        }
+        let traces = [3, i64::MAX, -5].into_iter().fold(Traces::default(), Traces::with_epoch);
+        assert_eq!(traces, Traces { epoch: 3, any: true });
+        assert_eq!(Traces::default().with_epoch(0), Traces::default());
     }
 }

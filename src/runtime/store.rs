@@ -150,6 +150,11 @@ impl<K: Stored> Store<K> {
         self.read().objects.keys().cloned().collect()
     }
 
+    /// Whether one of the objects is like that.
+    pub fn any(&self, is_like: impl Fn(&K) -> bool) -> bool {
+        self.read().objects.values().any(|object| is_like(object))
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.read().objects.len()

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::feed::{Cluster, Feed};
+use super::lease::Traces;
 use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
 use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER};
@@ -124,6 +125,17 @@ impl Stores {
         self.trouble(RECORDS, None);
     }
 
+    /// What leaders of before have left in the cluster.
+    pub fn traces(&self) -> Traces {
+        let any = self.schedules.any(|it| it.status.is_some())
+            || self.templates.any(|it| it.status.is_some())
+            || self.groups.any(|it| it.status.is_some())
+            || self.jobs.any(|it| it.status.is_some());
+        let queues =
+            self.queues.keys().into_iter().filter_map(|key| self.queues.get(&key)?.status.as_ref().map(|it| it.epoch));
+        queues.fold(Traces { epoch: 0, any }, Traces::with_epoch)
+    }
+
     /// What keeps the operator from seeing and writing, in sentences; nothing: it sees, and may write.
     pub fn missing(&self) -> Vec<String> {
         self.missing_at(Instant::now())
@@ -153,7 +165,7 @@ impl Stores {
             + self.revisions.panics()
     }
 
-    /// Takes note of whether writes go through: what keeps them from it, or nothing.
+    /// Takes note of whether this process can write: what keeps it from writing at all, or nothing.
     pub fn writing(&self, trouble: Option<String>) {
         self.trouble(WRITES, trouble);
     }

@@ -107,7 +107,7 @@ impl Operator {
             "--log-format",
             "json",
         ]);
-        command.args(["--log-filter", "rota=debug,info", "--identity", name, "--lease-duration-seconds", "3"]);
+        command.args(["--log-filter", "rota=debug,info", "--identity", name]);
         command.args(["--namespace", &scope.namespace]).args(more);
         command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
@@ -121,7 +121,17 @@ impl Operator {
 
     /// Waits until it leads.
     pub async fn leads(&self) {
-        until("it leads", || async { self.log().contains("\"leading\"").then_some(()) }).await;
+        until("it leads", || async { self.has_led().then_some(()) }).await;
+    }
+
+    /// Whether it leads, or has.
+    pub fn has_led(&self) -> bool {
+        self.log().contains("\"leading\"")
+    }
+
+    /// Waits until it waits for the lease.
+    pub async fn waits(&self) {
+        until("its caches are filled", || async { self.log().contains("caches are filled").then_some(()) }).await;
     }
 
     /// Ends it as a crash does.
@@ -148,7 +158,7 @@ impl Operator {
 
     /// Where its API listens, once its caches are filled.
     pub async fn port(&self) -> u16 {
-        until("its caches are filled", || async { self.log().contains("caches are filled").then_some(()) }).await;
+        self.waits().await;
         self.port_at_once().await
     }
 

@@ -15,3 +15,4 @@ mod faults;
 mod operators;
 mod replay;
 mod shares;
+mod tenants;

@@ -1,5 +1,7 @@
 //! What each answer of the API server says of the outcome of a write.
 
+use std::time::Duration;
+
 use kube::core::Status;
 use serde_json::{Value, json};
 
@@ -95,4 +97,38 @@ fn only_what_can_never_become_right_is_final() {
     ] {
         assert_eq!(error.meaning(), Meaning::Never, "{error:?}");
     }
+}
+
+#[test]
+fn what_the_api_server_says_of_one_object_is_no_outage() {
+    for (code, reason, message) in [
+        (500, "InternalError", "Internal error occurred: failed calling webhook \"x\": context deadline exceeded"),
+        (500, "", "etcdserver: request is too large"),
+        (413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728"),
+        (403, "Forbidden", "jobs.batch \"x\" is forbidden: you cannot do this: User \"y\" cannot create"),
+        (403, "Forbidden", "admission webhook \"w\" denied the request: it is forbidden: User \"y\" cannot create"),
+        (401, "Unauthorized", "admission webhook \"w\" denied the request: no"),
+        (503, "ServiceUnavailable", "the server is currently unable to handle the request"),
+    ] {
+        assert!(!status(code, reason, message).is_outage(), "{code} {message}");
+    }
+    assert!(!WriteError::Timeout.is_outage());
+    let without_right = "jobs.batch is forbidden: User \"rota\" cannot create resource \"jobs\" in API group \"batch\"";
+    let named = "jobs.rota.dev \"x\" is forbidden: User \"rota\" cannot patch resource \"jobs/status\"";
+    for (code, message) in [(401, "Unauthorized"), (403, without_right), (403, named)] {
+        let error = status(code, "", message);
+        assert!(error.is_outage() && !error.is_refusal(), "{code} {message}");
+    }
+}
+
+#[test]
+fn only_what_the_api_server_was_too_busy_for_is_sent_again_at_once() {
+    assert_eq!(status(429, "", "later").is_busy(), Some(Duration::ZERO));
+    for code in [401, 409, 500, 503, 504] {
+        assert_eq!(status(code, "", "perhaps").is_busy(), None, "a refusal of the second would hide the first");
+    }
+    assert_eq!(status(429, "", "admission webhook \"w\" denied the request: no").is_busy(), None);
+    let asked = json!({ "status": "Failure", "code": 429, "message": "x", "details": { "retryAfterSeconds": 3 } });
+    assert_eq!(said(asked).is_busy(), Some(Duration::from_secs(3)));
+    assert_eq!(WriteError::Timeout.is_busy(), None);
 }

@@ -1,14 +1,19 @@
 //! What came before a Job: other Jobs with its key, and records, which are looked up once for a Job that needs it.
 
+use std::sync::PoisonError;
+
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{Observed, attempt_of, resolve};
+use crate::api::labels::{DAY, OUTCOME, SCHEDULE};
 use crate::api::queue::OverflowPolicy;
-use crate::api::{DEFAULT_QUEUE, Job, JobPhase};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Outcome};
 use crate::apply::WriteError;
 use crate::controllers::Context;
-use crate::domain::job::{self, Memory, Recorded, attempt_name, current_attempt};
+use crate::domain::job::{self, Memory, Recorded, Selector, attempt_name, current_attempt};
 use crate::domain::resolve::Resolved;
+use crate::domain::{names, schedule};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_dedup_key;
@@ -36,6 +41,11 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
     if attempt > 1 {
         return Ok(());
     }
+    if let Some(run) = skipped(context, object, &memory).await? {
+        let recorded = Recorded { attempt, ..Recorded::of(&run, now()) };
+        context.memories.update(&uid, |memory| memory.recorded = Some(recorded));
+        return Ok(());
+    }
     let asked_of = job::asked_of(object);
     if asked_of.is_some() && asked_of == memory.asked_of {
         return Ok(());
@@ -54,13 +64,68 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
         let mut search = question.search(object);
         for selector in question.selectors(object, now()) {
             if !search.is_over(now()) {
-                context.writer.search(&object.namespace().unwrap_or_default(), &selector, &mut search).await?;
+                let mut see = |run: &JobRun| {
+                    search.see(run);
+                    search.is_over(now())
+                };
+                context.writer.search(&object.namespace().unwrap_or_default(), &selector, &mut see).await?;
             }
         }
         found = search.into_found();
     }
     context.memories.update(&uid, |memory| (memory.earlier, memory.asked_of) = (Some((question, found)), asked_of));
     Ok(())
+}
+
+/// The record that says that the time of a Job was skipped, if there is one: another process made the Job, and its request came
+/// through only after that. Asked once, for a Job of a schedule that this process did not make and nobody has queued.
+async fn skipped(context: &Context, object: &Job, memory: &Memory) -> Result<Option<JobRun>, WriteError> {
+    let (Some(schedule), Some(time)) = (&object.spec.schedule_ref, &object.spec.scheduled_time) else {
+        return Ok(None);
+    };
+    let made = context.made.lock().unwrap_or_else(PoisonError::into_inner).remove(&Key::of(object));
+    let is_owned = object.owner_references().iter().any(|owner| owner.uid == schedule.uid);
+    let is_queued = object.status.as_ref().is_some_and(|status| status.phase.is_some());
+    if !is_owned || memory.unskipped || is_queued {
+        return Ok(None);
+    }
+    let uid = object.uid().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
+    if !made {
+        let name = names::skipped_run(&schedule.name, &schedule.uid, time.0);
+        let mut found = context.writer.record(&namespace, &name).await?.filter(|run| schedule::has_skipped(run, object));
+        if found.is_none() && !memory.from_start {
+            // A record that stands for several times has the name of the first. It was written since the Job was asked for.
+            let created = object.creation_timestamp().map_or_else(now, |time| time.0);
+            let by = Selector {
+                labels: format!(
+                    "{SCHEDULE}={},{OUTCOME}={},{}",
+                    names::label_value(&schedule.name),
+                    Outcome::Skipped.as_str(),
+                    days_around(created)
+                ),
+                fields: None,
+            };
+            let mut see = |run: &JobRun| {
+                found = found.take().or_else(|| schedule::has_skipped(run, object).then(|| run.clone()));
+                found.is_some()
+            };
+            context.writer.search(&namespace, &by, &mut see).await?;
+        }
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    context.memories.update(&uid, |memory| memory.unskipped = true);
+    Ok(None)
+}
+
+/// Selects the records of that day and of those beside it.
+fn days_around(instant: Timestamp) -> String {
+    let day = SignedDuration::from_hours(24);
+    let days = [instant.saturating_sub(day), Ok(instant), instant.saturating_add(day)];
+    let days: Vec<String> = days.into_iter().filter_map(|day| Some(names::day(day.ok()?))).collect();
+    format!("{DAY} in ({})", days.join(","))
 }
 
 /// Whether an earlier process may have recorded a Job that could be queued or launched now, for a reason that has gone since,

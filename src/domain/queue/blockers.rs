@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::line::Line;
-use super::rows::{Place, QueueRows, Usage};
+use super::rows::{Place, QueueRows, Trust, Usage};
 use super::{Blocker, Limit};
 use crate::api::job::WaitingFor;
 use crate::api::queue::Pause;
@@ -27,6 +27,9 @@ impl Line {
             let message = format!("there is no Queue {name:?} in this namespace");
             return Some(Blocker { waiting_for: WaitingFor::Queue, message });
         };
+        if let Trust::None(why) = &rows.trust {
+            return Some(Blocker { waiting_for: WaitingFor::Queue, message: why.clone() });
+        }
         if let Some((queue, pause)) = self.pause_of_cluster(now) {
             return Some(paused(WaitingFor::ClusterPaused, "everything is paused", Some(&queue), pause));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::blockers::is_active;
-use super::rows::{Namespace, Place, QueueRows};
+use super::rows::{Namespace, Place, QueueRows, Trust};
 use super::{Candidate, Limit, Occupant, Offer, Round, Settings, aged};
 use crate::api::queue::{Pause, PauseScope};
 
@@ -113,6 +113,28 @@ impl Line {
     pub fn is_to_let_go(&self, namespace: &str) -> bool {
         let looked_at = self.namespaces.get(namespace).is_none_or(|space| space.from_start.is_empty());
         self.held_back.contains_key(namespace) && looked_at
+    }
+
+    /// Whether nothing is decided about that namespace.
+    pub fn is_held_back(&self, namespace: &str) -> bool {
+        self.held_back.contains(namespace)
+    }
+
+    /// Whether what is admitted in a queue can be written down: one of which it cannot takes no place from others.
+    pub fn set_trust(&mut self, namespace: &str, queue: &str, trust: Trust) {
+        let Some(space) = self.namespaces.get_mut(namespace) else { return };
+        let Some(rows) = space.queues.get_mut(queue).filter(|rows| rows.trust != trust) else { return };
+        rows.trust = trust;
+        if !rows.order.is_empty() {
+            space.restless.insert(queue.into());
+            self.touch(namespace);
+        }
+    }
+
+    /// Whether something waits in a queue or is being launched from it.
+    pub fn is_used(&self, namespace: &str, queue: &str) -> bool {
+        let rows = self.namespaces.get(namespace).and_then(|space| space.queues.get(queue));
+        rows.is_some_and(|rows| !rows.order.is_empty() || rows.launching > 0)
     }
 
     /// A Job is there that nobody has looked at: what came after it must not overtake it.
@@ -556,6 +578,11 @@ fn look(space: &mut Namespace, queue: &Arc<str>, launching_max: usize, now: Time
 fn startable(space: &mut Namespace, queue: &Arc<str>, launching_max: usize, now: Timestamp) -> Option<Place> {
     let rows = space.queues.get(queue)?;
     let settings = rows.settings.as_ref()?;
+    let launching_max = match rows.trust {
+        Trust::Full => launching_max,
+        Trust::OnTrial => 1,
+        Trust::None(_) => 0,
+    };
     let full =
         settings.max_running.is_some_and(|max| rows.running.len() >= max as usize) || rows.launching >= launching_max;
     if full || settings.paused.as_ref().is_some_and(|pause| is_active(pause, now)) {

@@ -82,9 +82,23 @@ impl Heads {
     }
 }
 
+/// Whether what is admitted in a queue can be written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// As far as is known.
+    #[default]
+    Full,
+    /// The last time it could not: one Job is admitted, to see.
+    OnTrial,
+    /// It cannot, for that reason, and nothing is admitted until it is tried again.
+    None(String),
+}
+
 /// A queue.
 #[derive(Debug, Default)]
 pub(super) struct QueueRows {
+    /// Whether what is admitted in it can be written down.
+    pub trust: Trust,
     /// What it is set to; absent: it does not exist.
     pub settings: Option<Settings>,
     /// How many of those who run were admitted, and their launch has not ended.

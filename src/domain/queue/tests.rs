@@ -269,3 +269,32 @@ fn so_many_of_a_queue_are_launched_at_once_and_the_rest_goes_on_when_half_of_the
     line.launched("uid-j03");
     assert_eq!(admitted(&mut line), ["j06", "j07"]);
 }
+
+#[test]
+fn a_queue_that_cannot_be_written_takes_no_place_and_then_one_at_a_time() {
+    let mut line = Line::new(Some(3), 200);
+    let offer = |namespace: &str, name: &str| Offer {
+        namespace: namespace.into(),
+        candidate: candidate(&format!("{namespace}-{name}"), 0, 0, 10),
+        accepted: true,
+        asks_for: None,
+    };
+    for namespace in ["bad", "good"] {
+        line.set_queue(namespace, "default", Some(Settings::default()));
+        ["a", "b", "c"].iter().for_each(|name| line.offer(offer(namespace, name), now()));
+    }
+    line.set_trust("bad", "default", Trust::None("it cannot be written".into()));
+    let names = |round: Round| round.admitted.iter().map(|(_, it)| it.rank.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(line.admit(now())), ["good-a", "good-b", "good-c"]);
+    assert_eq!(line.blocker("uid-bad-a", now()).unwrap().message, "it cannot be written");
+    for name in ["a", "b", "c"] {
+        line.confirm(&format!("uid-good-{name}"));
+        line.release(&format!("uid-good-{name}"));
+    }
+    line.set_trust("bad", "default", Trust::OnTrial);
+    assert_eq!(names(line.admit(now())), ["bad-a"]);
+    assert!(line.is_used("bad", "default"));
+    line.put_back("uid-bad-a", now());
+    line.set_trust("bad", "default", Trust::Full);
+    assert_eq!(names(line.admit(now())), ["bad-a", "bad-b", "bad-c"]);
+}

@@ -1,0 +1,162 @@
+//! Events: sends what there is to tell to the API server, one after the other for each namespace.
+//!
+//! A namespace whose events hang, as before a webhook that does not answer, holds up those of no other one, and its own for no
+//! longer than one request may take.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::ObjectReference as Target;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::lease::Leadership;
+use super::metrics::Metrics;
+use crate::domain::conditions::shorten;
+use crate::domain::plan::Note;
+
+/// How long one event may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many namespaces have an event under way at once.
+const AT_ONCE: usize = 16;
+/// How many events of one namespace may wait; more are dropped and counted.
+const WAITING_MAX: usize = 256;
+/// The longest text of an event, in bytes.
+const TEXT_MAX: usize = 1_000;
+
+/// Sends what comes in, until nothing can come any more. The library joins repeated events into a series.
+pub async fn send(
+    client: Client,
+    identity: String,
+    leadership: Leadership,
+    metrics: Arc<Metrics>,
+    mut incoming: mpsc::Receiver<(Target, Note)>,
+) {
+    let recorder = Recorder::new(client, Reporter { controller: "rota.dev/operator".into(), instance: Some(identity) });
+    let mut turns = Turns::default();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while let Some((namespace, (target, note))) = turns.next() {
+            let (recorder, leadership) = (&recorder, &leadership);
+            under_way.push(async move {
+                if leadership.is_leader() {
+                    publish(recorder, &target, note).await;
+                }
+                namespace
+            });
+        }
+        tokio::select! {
+            received = incoming.recv() => match received {
+                Some((target, note)) => {
+                    let namespace = target.namespace.clone().unwrap_or_default();
+                    if !turns.wait(namespace, (target, note)) {
+                        metrics.event_dropped();
+                    }
+                }
+                None => return,
+            },
+            Some(namespace) = under_way.next() => turns.ended(&namespace),
+        }
+    }
+}
+
+async fn publish(recorder: &Recorder, target: &Target, note: Note) {
+    let event = Event {
+        type_: if note.warning { EventType::Warning } else { EventType::Normal },
+        reason: note.reason.into(),
+        note: Some(shorten(note.message, TEXT_MAX)),
+        action: note.action.into(),
+        secondary: None,
+    };
+    match timeout(REQUEST_TIMEOUT, recorder.publish(&event, target)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an event could not be sent"),
+        Err(_) => tracing::debug!("an event could not be sent: no answer in time"),
+    }
+}
+
+/// What waits, by namespace, and which namespaces have something under way.
+struct Turns<T> {
+    waiting: HashMap<String, VecDeque<T>>,
+    turn: VecDeque<String>,
+    under_way: HashSet<String>,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { waiting: HashMap::new(), turn: VecDeque::new(), under_way: HashSet::new() }
+    }
+}
+
+impl<T> Turns<T> {
+    /// Something waits in that namespace; not if too much does.
+    fn wait(&mut self, namespace: String, what: T) -> bool {
+        let waiting = self.waiting.entry(namespace.clone()).or_default();
+        if waiting.len() >= WAITING_MAX {
+            return false;
+        }
+        waiting.push_back(what);
+        if waiting.len() == 1 && !self.under_way.contains(&namespace) {
+            self.turn.push_back(namespace);
+        }
+        true
+    }
+
+    /// What is next, if there is room for it.
+    fn next(&mut self) -> Option<(String, T)> {
+        if self.under_way.len() >= AT_ONCE {
+            return None;
+        }
+        let namespace = self.turn.pop_front()?;
+        let waiting = self.waiting.get_mut(&namespace)?;
+        let what = waiting.pop_front()?;
+        if waiting.is_empty() {
+            self.waiting.remove(&namespace);
+        }
+        self.under_way.insert(namespace.clone());
+        Some((namespace, what))
+    }
+
+    /// What was under way in that namespace is no more.
+    fn ended(&mut self, namespace: &str) {
+        self.under_way.remove(namespace);
+        if self.waiting.contains_key(namespace) {
+            self.turn.push_back(namespace.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_whose_events_hang_holds_up_no_other_and_keeps_its_order() {
+        let mut turns = Turns::default();
+        assert!((0..WAITING_MAX).all(|number| turns.wait("hanging".into(), number)));
+        assert_eq!(turns.next(), Some(("hanging".into(), 0)));
+        assert_eq!(turns.next(), None, "one after the other");
+        assert!(turns.wait("hanging".into(), 1_000) && !turns.wait("hanging".into(), 1_001), "the rest is bounded");
+        for number in 0..3 {
+            assert!(turns.wait("healthy".into(), number));
+            assert_eq!(turns.next(), Some(("healthy".into(), number)));
+            turns.ended("healthy");
+        }
+        turns.ended("hanging");
+        assert_eq!(turns.next(), Some(("hanging".into(), 1)));
+    }
+
+    #[test]
+    fn not_more_than_so_many_are_under_way() {
+        let mut turns = Turns::default();
+        assert!((0..AT_ONCE + 1).all(|number| turns.wait(format!("team-{number}"), ())));
+        assert_eq!(std::iter::from_fn(|| turns.next()).count(), AT_ONCE);
+        turns.ended("team-0");
+        assert_eq!(turns.next(), Some((format!("team-{AT_ONCE}"), ())));
+    }
+}
