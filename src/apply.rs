@@ -27,10 +27,9 @@ pub use error::{Meaning, WriteError};
 
 use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER};
 use crate::api::{Job, JobRun, Queue, Reason};
-use crate::domain::job::{Search, Selector};
+use crate::domain::job::Selector;
 use crate::domain::plan::{Effect, ObjectIdentity};
 use crate::domain::template::Answer;
-use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};

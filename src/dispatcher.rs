@@ -8,7 +8,10 @@
 //! from others. How an older leader's admissions are kept out is in `epochs.rs`.
 
 mod epochs;
+mod limits;
 mod setbacks;
+
+pub use limits::{limit_changed, max_running, tell_limits};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,12 +26,12 @@ use crate::apply::WriteError;
 use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
 use crate::domain::job::{Memory, attempt_name, current_attempt, limits};
+use crate::domain::names;
 use crate::domain::queue::{Candidate, Counts, Limit, Line, Occupant, Offer, Settings, is_active};
 use crate::domain::run::{BatchState, batch_outcome};
-use crate::domain::{group, names, schedule};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::{Stores, in_namespace, of_uid};
+use crate::runtime::stores::{in_namespace, of_uid};
 use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
 
@@ -225,37 +228,6 @@ fn asks_for(context: &Context, job: &Job, queue: &str) -> Option<String> {
     let known = Arc::new((generation, word.clone()));
     context.memories.update(&uid, |memory| memory.asks_for = Some(known));
     Some(word)
-}
-
-/// How many may run under a limit, as templates, groups and schedules say now.
-pub fn max_running(stores: &Stores, namespace: &str, limit: &Limit) -> Option<u32> {
-    match limit {
-        Limit::Template(name) => stores.templates.get(&Key::new(namespace, name))?.spec.max_running,
-        Limit::Schedule(name) => schedule::max_running(&stores.schedules.get(&Key::new(namespace, name))?.spec),
-        Limit::Group(uid) => group::max_running(&stores.groups.find(&of_uid(uid)).first()?.spec),
-    }
-}
-
-/// Tells the line all limits of templates, groups and schedules that there are.
-pub fn tell_limits(context: &Context) {
-    let stores = &context.stores;
-    let of_groups = stores.groups.keys().into_iter().filter_map(|key| {
-        let uid = stores.groups.get(&key)?.uid()?;
-        Some((key.namespace, Limit::Group(uid)))
-    });
-    let of_templates = stores.templates.keys().into_iter().map(|key| (key.namespace, Limit::Template(key.name)));
-    let of_schedules = stores.schedules.keys().into_iter().map(|key| (key.namespace, Limit::Schedule(key.name)));
-    for (namespace, limit) in of_templates.chain(of_groups).chain(of_schedules) {
-        context.dispatcher.line().set_max(&namespace, &limit, max_running(&context.stores, &namespace, &limit));
-    }
-}
-
-/// A template, group or schedule was edited: its limit is as it says now.
-pub fn limit_changed(context: &Context, namespace: &str, limit: &Limit) {
-    let mut line = context.dispatcher.line();
-    line.set_max(namespace, limit, max_running(&context.stores, namespace, limit));
-    drop(line);
-    context.triggers.dispatch(namespace);
 }
 
 /// Has the first Jobs in the queues of a namespace say what they wait for now.

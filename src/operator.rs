@@ -223,35 +223,36 @@ fn lead(
     listen(&context);
     tell_line(&context);
     let mut parts = JoinSet::new();
-    let shared = context.clone();
-    parts.spawn(work::run(template_work, CONTROLLER_PLACES, halted.clone(), move |key| {
-        controllers::job_template::reconcile(shared.clone(), key)
-    }));
-    let shared = context.clone();
-    parts.spawn(work::run(schedule_work, CONTROLLER_PLACES, halted.clone(), move |key| {
-        controllers::schedule::reconcile(shared.clone(), key)
-    }));
-    let shared = context.clone();
-    parts.spawn(work::run(job_work, CONTROLLER_PLACES, halted.clone(), move |key| {
-        controllers::job::reconcile(shared.clone(), key)
-    }));
-    let shared = context.clone();
-    parts.spawn(work::run(group_work, CONTROLLER_PLACES, halted.clone(), move |key| {
-        controllers::job_group::reconcile(shared.clone(), key)
-    }));
-    let shared = context.clone();
-    parts.spawn(work::run(round_work, DISPATCHER_PLACES, halted.clone(), move |key| {
-        dispatcher::round(shared.clone(), key)
-    }));
-    let shared = context.clone();
-    parts.spawn(work::run(launch_work, LAUNCHER_PLACES, halted.clone(), move |key| {
-        launcher::launch(shared.clone(), key)
-    }));
+    let mut run = Runner { parts: &mut parts, context: &context, halted };
+    run.run(template_work, CONTROLLER_PLACES, controllers::job_template::reconcile);
+    run.run(schedule_work, CONTROLLER_PLACES, controllers::schedule::reconcile);
+    run.run(job_work, CONTROLLER_PLACES, controllers::job::reconcile);
+    run.run(group_work, CONTROLLER_PLACES, controllers::job_group::reconcile);
+    run.run(round_work, DISPATCHER_PLACES, dispatcher::round);
+    run.run(launch_work, LAUNCHER_PLACES, launcher::launch);
     let events =
         events::send(client.clone(), settings.identity.clone(), leadership.clone(), metrics.clone(), event_queue);
     parts.spawn(until_halted(events, watch_clock(context.clone()), watch_sight(context.clone()), halted.clone()));
     start_all(&context);
     parts
+}
+
+/// Runs what works on keys until the program is told to halt.
+struct Runner<'a> {
+    parts: &'a mut JoinSet<()>,
+    context: &'a Arc<Context>,
+    halted: &'a watch::Receiver<bool>,
+}
+
+impl Runner<'_> {
+    fn run<R>(&mut self, asked: work::Triggers, places: usize, reconcile: fn(Arc<Context>, Key) -> R)
+    where
+        R: Future<Output = work::Next> + Send + 'static,
+    {
+        let context = self.context.clone();
+        let work = move |key| reconcile(context.clone(), key);
+        self.parts.spawn(work::run(asked, places, self.halted.clone(), work));
+    }
 }
 
 /// Does three things that never end by themselves.

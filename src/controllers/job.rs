@@ -70,7 +70,9 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     if let Some(uid) = uid {
         context.forget_if_gone(&key, &uid);
     }
-    let unfailed = |error: &WriteError| matches!(error, WriteError::NotLeading | WriteError::Blind(_) | WriteError::Changed { .. });
+    let unfailed = |error: &WriteError| {
+        matches!(error, WriteError::NotLeading | WriteError::Blind(_) | WriteError::Changed { .. })
+    };
     let failed = match &result {
         Ok(Ok(_)) => false,
         Ok(Err(error)) => !unfailed(error),

@@ -16,6 +16,7 @@ use crate::api::queue::{Aging, OverflowPolicy, Pause, PauseScope};
 use crate::api::{Position, QueueSpec, Reason};
 
 mod blockers;
+mod counts;
 mod depth;
 mod line;
 mod rows;
@@ -23,7 +24,8 @@ mod rows;
 pub(crate) mod snapshot;
 
 pub use blockers::{is_active, ordinal};
-pub use line::{Counts, Line};
+pub use counts::Counts;
+pub use line::Line;
 pub use rows::Trust;
 
 /// The place of a Job in line: priority descending, then position, then its place in its group, then the time it was queued,

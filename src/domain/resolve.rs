@@ -122,7 +122,11 @@ fn revision(source: Source<'_>) -> Option<&str> {
     match source {
         Source::Inline(_) => Some(""),
         Source::Template { snapshot, .. } => Some(&snapshot.revision),
-        Source::Missing { .. } | Source::Unread | Source::Invalid { .. } | Source::Archived { .. } => None,
+        Source::Missing { .. }
+        | Source::Unread
+        | Source::Unchecked { .. }
+        | Source::Invalid { .. }
+        | Source::Archived { .. } => None,
     }
 }
 

@@ -19,4 +19,5 @@ mod queues;
 mod recorded;
 mod retries;
 mod schedules;
+#[allow(dead_code, reason = "it serves the test of upgrades too")]
 mod support;

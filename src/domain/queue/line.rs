@@ -68,17 +68,6 @@ struct Waiting {
     changes_at: Option<Timestamp>,
 }
 
-/// How many waiting Jobs there are in a queue, how many run, and since when the longest has waited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// How many run or are being launched.
-    pub running: usize,
-    /// How many wait for their turn.
-    pub waiting: usize,
-    /// Since when the one that has waited longest is queued.
-    pub oldest: Option<Timestamp>,
-}
-
 impl Line {
     /// An empty line under a limit for the whole cluster (absent: no limit), which has at most so many Jobs of a queue
     /// launched at once: what is written of each admission is bounded by that.
@@ -117,7 +106,7 @@ impl Line {
 
     /// Whether nothing is decided about that namespace.
     pub fn is_held_back(&self, namespace: &str) -> bool {
-        self.held_back.contains(namespace)
+        self.held_back.contains_key(namespace)
     }
 
     /// Whether what is admitted in a queue can be written down: one of which it cannot takes no place from others.
@@ -386,28 +375,6 @@ impl Line {
     pub fn forget(&mut self, uid: &str) {
         self.withdraw(uid);
         self.dropped.remove(uid);
-    }
-
-    /// How a queue stands.
-    pub fn counts(&self, namespace: &str, queue: &str) -> Counts {
-        let rows = self.namespaces.get(namespace).and_then(|space| space.queues.get(queue));
-        rows.map_or_else(Counts::default, |rows| Counts {
-            running: rows.running.len(),
-            waiting: rows.order.len(),
-            oldest: rows.ages.first().map(|(at, _, _)| *at),
-        })
-    }
-
-    /// The names of the queues of a namespace in which something waits or that exist.
-    pub fn queues(&self, namespace: &str) -> Vec<&str> {
-        let space = self.namespaces.get(namespace);
-        space.into_iter().flat_map(|space| space.queues.keys()).map(AsRef::as_ref).collect()
-    }
-
-    /// The names of the first Jobs that wait in a queue, in order.
-    pub fn first(&self, namespace: &str, queue: &str, count: usize) -> Vec<String> {
-        let rows = self.namespaces.get(namespace).and_then(|space| space.queues.get(queue));
-        rows.into_iter().flat_map(|rows| rows.order.iter().take(count)).map(|(rank, _)| rank.name.to_string()).collect()
     }
 
     /// Decides one round, of at most [`ADMITTED_MAX`] Jobs. What it takes grows with the logarithm of how many wait, and not with

@@ -1,0 +1,40 @@
+//! Limits: how many may run at once of a template, a group or a schedule, told to the line.
+
+use kube::ResourceExt;
+
+use crate::controllers::Context;
+use crate::domain::queue::Limit;
+use crate::domain::{group, schedule};
+use crate::runtime::store::Key;
+use crate::runtime::stores::{Stores, of_uid};
+
+/// How many may run under a limit, as templates, groups and schedules say now.
+pub fn max_running(stores: &Stores, namespace: &str, limit: &Limit) -> Option<u32> {
+    match limit {
+        Limit::Template(name) => stores.templates.get(&Key::new(namespace, name))?.spec.max_running,
+        Limit::Schedule(name) => schedule::max_running(&stores.schedules.get(&Key::new(namespace, name))?.spec),
+        Limit::Group(uid) => group::max_running(&stores.groups.find(&of_uid(uid)).first()?.spec),
+    }
+}
+
+/// Tells the line all limits of templates, groups and schedules that there are.
+pub fn tell_limits(context: &Context) {
+    let stores = &context.stores;
+    let of_groups = stores.groups.keys().into_iter().filter_map(|key| {
+        let uid = stores.groups.get(&key)?.uid()?;
+        Some((key.namespace, Limit::Group(uid)))
+    });
+    let of_templates = stores.templates.keys().into_iter().map(|key| (key.namespace, Limit::Template(key.name)));
+    let of_schedules = stores.schedules.keys().into_iter().map(|key| (key.namespace, Limit::Schedule(key.name)));
+    for (namespace, limit) in of_templates.chain(of_groups).chain(of_schedules) {
+        context.dispatcher.line().set_max(&namespace, &limit, max_running(&context.stores, &namespace, &limit));
+    }
+}
+
+/// A template, group or schedule was edited: its limit is as it says now.
+pub fn limit_changed(context: &Context, namespace: &str, limit: &Limit) {
+    let mut line = context.dispatcher.line();
+    line.set_max(namespace, limit, max_running(&context.stores, namespace, limit));
+    drop(line);
+    context.triggers.dispatch(namespace);
+}
