@@ -197,7 +197,7 @@ impl Writer {
         found.items.into_iter().next()?.message
     }
 
-    /// Searches the JobRuns of a namespace, a page at a time, until `see` says that no further one is of interest. No more than a
+    /// Searches the JobRuns of a namespace that Rota wrote, a page at a time, until `see` says that no further one is of interest. No more than a
     /// page is in memory.
     pub async fn search(
         &self,
@@ -208,9 +208,11 @@ impl Writer {
         let api: Api<JobRun> = self.api(namespace);
         let mut params = ListParams::default().labels(&by.labels).limit(RECORDS_A_PAGE);
         params.field_selector.clone_from(&by.fields);
+        let seal = self.leadership.seal();
         for _ in 0..RECORD_PAGES_MAX {
             let page = self.send::<JobRun, _, _>("list", || api.list(&params)).await?;
-            let is_over = page.items.iter().fold(false, |over, run| see(run) || over);
+            let is_over =
+                page.items.iter().filter(|run| seal.vouches_for(run)).fold(false, |over, run| see(run) || over);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) if !is_over => params = params.continue_token(&token),
                 _ => return Ok(()),
@@ -218,12 +220,6 @@ impl Writer {
         }
         tracing::warn!(namespace, by = by.labels, "more records have these labels than are looked at");
         Ok(())
-    }
-
-    /// The JobRun of that name, if there is one.
-    pub async fn record(&self, namespace: &str, name: &str) -> Result<Option<JobRun>, WriteError> {
-        let api: Api<JobRun> = self.api(namespace);
-        self.send::<JobRun, _, _>("get", || api.get_opt(name)).await
     }
 
     /// Asks whether a batch Job would be accepted.

@@ -8,6 +8,9 @@
 //! from others. How an older leader's admissions are kept out is in `epochs.rs`.
 
 mod epochs;
+mod refusals;
+
+pub use refusals::{got_through, has_room, refused};
 mod limits;
 mod setbacks;
 
@@ -23,11 +26,12 @@ use kube::ResourceExt;
 use crate::api::queue::{InFlight, OverflowPolicy};
 use crate::api::{DEFAULT_QUEUE, Job, JobPhase, Queue, QueueStatus, labels};
 use crate::apply::WriteError;
+use crate::controllers::job::batch_of;
 use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
-use crate::domain::job::{Memory, attempt_name, current_attempt, limits};
+use crate::domain::job::{Doubt, Memory, attempt_name, current_attempt, limits};
 use crate::domain::names;
-use crate::domain::queue::{Candidate, Counts, Limit, Line, Occupant, Offer, Settings, is_active};
+use crate::domain::queue::{Candidate, Counts, Holdback, Limit, Line, Occupant, Offer, Settings, is_active};
 use crate::domain::run::{BatchState, batch_outcome};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
@@ -306,7 +310,8 @@ pub fn queue_changed(context: &Context, key: &Key) {
     if found.is_none() {
         context.dispatcher.forget_queue(key);
     }
-    line.set_queue(&key.namespace, &key.name, found.map(|queue| settings(context, &queue)));
+    line.set_queue(&key.namespace, &key.name, found.as_ref().map(|queue| settings(context, queue)));
+    line.meets(&key.namespace, &key.name, found.as_deref().and_then(Holdback::said));
     if context.stores.queues.find(&in_namespace(&key.namespace)).is_empty() {
         context.dispatcher.epochs.forget_namespace(&key.namespace);
     }
@@ -351,7 +356,11 @@ fn take_over(context: &Context, namespace: &str) {
             let is_left = |memory: &Memory| !memory.is_failing && is_left(context, &job, memory, entry.attempt);
             let Some(memory) = memory.filter(is_left) else { continue };
             line.occupy(namespace, &entry.uid, place(&job, &memory, Some(&queue.name_any())));
-            context.memories.update(&entry.uid, |memory| memory.launching = Some(entry.attempt));
+            context.memories.update(&entry.uid, |memory| {
+                // Nobody else with its key is launched before it is known whether it was.
+                (memory.launching, memory.claimed) = (Some(entry.attempt), Some(entry.attempt));
+                memory.doubt = Some(Doubt::Inherited);
+            });
             context.triggers.launcher.trigger(Key::of(job.as_ref()));
         }
     }
@@ -368,10 +377,9 @@ fn is_left(context: &Context, job: &Job, memory: &Memory, attempt: u32) -> bool 
 /// Whether an attempt that was admitted was not launched and is not being launched.
 fn is_unlaunched(context: &Context, job: &Job, memory: &Memory, attempt: u32) -> bool {
     let status = job.status.as_ref();
-    let name = attempt_name(job, attempt);
     let said = status.and_then(|status| status.batch_job_ref.as_ref());
-    let launched = context.stores.batch_jobs.get(&Key::new(job.namespace().unwrap_or_default(), &name)).is_some()
-        || said.is_some_and(|said| said.name == name)
+    let launched = batch_of(context, job).is_some()
+        || said.is_some_and(|said| said.name == attempt_name(job, attempt))
         || memory.launched.is_some_and(|(launched, _)| launched == attempt);
     let ended = status.and_then(|status| status.phase).is_some_and(JobPhase::is_ended) || memory.recorded.is_some();
     attempt == current_attempt(job) && !launched && !ended && memory.launching.is_none()
@@ -441,10 +449,10 @@ fn place(job: &Job, memory: &Memory, queue: Option<&str>) -> Occupant {
 /// Writes down what is admitted, and only then lets it be launched. Returns whether anything was written.
 async fn admit(context: &Context, key: &Key, admitted: &[Candidate], now_is: Timestamp) -> Result<bool, WriteError> {
     let namespace = key.namespace.as_str();
-    let (counts, admitted) = {
+    let (counts, holdback, admitted) = {
         let line = context.dispatcher.line();
         let left: Vec<&Candidate> = admitted.iter().filter(|it| line.is_admitted(&it.uid)).collect();
-        (line.counts(namespace, &key.name), left)
+        (line.counts(namespace, &key.name), line.holdback(namespace, &key.name).cloned(), left)
     };
     if admitted.is_empty() {
         return Ok(false);
@@ -457,7 +465,7 @@ async fn admit(context: &Context, key: &Key, admitted: &[Candidate], now_is: Tim
     if context.leadership.is_outranked_by(epochs::of(&queue)) {
         return Err(WriteError::Changed { kind: "Queue".into(), name: key.name.clone() });
     }
-    let mut status = queue_status(context, &queue, counts, now_is);
+    let mut status = queue_status(context, &queue, counts, holdback.as_ref(), now_is);
     status.epoch = context.leadership.epoch();
     status.in_flight = still_in_flight(context, &queue, namespace);
     status.in_flight.extend(admitted.iter().map(|it| InFlight {
@@ -483,7 +491,7 @@ fn begin_launch(context: &Context, namespace: &str, candidate: &Candidate) {
         memory.launching = Some(candidate.attempt);
         memory.place = Some(candidate.places());
         memory.candidate = None;
-        memory.refusal = None;
+        (memory.doubt, memory.refusal) = (None, None);
     });
     context.triggers.launcher.trigger(Key::new(namespace, candidate.rank.name.as_ref()));
 }
@@ -498,7 +506,13 @@ fn still_in_flight(context: &Context, queue: &Queue, namespace: &str) -> Vec<InF
     pending.cloned().collect()
 }
 
-fn queue_status(context: &Context, queue: &Queue, counts: Counts, now_is: Timestamp) -> QueueStatus {
+fn queue_status(
+    context: &Context,
+    queue: &Queue,
+    counts: Counts,
+    holdback: Option<&Holdback>,
+    now_is: Timestamp,
+) -> QueueStatus {
     let mut status = queue.status.clone().unwrap_or_default();
     status.observed_generation = queue.metadata.generation;
     status.running = u32::try_from(counts.running).unwrap_or(u32::MAX);
@@ -512,6 +526,7 @@ fn queue_status(context: &Context, queue: &Queue, counts: Counts, now_is: Timest
         }
         None => list.remove(conditions::PAUSED),
     }
+    refusals::say(&mut list, holdback);
     list.set(match epochs::outranked(context, queue) {
         None => {
             let message = "its Jobs are started as their turn comes".to_owned();
@@ -535,11 +550,15 @@ enum Counted {
 
 fn count(context: &Context, key: &Key, now_is: Timestamp) -> Counted {
     let Some(queue) = context.stores.queues.get(key) else { return Counted::AsWritten };
-    let (counts, is_held_back) = {
+    let (counts, holdback, is_held_back) = {
         let line = context.dispatcher.line();
-        (line.counts(&key.namespace, &key.name), line.is_held_back(&key.namespace))
+        (
+            line.counts(&key.namespace, &key.name),
+            line.holdback(&key.namespace, &key.name).cloned(),
+            line.is_held_back(&key.namespace),
+        )
     };
-    let mut status = queue_status(context, &queue, counts, now_is);
+    let mut status = queue_status(context, &queue, counts, holdback.as_ref(), now_is);
     // What an earlier leader admitted is looked at when the namespace is taken over.
     let stale = if is_held_back { Stale::Nothing } else { stale(context, &queue, &key.namespace) };
     if stale != Stale::Nothing {

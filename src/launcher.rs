@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::Job;
@@ -10,19 +11,23 @@ use crate::apply::{Meaning, WriteError};
 use crate::controllers::job::{begin_launch, observe, resolve};
 use crate::controllers::{Context, NOT_LEADING_DELAY};
 use crate::dispatcher;
-use crate::domain::job::{Memory, Refusal, current_attempt};
+use crate::domain::job::{AfterAbsence, Doubt, Judged, Memory, Refusal, attempt_names, current_attempt, limits};
 use crate::domain::launch::{self, LaunchInput};
+use crate::domain::resolve::Resolved;
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
+
+/// How soon a create of unknown outcome is looked into.
+const DOUBT_DELAY: Duration = Duration::from_millis(500);
 
 /// Launches an admitted Job.
 pub async fn launch(context: Arc<Context>, key: Key) -> Next {
     let result = launch_one(&context, &key).await;
     context.metrics.reconciled("launcher", result.is_ok());
     match result {
-        Ok(()) => Next::Wait,
+        Ok(next) => next,
         Err(WriteError::NotLeading | WriteError::Blind(_)) => Next::After(NOT_LEADING_DELAY),
         Err(error) => {
             tracing::warn!(%key, error = %error.text(), "launch failed, trying again");
@@ -31,30 +36,90 @@ pub async fn launch(context: Arc<Context>, key: Key) -> Next {
     }
 }
 
-async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
-    let Some(job) = context.stores.jobs.get(key) else { return Ok(()) };
+async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
+    let Some(job) = context.stores.jobs.get(key) else { return Ok(Next::Wait) };
     let uid = job.uid().unwrap_or_default();
     let attempt = current_attempt(&job);
-    if context.memories.get(&uid).and_then(|memory| memory.launching) != Some(attempt) {
-        return Ok(());
+    let memory = context.memories.update(&uid, |_| ());
+    if memory.launching != Some(attempt) {
+        return Ok(Next::Wait);
+    }
+    let doubt = memory.doubt.as_ref();
+    if let Some(doubt) = doubt
+        && is_there(context, &job, attempt, doubt).await?
+    {
+        return Ok(launched(context, &job, attempt, &memory));
     }
     let observed = observe(context, &job);
-    let resolved = resolve(&job, &observed);
-    let memory = context.memories.update(&uid, |_| ());
-    // A create that was not answered may have happened: it is sent again until it is, and what stops the Job ends it then.
-    let in_doubt = memory.claimed == Some(attempt);
     let stopped = job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some() || observed.is_stopped();
-    let (Ok(resolved), false) = (resolved, stopped && !in_doubt) else {
-        return end_launch(context, &job, |memory| (memory.launching, memory.claimed) = (None, None));
-    };
-    if !in_doubt {
+    let resolved = resolve(&job, &observed).ok().filter(|_| !stopped);
+    match doubt.map(|doubt| doubt.after_absence(resolved.is_some(), now())) {
+        Some(AfterAbsence::Look(at)) => return Ok(Next::After(until(at))),
+        Some(AfterAbsence::NotCreated(said, permanent)) if resolved.is_some() => {
+            return Ok(refuse(context, &job, attempt, said, permanent));
+        }
+        Some(AfterAbsence::NotCreated(..)) => return Ok(give_back(context, &job)),
+        Some(AfterAbsence::Send) | None => {}
+    }
+    let Some(resolved) = resolved else { return Ok(give_back(context, &job)) };
+    // What was sent and may have happened is not decided again.
+    let sent = matches!(doubt, Some(Doubt::Sent { .. }));
+    if !sent {
         context.may(Act::Dispatch)?;
     }
-    if !in_doubt && !begin_launch(context, &job, &resolved) {
-        return end_launch(context, &job, |memory| (memory.launching, memory.claimed) = (None, None));
+    if !(sent || is_as_admitted(&job, &resolved, &memory) && begin_launch(context, &job, &resolved)) {
+        return Ok(give_back(context, &job));
     }
-    let input = LaunchInput {
-        job: &job,
+    let manifest = match launch::batch_job(&input(&job, attempt, &resolved)) {
+        Ok(manifest) => manifest,
+        Err(error) => return Ok(judged(context, &job, attempt, doubt, error.to_string(), true)),
+    };
+    match context.writer.launch(&manifest, &uid).await {
+        Ok(()) => Ok(launched(context, &job, attempt, &memory)),
+        Err(error) => match error.meaning() {
+            // It keeps its place, and is sent again.
+            Meaning::NotTried => Err(error),
+            Meaning::Unknown => {
+                tracing::warn!(%key, error = %error.text(), "it is not known whether a launch happened");
+                let doubt = Doubt::sent(doubt, error.text(), now());
+                context.memories.update(&uid, |memory| memory.doubt = Some(doubt));
+                context.triggers.jobs.trigger(key.clone());
+                Ok(Next::After(DOUBT_DELAY))
+            }
+            Meaning::Denied => Ok(judged(context, &job, attempt, doubt, error.text(), false)),
+            Meaning::Never => Ok(judged(context, &job, attempt, doubt, error.text(), true)),
+        },
+    }
+}
+
+/// Whether the batch Job of an attempt, whose creation is in doubt, is there.
+async fn is_there(context: &Context, job: &Job, attempt: u32, doubt: &Doubt) -> Result<bool, WriteError> {
+    let names = attempt_names(job, attempt);
+    // An earlier leader may have been an earlier build.
+    let asked = if *doubt == Doubt::Inherited { names.as_slice() } else { names.get(..1).unwrap_or_default() };
+    for name in asked {
+        match context
+            .writer
+            .find_launched(&job.namespace().unwrap_or_default(), name, &job.uid().unwrap_or_default())
+            .await
+        {
+            Ok(true) => return Ok(true),
+            // Somebody else's of that name is none of ours.
+            Ok(false) | Err(WriteError::Foreign { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what would be launched takes the places with which it was admitted: an edit since may have changed them.
+fn is_as_admitted(job: &Job, resolved: &Resolved<'_>, memory: &Memory) -> bool {
+    memory.place.as_ref().is_none_or(|place| *place.queue == *resolved.queue && place.limits == limits(job))
+}
+
+fn input<'a>(job: &'a Job, attempt: u32, resolved: &'a Resolved<'a>) -> LaunchInput<'a> {
+    LaunchInput {
+        job,
         attempt,
         job_type: &resolved.job_type,
         template_job: resolved.job_template,
@@ -63,43 +128,51 @@ async fn launch_one(context: &Context, key: &Key) -> Result<(), WriteError> {
         params: &resolved.params,
         queue: &resolved.queue,
         timeout_seconds: resolved.timeout_seconds,
-    };
-    let refuse = |message: String, permanent: bool| {
-        let refusal = Refusal { attempt, permanent, message, at: now() };
-        end_launch(context, &job, |memory| {
-            (memory.launching, memory.claimed) = (None, None);
-            memory.refusal = Some(refusal);
-        })
-    };
-    let manifest = match launch::batch_job(&input) {
-        Ok(manifest) => manifest,
-        Err(error) => return refuse(error.to_string(), true),
-    };
-    match context.writer.launch(&manifest, &uid).await {
-        Ok(()) => {
-            let at = now();
-            let queued = memory.queueable_since.unwrap_or(memory.first_seen);
-            context.metrics.dispatched(Duration::try_from(at.duration_since(queued)).unwrap_or_default());
-            end_launch(context, &job, |memory| {
-                memory.launching = None;
-                memory.launched = Some((attempt, at));
-            })
-        }
-        Err(error) => match error.meaning() {
-            // It keeps its place, and is sent again until there is an answer.
-            Meaning::Unknown | Meaning::NotTried => Err(error),
-            // It gives its place back. What a quota or a policy refuses is tried again later.
-            Meaning::Denied => refuse(error.text(), false),
-            Meaning::Never => refuse(error.text(), true),
-        },
     }
 }
 
-fn end_launch(context: &Context, job: &Job, change: impl FnOnce(&mut Memory)) -> Result<(), WriteError> {
-    context.memories.update(&job.uid().unwrap_or_default(), change);
-    context.forget_if_gone(&Key::of(job), &job.uid().unwrap_or_default());
+fn launched(context: &Context, job: &Job, attempt: u32, memory: &Memory) -> Next {
+    let at = now();
+    let queued = memory.queueable_since.unwrap_or(memory.first_seen);
+    context.metrics.dispatched(Duration::try_from(at.duration_since(queued)).unwrap_or_default());
+    dispatcher::got_through(context, job);
+    end_launch(context, job, |memory| memory.launched = Some((attempt, at)))
+}
+
+/// The API server has judged the batch Job. If an earlier create may have happened, that says nothing of it.
+fn judged(context: &Context, job: &Job, attempt: u32, doubt: Option<&Doubt>, message: String, permanent: bool) -> Next {
+    let Some(doubt @ Doubt::Sent { .. }) = doubt else { return refuse(context, job, attempt, message, permanent) };
+    let verdict = if permanent { Judged::ForGood } else { Judged::ForNow };
+    let doubt = doubt.judged(verdict, message);
+    context.memories.update(&job.uid().unwrap_or_default(), |memory| memory.doubt = Some(doubt));
+    Next::After(DOUBT_DELAY)
+}
+
+/// It is not there, and will not be for now: it gives its place back.
+fn refuse(context: &Context, job: &Job, attempt: u32, message: String, permanent: bool) -> Next {
+    let blocked_since = if permanent { None } else { dispatcher::refused(context, job, &message) };
+    let refusal = Refusal { attempt, permanent, message, blocked_since, at: now() };
+    end_launch(context, job, |memory| (memory.claimed, memory.refusal) = (None, Some(refusal)))
+}
+
+/// It is not to be launched, or not now.
+fn give_back(context: &Context, job: &Job) -> Next {
+    end_launch(context, job, |memory| memory.claimed = None)
+}
+
+fn end_launch(context: &Context, job: &Job, change: impl FnOnce(&mut Memory)) -> Next {
+    let (namespace, uid) = (job.namespace().unwrap_or_default(), job.uid().unwrap_or_default());
+    context.memories.update(&uid, |memory| {
+        (memory.launching, memory.doubt) = (None, None);
+        change(memory);
+    });
+    context.forget_if_gone(&Key::of(job), &uid);
     context.triggers.jobs.trigger(Key::of(job));
-    dispatcher::sync(context, &job.namespace().unwrap_or_default(), &job.uid().unwrap_or_default());
-    context.triggers.dispatch(&job.namespace().unwrap_or_default());
-    Ok(())
+    dispatcher::sync(context, &namespace, &uid);
+    context.triggers.dispatch(&namespace);
+    Next::Wait
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now())).unwrap_or_default()
 }

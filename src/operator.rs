@@ -460,7 +460,7 @@ fn listen_to_jobs(context: &Arc<Context>) {
         dispatcher::sync(&shared, &change.key.namespace, job_uid(&batch.metadata).unwrap_or_default());
         let ended = |batch: &Arc<BatchJob>| batch_outcome(batch) != BatchState::Active;
         if change.after.is_none_or(ended) {
-            shared.triggers.dispatch(&change.key.namespace);
+            dispatcher::has_room(&shared, &change.key.namespace);
         }
     });
     let shared = context.clone();

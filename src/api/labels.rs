@@ -47,8 +47,14 @@ pub const CRONJOB_TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled
 /// Name of the ControllerRevision of the template that a batch Job was made of, on batch Jobs: so that a record names the
 /// right one also when the operator ended before it was in the status of the Job.
 pub const TEMPLATE_REVISION_ANNOTATION: &str = "rota.dev/template-revision";
+/// What the Job said when it was launched, as JSON, on batch Jobs: an edit before the first status does not change what runs.
+pub const LAUNCHED_ANNOTATION: &str = "rota.dev/launched";
 /// Full name of the rota Job, on batch Jobs (the label may be shortened).
 pub const JOB_NAME_ANNOTATION: &str = "rota.dev/job-name";
+/// What tells a record that Rota wrote from one that somebody else did, on JobRuns.
+pub const SEAL_ANNOTATION: &str = "rota.dev/seal";
+/// On the Lease: the number of the last leader that sealed its records, and since when all leaders have.
+pub const SEALED_SINCE_ANNOTATION: &str = "rota.dev/sealed-since";
 /// Why Rota had Kubernetes end a batch Job, on batch Jobs: written together with the deadline that ends it.
 pub const ENDED_FOR_ANNOTATION: &str = "rota.dev/ended-for";
 /// The local queue of Kueue, on a rota Job and on the template of a batch Job; passed on to the batch Job.

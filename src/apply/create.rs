@@ -64,9 +64,10 @@ impl Writer {
         due: Option<Timestamp>,
         unless_run: Option<String>,
     ) -> Result<Option<JobRun>, WriteError> {
-        let key = Key::of(&job);
+        let namespace = job.namespace().unwrap_or_default();
+        let owner = job.owner_references().first().map(|owner| owner.uid.clone()).unwrap_or_default();
         if let Some(run) = unless_run
-            && let Some(found) = self.record(&key.namespace, &run).await?
+            && let Some(found) = self.record(&namespace, &run, &owner).await?
         {
             return Ok(Some(found));
         }
@@ -88,22 +89,46 @@ impl Writer {
         }
     }
 
-    pub(super) async fn create_run(&self, run: JobRun) -> Result<JobRun, WriteError> {
-        match self.create(&run).await {
-            Ok(Created::New(run)) => {
-                self.metrics.recorded(&run);
-                Ok(run)
+    /// Creates a record, under another name if its own is taken by something that Rota did not write.
+    pub(super) async fn create_run(&self, mut run: JobRun) -> Result<JobRun, WriteError> {
+        let seal = self.leadership.seal();
+        let name = run.name_any();
+        for name in [name.clone(), seal.other_name(&name, owner_of(&run))] {
+            run.metadata.name = Some(name);
+            seal.put(&mut run);
+            match self.create(&run).await {
+                Ok(Created::New(run)) => {
+                    self.metrics.recorded(&run);
+                    return Ok(run);
+                }
+                Ok(Created::Found(existing)) => {
+                    let same = existing.spec.job_ref == run.spec.job_ref
+                        && existing.spec.schedule_ref == run.spec.schedule_ref
+                        && existing.spec.attempt == run.spec.attempt;
+                    if same && seal.vouches_for(&existing) {
+                        return Ok(existing);
+                    }
+                    tracing::warn!(record = %Key::of(&run), "another JobRun has the name of a record, which gets another one");
+                }
+                // Nothing can be created in a namespace that is being deleted, and its history goes with it.
+                Err(error) if error.is_terminating() => return Ok(run),
+                Err(error) => return Err(error),
             }
-            Ok(Created::Found(existing)) => {
-                let same = existing.spec.job_ref == run.spec.job_ref
-                    && existing.spec.schedule_ref == run.spec.schedule_ref
-                    && existing.spec.attempt == run.spec.attempt;
-                if same { Ok(existing) } else { Err(foreign(&run)) }
-            }
-            // Nothing can be created in a namespace that is being deleted, and its history goes with it.
-            Err(error) if error.is_terminating() => Ok(run),
-            Err(error) => Err(error),
         }
+        Err(foreign(&run))
+    }
+
+    /// The record of that name of that Job or schedule, if Rota wrote one.
+    pub async fn record(&self, namespace: &str, name: &str, owner_uid: &str) -> Result<Option<JobRun>, WriteError> {
+        let api: Api<JobRun> = self.api(namespace);
+        let seal = self.leadership.seal();
+        for name in [name.to_owned(), seal.other_name(name, owner_uid)] {
+            let Some(found) = self.send::<JobRun, _, _>("get", || api.get_opt(&name)).await? else { return Ok(None) };
+            if owner_of(&found) == owner_uid && seal.vouches_for(&found) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     pub(super) async fn create_revision(&self, revision: ControllerRevision) -> Result<(), WriteError> {
@@ -144,6 +169,11 @@ impl Writer {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The uid of the Job that a record is about, or of the schedule, if there was no Job.
+fn owner_of(run: &JobRun) -> &str {
+    run.spec.job_ref.as_ref().or(run.spec.schedule_ref.as_ref()).map_or("", |owner| owner.uid.as_str())
 }
 
 fn same_owners<K: Resource>(left: &K, right: &K) -> bool {

@@ -22,10 +22,10 @@ use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, JobStatus, JobTemplate, J
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{self, Decision, Facts, Memory, Recorded, attempt_name, current_attempt};
-use crate::domain::plan::{Effect, Plan};
+use crate::domain::job::{self, Decision, Facts, Memory, Recorded, attempt_names, current_attempt};
+use crate::domain::plan::{Effect, Note, Plan};
 use crate::domain::resolve::{self, Judged, Resolved, Source, Unresolved};
-use crate::domain::{schedule, template};
+use crate::domain::{pinned, schedule, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_uid;
@@ -85,11 +85,12 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
     // Observe.
-    let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
+    let Some(current) = context.stores.jobs.get(key) else { return Ok(None) };
+    let object = as_launched(context, current.clone());
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
     let called = context.memories.update(&uid, |_| ());
-    let mut observed = observe(context, &object);
+    let mut observed = observe_as_launched(context, &object, !Arc::ptr_eq(&object, &current));
     if job::awaits_call(&object, observed.gate.as_ref(), &called) {
         // It comes together with all others whose turn it is.
         job_group::call(context, &object);
@@ -101,6 +102,10 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // before, it would look as if somebody had deleted it.
     (observed.batch, observed.pods) = attempt_of(context, &object);
     let now_is = now();
+    if observed.batch.as_ref().is_some_and(|batch| pinned::as_launched(&object, batch).is_some()) {
+        // It was launched meanwhile, and edited since.
+        return Ok(Some(now_is));
+    }
     if memory.queueable_since.is_none() && resolve(&object, &observed).is_ok() {
         // A Job that had to wait for nothing but the operator keeps the order in which it came.
         let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
@@ -114,7 +119,11 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     // Decide.
     let facts = facts(&object, &observed, &memory, context.writer.is_busy());
-    let decision = job::decide(&facts, now_is);
+    let mut decision = job::decide(&facts, now_is);
+    if !Arc::ptr_eq(&object, &current) && decision.plan.notes.iter().any(|note| note.reason == "Dispatched") {
+        let text = "it was launched before it was edited: this attempt runs what it said before";
+        decision.plan.notes.push(Note::warning("EditedTooLate", "Launch", text.to_owned()));
+    }
     let mut queue = Ok(());
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
         queue = make_default_queue(context, &key.namespace).await;
@@ -144,15 +153,27 @@ async fn write(
     let mut again = false;
     for mut effect in plan.effects {
         may(context, object, &effect)?;
-        explain(context, observed, &mut effect).await;
+        // One that is being created was explained already.
+        if context.memories.get(&uid).is_none_or(|memory| memory.recording.is_none()) {
+            explain(context, observed, &mut effect).await;
+        }
         if let Effect::CreateRun(run) = &effect
             && !context.memories.begin_record(&uid, run)
         {
             // It was admitted meanwhile; the launcher asks for another look.
             return Ok(None);
         }
+        let mut asked = None;
+        if let Effect::CreateRun(run) = &mut effect {
+            keep_name(context, object, run).await?;
+            asked = run.metadata.name.clone();
+        }
         again |= matches!(effect, Effect::HoldJob(_));
         if let Some(run) = context.writer.apply(effect).await?.run {
+            if let Some(asked) = asked.filter(|asked| run.metadata.name.as_ref() != Some(asked)) {
+                let text = format!("JobRun {asked} was not written by Rota; the record is {}", run.name_any());
+                context.tell(object, vec![Note::warning("ForeignRecord", "Record", text)]);
+            }
             let recorded = Recorded::of(&run, now());
             context.memories.update(&uid, |memory| {
                 memory.recorded = Some(recorded);
@@ -220,6 +241,20 @@ async fn explain(context: &Context, observed: &Observed, effect: &mut Effect) {
     }
 }
 
+/// An earlier build may have recorded the attempt under the name that it gave: then that record stands.
+async fn keep_name(context: &Context, object: &Job, run: &mut JobRun) -> Result<(), WriteError> {
+    let [now, before] = attempt_names(object, run.spec.attempt);
+    let uid = object.uid().unwrap_or_default();
+    let from_start = context.memories.get(&uid).is_some_and(|memory| memory.from_start);
+    if !from_start || run.metadata.name.as_ref() != Some(&now) {
+        return Ok(());
+    }
+    if context.writer.record(&object.namespace().unwrap_or_default(), &before, &uid).await?.is_some() {
+        run.metadata.name = Some(before);
+    }
+    Ok(())
+}
+
 /// Creates the queue `default`, unless another Job's run is at it: in a burst one create is enough.
 async fn make_default_queue(context: &Context, namespace: &str) -> Result<(), WriteError> {
     let begun = &context.queues_being_made;
@@ -278,6 +313,19 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     observed
 }
 
+/// The same of a Job as it was launched. If it was edited since, what was found out of one is not true of the other.
+fn observe_as_launched(context: &Context, object: &Job, is_edited: bool) -> Observed {
+    let forget = || {
+        if is_edited {
+            context.memories.update(&object.uid().unwrap_or_default(), |memory| memory.judged = None);
+        }
+    };
+    forget();
+    let observed = observe(context, object);
+    forget();
+    observed
+}
+
 /// Whether what the Job gives fits what it runs: as it was found out before, unless one of them has changed since.
 fn judged(context: &Context, object: &Job, observed: &Observed) -> Option<Arc<Judged>> {
     let uid = object.uid().unwrap_or_default();
@@ -298,19 +346,28 @@ pub fn resolve<'a>(object: &'a Job, observed: &'a Observed) -> Result<Resolved<'
     resolve::resolve(object, source(object, observed), observed.judged.as_deref())
 }
 
+/// A Job as it was when its current attempt was launched.
+fn as_launched(context: &Context, object: Arc<Job>) -> Arc<Job> {
+    let batch = batch_of(context, &object);
+    batch.and_then(|batch| pinned::as_launched(&object, &batch)).map_or(object, Arc::new)
+}
+
+/// The batch Job of a Job's current attempt, under whichever name a build gave it.
+pub fn batch_of(context: &Context, object: &Job) -> Option<Arc<BatchJob>> {
+    let namespace = object.namespace().unwrap_or_default();
+    let uid = object.uid().unwrap_or_default();
+    let names = attempt_names(object, current_attempt(object)).into_iter();
+    let mut found = names.filter_map(|name| context.stores.batch_jobs.get(&Key::new(&namespace, name)));
+    found.find(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid))
+}
+
 /// The batch Job and the pods of a Job's current attempt.
 fn attempt_of(context: &Context, object: &Job) -> (Option<Arc<BatchJob>>, Vec<Arc<Pod>>) {
     let uid = object.uid().unwrap_or_default();
-    let attempt = current_attempt(object);
-    let key = Key::new(object.namespace().unwrap_or_default(), attempt_name(object, attempt));
-    let batch = context.stores.batch_jobs.get(&key);
-    let label = attempt.to_string();
+    let label = current_attempt(object).to_string();
     let of_attempt =
         |pod: &Arc<Pod>| pod.labels().get(crate::api::labels::ATTEMPT).is_some_and(|found| *found == label);
-    (
-        batch.filter(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid)),
-        pods(context, &uid).into_iter().filter(of_attempt).collect(),
-    )
+    (batch_of(context, object), pods(context, &uid).into_iter().filter(of_attempt).collect())
 }
 
 /// The batch Jobs of a Job that has ended, of all its attempts.

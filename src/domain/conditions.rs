@@ -26,6 +26,8 @@ pub const PAUSED: &str = "Paused";
 pub const ADMISSION_REFUSED: &str = "AdmissionRefused";
 /// Warning: something is not used as it is written; never part of the object's health.
 pub const WARNING: &str = "Warning";
+/// LaunchRefused: the API server refuses what the queue launches, by a quota or an admission policy.
+pub const LAUNCH_REFUSED: &str = "LaunchRefused";
 /// LastRunSucceeded: how the schedule's last run ended; never part of its health.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
 

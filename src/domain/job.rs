@@ -18,12 +18,13 @@ use super::queue::{Blocker, Candidate, Limit, Limits, Occupant, Rank};
 use super::resolve::{Judged, Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
 use super::retry;
 use super::run::{self, BatchState, RunInput};
-use super::{group, names};
+use super::{group, names, pinned};
 use crate::api::job::{RerunPolicy, WaitingFor};
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
 use crate::api::{Cancel, Job, JobPhase, JobRun, JobStatus, LocalReference, Outcome, Position, Reason};
 
 mod attempt;
+mod doubt;
 mod earlier;
 mod end;
 mod gate;
@@ -31,6 +32,7 @@ mod status;
 mod waiting;
 
 use attempt::with_batch;
+pub use doubt::{Doubt, Judged, Next as AfterAbsence};
 pub use earlier::{Earlier, Question, Search, Selector, asked_of, content_label, question};
 use end::{after_end, is_surely_last, may_retry, requeue};
 pub use gate::awaits_call;
@@ -76,6 +78,8 @@ pub struct Memory {
     pub launching: Option<u32>,
     /// The attempt whose batch Job was created, and when.
     pub launched: Option<(u32, Timestamp)>,
+    /// A create of the batch Job of an attempt of which it is not known whether it happened: it keeps its place until it is.
+    pub doubt: Option<Doubt>,
     /// Why the API server refused to create the batch Job of an attempt.
     pub refusal: Option<Refusal>,
     /// The JobRun that is being created. What becomes of an attempt is decided once: while this is there, it is neither
@@ -123,6 +127,7 @@ impl Memory {
             queueable_since: None,
             launching: None,
             launched: None,
+            doubt: None,
             refusal: None,
             recording: None,
             recorded: None,
@@ -179,6 +184,8 @@ pub struct Refusal {
     pub permanent: bool,
     /// What the API server said.
     pub message: String,
+    /// Since when nothing of its queue has got through, if a quota refuses it: while others do, it only waits its turn.
+    pub blocked_since: Option<Timestamp>,
     /// When.
     pub at: Timestamp,
 }
@@ -354,6 +361,7 @@ fn record_input<'a>(facts: &Facts<'a>, known: Option<&'a Resolved<'a>>, attempt:
     RunInput {
         job: facts.job,
         attempt,
+        batch: facts.batch.map(|batch| &batch.metadata),
         resolved: known,
         queued_at: queued_at(facts, now),
         pods: facts.pods,
@@ -368,11 +376,19 @@ pub fn is_held(job: &Job) -> bool {
     job.metadata.finalizers.iter().flatten().any(|it| it == RECORD_FINALIZER)
 }
 
-/// The name of the batch Job and of the JobRun of an attempt.
+/// The name of the batch Job and of the JobRun of an attempt: the one that the status says, which an earlier build may have
+/// given, else the one that this build gives.
 pub fn attempt_name(job: &Job, attempt: u32) -> String {
+    let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
+    let [now, before] = attempt_names(job, attempt);
+    if said.is_some_and(|said| said.name == before) { before } else { now }
+}
+
+/// The names that the batch Job and the JobRun of an attempt may have: as this build gives it, and as earlier builds did.
+pub fn attempt_names(job: &Job, attempt: u32) -> [String; 2] {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    names::attempt(name, uid, attempt)
+    [names::attempt(name, uid, attempt), names::attempt_with_short_hash(name, uid, attempt)]
 }
 
 /// Which object this is.

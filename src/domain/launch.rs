@@ -8,13 +8,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{names, params};
+use super::{names, params, pinned};
 use crate::api::job::TemplateSnapshot;
 use crate::api::job_template::{Param, ParamType, ParamValues};
 use crate::api::labels::{
-    ARGO_IGNORE_ANNOTATION, ATTEMPT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID, KUEUE_PRIORITY,
-    KUEUE_QUEUE, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER, PARAMS_ANNOTATION, PARAMS_FILE, QUEUE, SCHEDULE,
-    SCHEDULED_TIME_ANNOTATION, TEMPLATE, TEMPLATE_REVISION_ANNOTATION,
+    ARGO_IGNORE_ANNOTATION, ATTEMPT, CONTENT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID,
+    KUEUE_PRIORITY, KUEUE_QUEUE, LAST_APPLIED_ANNOTATION, LAUNCHED_ANNOTATION, MANAGED_BY, MANAGER, PARAMS_ANNOTATION,
+    PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION, TEMPLATE, TEMPLATE_REVISION_ANNOTATION,
 };
 use crate::api::{API_VERSION, DEFAULT_QUEUE, Job};
 
@@ -29,8 +29,6 @@ const SPEC_FIELDS_DROPPED: [&str; 2] = ["selector", "manualSelector"];
 /// How long Kubernetes is to keep an ended batch Job at least, in seconds, where its body says how long: an operator that
 /// is away for less finds its end, and records it.
 pub const BATCH_TTL_SECONDS_MIN: i64 = 3_600;
-/// How much of its name is in the name of a batch Job that is never created.
-const PROBE_NAME_MAX: usize = 40;
 /// How the labels and annotations begin by which tools tell what is theirs, and would prune what is made of it.
 const BEGINNINGS_THAT_TRACK: [&str; 6] = [
     "argocd.argoproj.io/",
@@ -121,7 +119,7 @@ pub fn dry_run_job(
         timeout_seconds: None,
     };
     // The length of a name says nothing about a template: that of an attempt is made to fit.
-    manifest(&input, &names::attempt(&names::shorten(template_name, PROBE_NAME_MAX), "probe", 1))
+    manifest(&input, &names::attempt(template_name, "probe", 1))
 }
 
 /// Values that the parameters could have: their defaults, where they have one.
@@ -205,6 +203,7 @@ fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
         (QUEUE, Some(input.queue)),
     ];
     let mut labels = identity_labels(input);
+    labels.extend(strings(pinned::content(input.job).map(|content| (CONTENT, content))));
     let own = input.job.metadata.labels.as_ref();
     let of_kueue = [KUEUE_QUEUE, KUEUE_PRIORITY].map(|label| Some((label, own?.get(label)?.clone())));
     labels.extend(strings(of_kueue.into_iter().flatten()));
@@ -214,7 +213,11 @@ fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
 
 fn batch_annotations(input: &LaunchInput<'_>) -> Map<String, Value> {
     let name = input.job.metadata.name.clone().unwrap_or_default();
-    let mut annotations = strings([(JOB_NAME_ANNOTATION, name), (ARGO_IGNORE_ANNOTATION, "true".to_owned())]);
+    let mut annotations = strings([
+        (JOB_NAME_ANNOTATION, name),
+        (LAUNCHED_ANNOTATION, pinned::annotation(input.job)),
+        (ARGO_IGNORE_ANNOTATION, "true".to_owned()),
+    ]);
     if let Some(template) = input.template {
         annotations.extend(strings([(TEMPLATE_REVISION_ANNOTATION, template.revision.clone())]));
     }

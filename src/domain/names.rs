@@ -13,12 +13,21 @@ pub const JOB_NAME_MAX: usize = 52;
 /// The longest name of a batch Job (its pods carry it as a label) and of what shares its name.
 pub const NAME_MAX: usize = 63;
 
+/// The longest name of an attempt: Kubernetes appends the index of a pod to the name of an Indexed batch Job, a dash and up to
+/// ten digits, and the whole has to be a label.
+pub const ATTEMPT_NAME_MAX: usize = NAME_MAX - 11;
+
 /// Letters and digits that spell no words, and that are not mistaken for one another.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The length of a short hash, in characters.
 const SHORT_HASH_LENGTH: usize = 5;
+/// The length of the hash in the name of an attempt, in characters: records stay for ever, and a Job may be created under the
+/// same name again and again.
+const ATTEMPT_HASH_LENGTH: usize = 10;
 /// The length of the hash in the name of a template revision, in characters.
 const REVISION_HASH_LENGTH: usize = 10;
+/// The length of the hash in the name of a record whose own name is taken, in characters.
+const OTHER_HASH_LENGTH: usize = 15;
 /// The length of the hash of what a Job asks for, in characters.
 const REQUEST_HASH_LENGTH: usize = 20;
 /// The length of a hash that is the value of a label, in characters.
@@ -75,7 +84,17 @@ pub fn member_job(group_name: &str, group_uid: &str, member: &str) -> String {
 
 /// The name of the batch Job of an attempt, and of the JobRun of that attempt.
 pub fn attempt(job_name: &str, job_uid: &str, attempt: u32) -> String {
+    with_suffix(job_name, &format!("{}-{attempt}", hash(job_uid, ATTEMPT_HASH_LENGTH)), ATTEMPT_NAME_MAX)
+}
+
+/// The same as builds gave it that used five characters of the hash: what they launched or recorded is still found.
+pub fn attempt_with_short_hash(job_name: &str, job_uid: &str, attempt: u32) -> String {
     with_suffix(job_name, &format!("{}-{attempt}", short_hash(job_uid)), NAME_MAX)
+}
+
+/// The name of a record whose own name is taken, from something that stands for it.
+pub fn other_run(name: &str, word: &str) -> String {
+    with_suffix(name, &hash(word, OTHER_HASH_LENGTH), NAME_MAX)
 }
 
 /// A word for what a Job asks for: two that would run the same with the same parameters have the same.

@@ -18,6 +18,7 @@ use crate::api::{Position, QueueSpec, Reason};
 mod blockers;
 mod counts;
 mod depth;
+pub mod holdback;
 mod line;
 mod rows;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub(crate) mod snapshot;
 
 pub use blockers::{is_active, ordinal};
 pub use counts::Counts;
+pub use holdback::Holdback;
 pub use line::Line;
 pub use rows::Trust;
 

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
+use kube::core::ObjectMeta;
 
 use super::conditions::{micro, shorten};
-use super::job::content_label;
+use super::job::{attempt_name, content_label};
 use super::resolve::Resolved;
 use super::{group, names, retry, sizes};
 use crate::api::job_run::{JobRunSpec, JobRunStatus};
@@ -57,6 +58,8 @@ pub struct RunInput<'a> {
     pub job: &'a Job,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// What its batch Job is called and labelled with, if it is there.
+    pub batch: Option<&'a ObjectMeta>,
     /// What it runs; absent if that cannot be told any more, when the status of the Job has to do.
     pub resolved: Option<&'a Resolved<'a>>,
     /// When it was added to its queue.
@@ -227,7 +230,10 @@ fn build_run(
     let ended = started.map(|started| pods::pod_finished(input.pods).unwrap_or(decided).max(started));
     let report = report::read(input.pods);
     let attempt = input.attempt.to_string();
-    let mut run = JobRun::new(&names::attempt(&name, &uid, input.attempt), JobRunSpec::default());
+    let batch_name = input.batch.and_then(|batch| batch.name.clone());
+    let run_name = batch_name.unwrap_or_else(|| attempt_name(job, input.attempt));
+    let launched_with = input.batch.and_then(|batch| batch.labels.as_ref()?.get(CONTENT).cloned());
+    let mut run = JobRun::new(&run_name, JobRunSpec::default());
     run.metadata.namespace = job.metadata.namespace.clone();
     run.metadata.labels = Some(labels([
         (JOB, Some(name.as_str())),
@@ -238,7 +244,7 @@ fn build_run(
         (GROUP, spec.group_ref.as_ref().map(|group| group.name.as_str())),
         (QUEUE, Some(spec.queue.as_str())),
         (DEDUP, spec.dedup_key.as_ref().map(|key| names::label_hash(key)).as_deref()),
-        (CONTENT, content_label(job).as_deref()),
+        (CONTENT, launched_with.or_else(|| content_label(job)).as_deref()),
         (OUTCOME, Some(verdict.outcome.as_str())),
         (DAY, Some(names::day(ended.unwrap_or(decided)).as_str())),
     ]));

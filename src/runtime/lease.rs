@@ -15,11 +15,12 @@
 
 mod election;
 mod elector;
+mod sealing;
 
 pub use election::{Election, Terms};
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,6 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock::now;
+use crate::domain::seal::Seal;
 
 /// Name of the Lease.
 pub const LEASE_NAME: &str = "rota";
@@ -91,6 +93,7 @@ struct Inner {
     wanted: AtomicI64,
     /// Tells the thread of the lease that it is higher than the one it has.
     outranked: Notify,
+    seal: Mutex<Seal>,
 }
 
 impl Default for Leadership {
@@ -103,6 +106,7 @@ impl Default for Leadership {
             lasts_ms: AtomicU64::new(0),
             wanted: AtomicI64::new(0),
             outranked: Notify::new(),
+            seal: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -158,6 +162,15 @@ impl Leadership {
     /// The epoch that the lease should say.
     fn wanted_epoch(&self) -> i64 {
         self.epoch().max(self.inner.wanted.load(Ordering::Acquire))
+    }
+
+    /// What this leader seals its records with, as the leaders before it did.
+    pub fn seal(&self) -> Seal {
+        self.inner.seal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn seal_with(&self, seal: Seal) {
+        *self.inner.seal.lock().unwrap_or_else(PoisonError::into_inner) = seal;
     }
 
     fn hold(&self, (from, wall): Moment, duration: Duration, epoch: i64) {

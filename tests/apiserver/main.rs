@@ -20,6 +20,7 @@ mod hooks;
 mod immutability;
 mod installation;
 mod kubectl;
+mod launching;
 mod leading;
 mod limits;
 mod lint;

@@ -249,3 +249,39 @@ fn an_edit_of_something_else_is_not_warned_about(scope: &Scope, policy: &str, sp
     assert_eq!(found, said.iter().map(ToString::to_string).collect::<Vec<_>>());
     assert_eq!(found.len(), 1);
 }
+
+/// Nobody but the operator writes what is taken for the record of a run.
+#[tokio::test]
+async fn records_are_created_by_the_operator_only_and_keep_their_seal() {
+    in_namespace(|scope| async move {
+        let policies = rendered(&scope.namespace);
+        scope.kubectl_with(&["apply", "-f", "-"], &policies).expect_success();
+        // Somebody with all rights in the namespace, but in none of the groups that are exempt.
+        let all = ["create", "rolebinding", "all", "--clusterrole", "cluster-admin"];
+        let operator = "system:serviceaccount:default:rota";
+        scope.kubectl(&[&all[..], &["--user", "mallory", "--user", operator]].concat()).expect_success();
+        let by = |who: &str, arguments: &[&str], manifest: &str| {
+            scope.kubectl_with(&[&["--as", who], arguments].concat(), manifest)
+        };
+        let record = |name: &str| {
+            let spec = json!({ "jobType": "x", "attempt": 1, "priority": 0, "queue": "default" });
+            let status = json!({ "phase": "Completed", "reason": "Succeeded" });
+            let metadata = json!({ "name": name, "annotations": { "rota.dev/seal": "s", "note": "n" } });
+            json!({
+                "apiVersion": rota::api::API_VERSION, "kind": "JobRun", "metadata": metadata, "spec": spec, "status": status,
+            })
+            .to_string()
+        };
+        let reason = "mallory may not create a JobRun: the records of runs are written by the operator";
+        let forge = || by("mallory", &["create", "--dry-run=server", "-f", "-"], &record("forged"));
+        in_force(forge, reason).await;
+        by(operator, &["create", "-f", "-"], &record("true")).expect_success();
+        let changed = by("mallory", &["annotate", "rrun", "true", "rota.dev/seal=t", "--overwrite"], "");
+        assert!(changed.expect_failure().contains("owner references and seal cannot be changed"));
+        by("mallory", &["annotate", "rrun", "true", "note=m", "--overwrite"], "").expect_success();
+        // Who restores a backup is in a group that is exempt.
+        as_user(&scope, "admin", &["create", "-f", "-"], &record("restored")).expect_success();
+        scope.kubectl_with(&["delete", "-f", "-"], &policies).expect_success();
+    })
+    .await;
+}

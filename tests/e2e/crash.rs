@@ -12,6 +12,7 @@ use rota::api::labels::JOB_UID;
 use rota::api::{Job, JobGroup, JobRun, JobTemplate, Outcome, Queue, Reason, Schedule};
 use rota::domain::conditions::micro;
 use rota::domain::names;
+use rota::domain::seal::Seal;
 use rota::runtime::clock::now;
 use serde_json::json;
 use tokio::time::sleep;
@@ -83,17 +84,24 @@ async fn killing_the_operator_twenty_times_loses_no_occurrence_and_repeats_none(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_was_recorded_as_skipped_just_before_a_crash_does_not_run_after_it() {
     in_world("recorded", async |world| {
+        let held = |lease: &Lease| lease.spec.as_ref().is_some_and(|spec| spec.renew_time.is_some());
+        let lease = world.until_object::<Lease>("rota", "somebody leads", held).await;
         world.operator().kill();
         let job = world.create::<Job>("early", of("late")).await;
         let uid = job.uid().unwrap();
-        let record = json!({
-            "metadata": { "name": names::attempt("early", &uid, 1), "labels": { JOB_UID: uid } },
+        let mut record: JobRun = serde_json::from_value(json!({
+            "apiVersion": rota::api::API_VERSION, "kind": "JobRun",
+            "metadata": {
+                "name": names::attempt("early", &uid, 1), "namespace": world.namespace, "labels": { JOB_UID: uid },
+            },
             "spec": { "jobRef": { "name": "early", "uid": uid }, "jobType": "", "attempt": 1, "priority": 0, "queue": "default" },
             "status": {
                 "phase": "Skipped", "reason": "TemplateNotFound", "finishedAt": micro(now()), "error": "there is no JobTemplate",
             },
-        });
-        world.create_whole::<JobRun>(record).await;
+        }))
+        .unwrap();
+        Seal::new(&lease.uid().unwrap(), jiff::Timestamp::MIN).put(&mut record);
+        world.create_whole::<JobRun>(serde_json::to_value(&record).unwrap()).await;
         world.create::<JobTemplate>("late", template("true")).await;
         world.create::<Job>("other", of("late")).await;
         world.operator().restart();

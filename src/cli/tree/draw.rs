@@ -186,7 +186,9 @@ fn attempts(job: &Job, uid: &str, seen: &Seen<'_>) -> Vec<Node> {
 }
 
 fn line_name(job: &Job, attempt: u32) -> String {
-    crate::domain::job::attempt_name(job, attempt)
+    let recorded = job.status.iter().flat_map(|status| &status.run_refs);
+    let said = recorded.skip(attempt.saturating_sub(1) as usize).map(|run| run.name.clone()).next();
+    said.unwrap_or_else(|| crate::domain::job::attempt_name(job, attempt))
 }
 
 fn run_node(run: &JobRun) -> Node {

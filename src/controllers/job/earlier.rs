@@ -11,7 +11,7 @@ use crate::api::queue::OverflowPolicy;
 use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Outcome};
 use crate::apply::WriteError;
 use crate::controllers::Context;
-use crate::domain::job::{self, Memory, Recorded, Selector, attempt_name, current_attempt};
+use crate::domain::job::{self, Memory, Recorded, Selector, attempt_name, attempt_names, current_attempt};
 use crate::domain::resolve::Resolved;
 use crate::domain::{names, schedule};
 use crate::runtime::clock::now;
@@ -31,10 +31,12 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
     }
     if memory.from_start && !memory.unrecorded && may_be_recorded(context, object, observed) {
         let namespace = object.namespace().unwrap_or_default();
-        if let Some(run) = context.writer.record(&namespace, &attempt_name(object, attempt)).await? {
-            let recorded = Recorded::of(&run, now());
-            context.memories.update(&uid, |memory| memory.recorded = Some(recorded));
-            return Ok(());
+        for name in attempt_names(object, attempt) {
+            if let Some(run) = context.writer.record(&namespace, &name, &uid).await? {
+                let recorded = Recorded::of(&run, now());
+                context.memories.update(&uid, |memory| memory.recorded = Some(recorded));
+                return Ok(());
+            }
         }
         context.memories.update(&uid, |memory| memory.unrecorded = true);
     }

@@ -24,7 +24,7 @@ pub(super) fn without_batch(
         return record(run::vanished_run(&input)).into();
     }
     if facts.memory.launching == Some(attempt) {
-        return Decision::default();
+        return doubt::launching(facts, now);
     }
     if let Some((reason, cancel)) = &cancel {
         return record(run::skipped_run(&input, *reason, cancel_text(cancel))).into();
@@ -111,9 +111,9 @@ fn waiting(facts: &Facts<'_>, resolved: &Resolved<'_>, input: &RunInput<'_>, att
         deadline.filter(|_| said.is_some()).iter().for_each(|deadline| decision.plan.wake(*deadline));
         return decision;
     }
-    if deadline.is_some() && said.is_none() {
+    if said.is_none() && (deadline.is_some() || !pinned::fits(facts.job)) {
         // A deadline counts from what is written down: otherwise a restart would begin it anew, and launch what an earlier
-        // process has recorded as too late.
+        // process has recorded as too late. And what is too long to be kept with the batch Job cannot be edited from then on.
         decision.plan = waiting_status(facts, resolved, JobPhase::Queued, None, now);
         decision.is_coming = own_blocker(facts.job, now).is_none();
     } else {
@@ -192,7 +192,8 @@ fn refused(
 ) -> Option<Plan<JobStatus>> {
     let status = facts.job.status.as_ref();
     let since = status.and_then(|status| status.refused_since.as_ref()).map_or(refusal.at, |time| time.0);
-    let give_up = since.saturating_add_ms(resolved.pending_timeout_seconds.saturating_mul(1_000));
+    let counted = since.max(refusal.blocked_since.unwrap_or(since));
+    let give_up = counted.saturating_add_ms(resolved.pending_timeout_seconds.saturating_mul(1_000));
     if refusal.permanent || now >= give_up {
         return Some(record(run::refused_run(input, &refusal.message)));
     }

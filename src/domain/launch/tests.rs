@@ -10,7 +10,7 @@ use crate::api::ObjectReference;
 use crate::api::job::GroupReference;
 
 const UID: &str = "6f1e1d2c-9d3b-4a6e-8f7a-0b1c2d3e4f50";
-const BATCH_NAME: &str = "nightly-8wtkh-2";
+const BATCH_NAME: &str = "nightly-8wtkhtgkxm-2";
 
 fn job() -> Job {
     let mut job = Job::new("nightly", crate::api::JobSpec::default());
@@ -88,6 +88,7 @@ fn the_whole_manifest_of_a_minimal_template() {
             },
             "annotations": {
                 "rota.dev/job-name": "nightly",
+                "rota.dev/launched": pinned::annotation(&job()),
                 "argocd.argoproj.io/ignore-resource-updates": "true",
                 "rota.dev/template-revision": "report-1",
             },
@@ -219,7 +220,13 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
     assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "rota");
     assert_eq!(
         keys(&metadata["annotations"]),
-        ["argocd.argoproj.io/ignore-resource-updates", "note", "rota.dev/job-name", "rota.dev/template-revision"]
+        [
+            "argocd.argoproj.io/ignore-resource-updates",
+            "note",
+            "rota.dev/job-name",
+            "rota.dev/launched",
+            "rota.dev/template-revision"
+        ]
     );
     assert_eq!(metadata["annotations"]["rota.dev/job-name"], "nightly");
     assert_eq!(

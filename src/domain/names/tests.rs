@@ -33,11 +33,14 @@ fn names_never_change() {
         ("an occurrence", occurrence_job("nightly", UID, second(1_767_225_600)), "nightly-8wtkh-1767225600"),
         ("a skipped one", skipped_run("nightly", UID, second(1_767_225_600)), "nightly-8wtkh-1767225600-skipped"),
         ("a member", member_job("batch", UID, "import"), "batch-import-s9xqd"),
-        ("an attempt", attempt("nightly", UID, 1), "nightly-8wtkh-1"),
-        ("an attempt of a dotted name", attempt("a.b", UID, 12), "a-b-8wtkh-12"),
+        ("an attempt", attempt("nightly", UID, 1), "nightly-8wtkhtgkxm-1"),
+        ("an attempt of a dotted name", attempt("a.b", UID, 12), "a-b-8wtkhtgkxm-12"),
+        ("an attempt of a long name", attempt(&long, UID, 1), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkhtgkxm-1"),
+        ("an attempt of before", attempt_with_short_hash("nightly", UID, 1), "nightly-8wtkh-1"),
+        ("a dotted attempt of before", attempt_with_short_hash("a.b", UID, 12), "a-b-8wtkh-12"),
         (
-            "an attempt of a long name",
-            attempt(&long, UID, 1),
+            "a long attempt of before",
+            attempt_with_short_hash(&long, UID, 1),
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkh-1",
         ),
         ("a revision", revision("report", UID, "00ff"), "report-8wtkh-2s7z57fql9"),
@@ -95,7 +98,8 @@ proptest! {
             (occurrence_job(&name, &uid, second(time)), JOB_NAME_MAX),
             (skipped_run(&name, &uid, second(time)), NAME_MAX),
             (member_job(&name, &uid, &member), JOB_NAME_MAX),
-            (attempt(&name, &uid, number), NAME_MAX),
+            (attempt(&name, &uid, number), ATTEMPT_NAME_MAX),
+            (attempt_with_short_hash(&name, &uid, number), NAME_MAX),
             (revision(&name, &uid, "digest"), NAME_MAX),
         ];
         for (made, max) in table {

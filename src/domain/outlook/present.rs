@@ -13,9 +13,9 @@ use super::{Paused, is_of_the_line, paused, phase, said};
 use crate::api::labels::{JOB_UID, QUEUE};
 use crate::api::queue::InFlight;
 use crate::api::{Job, JobGroup, JobPhase, Queue};
-use crate::domain::job::{attempt_name, current_attempt, limits, own_blocker};
+use crate::domain::job::{attempt_name, attempt_names, current_attempt, limits, own_blocker};
 use crate::domain::place;
-use crate::domain::queue::{Blocker, Candidate, Limit, Limits, Line, Occupant, Offer, Settings};
+use crate::domain::queue::{Blocker, Candidate, Holdback, Limit, Limits, Line, Occupant, Offer, Settings};
 use crate::domain::run::{BatchState, batch_outcome};
 
 /// What decides on who runs and waits in a namespace.
@@ -95,6 +95,7 @@ impl Present {
         for (namespace, queue) in theirs.chain(here) {
             let name = queue.metadata.name.as_deref().unwrap_or_default();
             self.line.set_queue(namespace, name, Some(Settings::of(&queue.spec).in_namespace(namespace == own)));
+            self.line.meets(namespace, name, Holdback::said(queue));
         }
     }
 
@@ -121,7 +122,9 @@ impl Present {
         for queue in surroundings.queues {
             for entry in queue.status.iter().flat_map(|status| &status.in_flight) {
                 let job = by_uid.get(&entry.uid).copied().filter(|job| is_left(job, entry));
-                let Some(job) = job.filter(|job| !launched.contains(attempt_name(job, entry.attempt).as_str())) else {
+                let Some(job) = job
+                    .filter(|job| !attempt_names(job, entry.attempt).iter().any(|it| launched.contains(it.as_str())))
+                else {
                     continue;
                 };
                 let queue = queue.metadata.name.clone().unwrap_or_default();

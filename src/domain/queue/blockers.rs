@@ -39,6 +39,9 @@ impl Line {
         if let Some(pause) = settings.paused.as_ref().filter(|pause| is_active(pause, now)) {
             return Some(paused(WaitingFor::QueuePaused, &format!("queue {name} is paused"), None, pause));
         }
+        if let Some(blocker) = rows.holdback.as_ref().and_then(|holdback| holdback.blocker(name)) {
+            return Some(blocker);
+        }
         if let Some(max) = settings.max_running.filter(|max| rows.running.len() >= *max as usize) {
             let running = names(&rows.running);
             let message =

@@ -39,6 +39,8 @@ pub struct Line {
     ranked_anew: (i64, usize),
     /// When a pause ends, and of which queue of which namespace.
     pub(super) endings: BTreeSet<(Timestamp, String, String)>,
+    /// When a queue that is held back tries the next Job.
+    pub(super) probes: BTreeSet<(Timestamp, Arc<str>, Arc<str>)>,
     /// Queues that pause everything.
     everything: BTreeMap<(String, String), Pause>,
 }
@@ -325,6 +327,9 @@ impl Line {
             }
             space.release(&key, place);
         }
+        let (namespace, queue) = (entry.namespace.clone(), place.queue.clone());
+        let retry = self.with_holdback(&namespace, &queue, |holdback| holdback.ended(&key).then(|| holdback.next()));
+        self.probes.extend(retry.flatten().flatten().map(|at| (at, namespace, queue)));
         self.touch(&entry.namespace);
     }
 
@@ -388,10 +393,12 @@ impl Line {
             let candidate = waiting.offer.candidate.clone();
             let offer = Some(Box::new(waiting.offer));
             self.take_places(&namespace, candidate.uid.clone(), candidate.places(), offer);
+            self.with_holdback(&namespace, &candidate.queue, |holdback| holdback.probe(&candidate.uid));
             round.admitted.push((namespace, candidate));
         }
         self.trim(&mut round);
-        round.wake_at = self.endings.first().map(|(at, _, _)| *at);
+        let times = [self.endings.first().map(|(at, _, _)| *at), self.probes.first().map(|(at, ..)| *at)];
+        round.wake_at = times.into_iter().flatten().min();
         if self.aging.first().is_some_and(|(at, _)| *at <= now) {
             let next_second = Timestamp::from_second(now.as_second() + 1).unwrap_or(now);
             round.wake_at = Some(round.wake_at.map_or(next_second, |at| at.min(next_second)));
@@ -444,6 +451,7 @@ impl Line {
             self.rerank(&uid, now);
             self.ranked_anew.1 += 1;
         }
+        self.advance_probes(now);
         while let Some((_, namespace, _)) = self.endings.first().filter(|(at, _, _)| *at <= now).cloned() {
             self.endings.pop_first();
             // It may have paused more than its own namespace.
@@ -509,12 +517,12 @@ impl Line {
     }
 
     /// A namespace, known from now on.
-    fn space(&mut self, namespace: &Arc<str>) -> &mut Namespace {
+    pub(super) fn space(&mut self, namespace: &Arc<str>) -> &mut Namespace {
         self.namespaces.entry(namespace.clone()).or_insert_with(|| Namespace::new(namespace))
     }
 
     /// Lists a namespace among those that may have something to launch, or not, as it is now.
-    fn touch(&mut self, namespace: &str) {
+    pub(super) fn touch(&mut self, namespace: &str) {
         let Some(space) = self.namespaces.get_mut(namespace) else { return };
         let wanted = space.may_have_next().then_some(space.running);
         if space.listed != wanted {
@@ -552,7 +560,8 @@ fn startable(space: &mut Namespace, queue: &Arc<str>, launching_max: usize, now:
     };
     let full =
         settings.max_running.is_some_and(|max| rows.running.len() >= max as usize) || rows.launching >= launching_max;
-    if full || settings.paused.as_ref().is_some_and(|pause| is_active(pause, now)) {
+    let held = rows.holdback.as_ref().is_some_and(|holdback| holdback.holds(now));
+    if full || held || settings.paused.as_ref().is_some_and(|pause| is_active(pause, now)) {
         return None;
     }
     space.first(queue)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::blockers::is_active;
-use super::{Limit, Limits, Occupant, Rank, Settings};
+use super::{Holdback, Limit, Limits, Occupant, Rank, Settings};
 use crate::api::queue::Pause;
 
 /// A waiting Job in order: its rank now, and its uid.
@@ -101,6 +101,8 @@ pub(super) struct QueueRows {
     pub trust: Trust,
     /// What it is set to; absent: it does not exist.
     pub settings: Option<Settings>,
+    /// What it meets at the API server.
+    pub holdback: Option<Holdback>,
     /// How many of those who run were admitted, and their launch has not ended.
     pub launching: usize,
     /// Who runs: name and uid.

@@ -129,6 +129,7 @@ impl Case {
         let resolved =
             Resolved { timeout_seconds: self.timeout, retry: self.retry.clone(), ..resolved(&self.template) };
         act(&RunInput {
+            batch: None,
             job: &self.job,
             attempt: 2,
             resolved: self.resolved.then_some(&resolved),
@@ -183,7 +184,7 @@ fn the_whole_record_of_an_attempt_that_succeeded() {
         "apiVersion": "rota.dev/v1alpha1",
         "kind": "JobRun",
         "metadata": {
-            "name": "nightly-8wtkh-1767225600-8wtkh-2",
+            "name": "nightly-8wtkh-1767225600-8wtkhtgkxm-2",
             "namespace": "team",
             "labels": {
                 "app.kubernetes.io/managed-by": "rota",

@@ -11,7 +11,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::sealing::{say_sealed, sealed_since};
 use super::{Acquired, LEASE_NAME, LeaseError, Moment, Terms, Traces, believed, chain, moment, now};
+use crate::domain::seal::Seal;
 
 /// How long one request about the lease may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -119,19 +121,24 @@ impl Elector {
     /// Writes the Lease, over that version of it or anew. From then on it is held.
     async fn write(&mut self, over: Option<Lease>, spec: LeaseSpec, from: Moment) -> Result<(), LeaseError> {
         let params = PostParams::default();
+        let since = over.as_ref().and_then(sealed_since).unwrap_or_else(now);
         let written = match over {
             Some(mut lease) => {
                 lease.spec = Some(spec);
+                say_sealed(&mut lease, since);
                 answer(self.api.replace(LEASE_NAME, &params, &lease)).await?
             }
             None => {
                 let mut lease = Lease::default();
                 lease.metadata.name = Some(LEASE_NAME.into());
                 lease.spec = Some(spec);
+                say_sealed(&mut lease, since);
                 answer(self.api.create(&params, &lease)).await?
             }
         };
         let epoch = written.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or_default();
+        let key = written.metadata.uid.clone().unwrap_or_default();
+        self.terms.leadership.seal_with(Seal::new(&key, sealed_since(&written).unwrap_or(since)));
         self.held = written;
         self.terms.leadership.hold(from, self.terms.duration, epoch.into());
         Ok(())

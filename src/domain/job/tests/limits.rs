@@ -80,7 +80,8 @@ fn what_waits_at_its_deadline_is_recorded_as_skipped_whatever_it_waits_for() {
     let mut later = in_a_minute();
     later.job.spec.not_before = Some(MicroTime(after(3_600)));
     let mut refused = in_a_minute();
-    refused.memory.refusal = Some(Refusal { attempt: 1, permanent: false, message: "quota".into(), at: after(55) });
+    refused.memory.refusal =
+        Some(Refusal { attempt: 1, permanent: false, message: "quota".into(), blocked_since: None, at: after(55) });
     let blocker = Some(Blocker { waiting_for: WaitingFor::QueueLimit, message: "1 of 1 running".into() });
     let mut blocked = in_a_minute();
     blocked.memory.blocker = blocker;

@@ -376,7 +376,7 @@ fn a_duplicate_is_recorded_and_names_the_other() {
 }
 
 fn refused(permanent: bool, seconds: i64) -> Option<Refusal> {
-    Some(Refusal { attempt: 1, permanent, message: "exceeded quota".into(), at: after(seconds) })
+    Some(Refusal { attempt: 1, permanent, message: "exceeded quota".into(), blocked_since: None, at: after(seconds) })
 }
 
 #[test]
@@ -436,9 +436,40 @@ fn a_launch_refused_past_the_pending_timeout_is_recorded_also_across_a_restart()
 }
 
 #[test]
+fn a_launch_refused_by_a_quota_is_not_given_up_while_others_of_its_queue_get_through() {
+    let mut case = case();
+    case.template = template("pendingTimeoutSeconds: 60");
+    case.memory.refusal = refused(false, 2);
+    case.write(after(2));
+    case.memory.refusal = Some(Refusal { blocked_since: Some(after(57)), ..refused(false, 62).unwrap() });
+    assert_eq!(case.decide(after(63)).plan.effects, [], "one got through 6 s ago");
+    let decision = case.decide(after(117));
+    assert_eq!(only_record(&decision), (attempt_name(&case.job, 1), Outcome::Failed, Reason::LaunchRefused));
+}
+
+#[test]
+fn an_attempt_of_which_it_is_not_known_whether_it_was_launched_says_so_after_a_while() {
+    let mut case = case();
+    case.memory.launching = Some(1);
+    assert_eq!(case.decide(after(1)), Decision::default());
+    case.memory.doubt = Some(Doubt::sent(None, "etcdserver: request timed out".into(), after(2)));
+    assert_eq!(case.decide(after(3)).plan, Plan { wake_at: Some(after(7)), ..Plan::default() });
+    let told = case.step(after(7));
+    assert_eq!(told.candidate, None, "it keeps its place");
+    assert_eq!(case.status().waiting_for, Some(WaitingFor::Admission));
+    assert_eq!(case.status().template, None, "what it was launched with is not known");
+    assert_eq!(told.plan.notes.len(), 1);
+    case.assert_settled(after(8));
+    // A cancel does not record it either.
+    let case = case.cancelled("{reason: enough}");
+    assert_eq!(case.decide(after(9)).plan.effects, []);
+}
+
+#[test]
 fn a_refusal_of_an_earlier_attempt_is_forgotten() {
     let mut case = case();
-    case.memory.refusal = Some(Refusal { attempt: 2, permanent: true, message: String::new(), at: after(0) });
+    case.memory.refusal =
+        Some(Refusal { attempt: 2, permanent: true, message: String::new(), blocked_since: None, at: after(0) });
     assert!(case.decide(after(0)).candidate.is_some());
 }
 
