@@ -151,3 +151,22 @@ async fn the_batch_job_of_a_failed_attempt_goes_when_a_later_one_succeeds() {
     })
     .await;
 }
+
+/// Kubernetes makes the hostnames of an Indexed batch Job of its name and of the index: a long name of a Job, or of its template,
+/// is no reason to refuse one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_indexed_job_runs_whatever_the_length_of_its_name() {
+    in_world("pasted-indexed", async |world| {
+        let indexed = json!({ "completionMode": "Indexed", "completions": 3, "parallelism": 3 });
+        let template = "t".repeat(63);
+        world.create::<JobTemplate>(&template, with_fields("hostname", indexed)).await;
+        for length in [5, 58, 200] {
+            let name = "j".repeat(length);
+            let job = world.create::<Job>(&name, of(&template)).await;
+            let status = world.only_run(&name).await.status.unwrap();
+            assert_eq!((status.phase, status.reason), (Outcome::Completed, Reason::Succeeded), "{length}: {status:#?}");
+            assert_eq!(world.pods_of(&job.uid().unwrap()).await.len(), 3);
+        }
+    })
+    .await;
+}

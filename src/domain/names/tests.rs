@@ -107,6 +107,9 @@ proptest! {
             prop_assert!(made.len() <= max, "{made}");
         }
         prop_assert!(is_label_value(&label_value(&name)));
+        // The hostname of the last pod of an Indexed batch Job with as many completions as there can be.
+        let hostname = format!("{}-{}", attempt(&name, &uid, number), i32::MAX - 1);
+        prop_assert!(is_dns_label(&hostname) && hostname.len() <= NAME_MAX, "{hostname}");
     }
 
     #[test]
