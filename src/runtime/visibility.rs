@@ -3,13 +3,17 @@
 //! There is news of a kind when a listing is complete, when its watch tells a change, and when its watch brings a bookmark,
 //! which the API server sends also when nothing happens. A request that was sent, and a connection that stands, are none.
 //! Whoever admits, launches, fires, or concludes something from what is not there asks here first, readiness asks here too,
-//! and so does a new leader. All ages are by the monotonic clock.
+//! and so does a new leader. All ages are by the monotonic clock; the wall clock, which alone goes on while a machine is suspended,
+//! only has a new leader list what it need not.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use super::clock::now;
 
 /// How long a kind may fail before it is not seen any more.
 const FAILING_MAX: Duration = Duration::from_secs(30);
@@ -98,6 +102,8 @@ pub struct Blind(pub String);
 struct Sight {
     /// When there was news last.
     heard: Option<Instant>,
+    /// The same by the wall clock.
+    heard_wall: Timestamp,
     /// Since when it has failed without news in between, how often, and with what.
     failing: Option<(Instant, u32, String)>,
     /// How often a listing was asked for.
@@ -130,7 +136,7 @@ impl Visibility {
 
     /// One under which a watch may bring no news for that long.
     pub fn new(quiet_max: Duration) -> Self {
-        let sight = |_| Sight { heard: None, failing: None, asked: 0, listed: 0 };
+        let sight = |_| Sight { heard: None, heard_wall: Timestamp::MIN, failing: None, asked: 0, listed: 0 };
         Self {
             quiet_max,
             started: Instant::now(),
@@ -152,7 +158,8 @@ impl Visibility {
 
     /// There is news of a kind.
     pub fn heard(&self, kind: Watched) {
-        self.of(kind, |sight| (sight.heard, sight.failing) = (Some(Instant::now()), None));
+        let (at, wall) = (Instant::now(), now());
+        self.of(kind, |sight| (sight.heard, sight.heard_wall, sight.failing) = (Some(at), wall, None));
     }
 
     /// A listing of a kind is complete that was begun when so many had been asked for.
@@ -194,8 +201,12 @@ impl Visibility {
     /// Has every kind listed anew of which there was no news for some seconds, and waits until that is done. A new leader may
     /// have been told by a connection that died since, and must not decide from it.
     pub async fn take_over(&self) {
-        let now = Instant::now();
-        self.ask(|sight| sight.heard.is_none_or(|heard| now.saturating_duration_since(heard) > TAKE_OVER_AGE));
+        let (at, wall) = (Instant::now(), now());
+        self.ask(|sight| {
+            let age = sight.heard.map_or(Duration::MAX, |heard| at.saturating_duration_since(heard));
+            let age_by_wall = Duration::try_from(wall.duration_since(sight.heard_wall)).unwrap_or_default();
+            age.max(age_by_wall) > TAKE_OVER_AGE
+        });
         self.wait_until(|sight| sight.asked <= sight.listed).await;
     }
 
@@ -272,7 +283,7 @@ impl Visibility {
     fn of<T>(&self, kind: Watched, ask: impl FnOnce(&mut Sight) -> T) -> T {
         // There is one for each, in that order.
         let mut sights = lock(&self.sights);
-        let mut none = Sight { heard: None, failing: None, asked: 0, listed: 0 };
+        let mut none = Sight { heard: None, heard_wall: Timestamp::MIN, failing: None, asked: 0, listed: 0 };
         ask(sights.get_mut(kind as usize).unwrap_or(&mut none))
     }
 }
@@ -283,6 +294,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn seconds(seconds: u64) -> Duration {
@@ -360,5 +373,11 @@ mod tests {
         assert!(futures::poll!(&mut taken).is_pending());
         seen.listed(BatchJobs, 1);
         taken.await;
+        // While the machine was suspended the monotonic clock stood still.
+        seen.of(Pods, |sight| sight.heard_wall -= SignedDuration::from_hours(8));
+        assert!(futures::poll!(std::pin::pin!(seen.take_over())).is_pending());
+        assert!(
+            Watched::ALL.iter().all(|kind| (seen.asked(*kind) > seen.of(*kind, |it| it.listed)) == (*kind == Pods))
+        );
     }
 }
