@@ -16,6 +16,7 @@ pub mod params;
 pub mod pasted;
 pub mod place;
 pub mod plan;
+pub mod pruned;
 pub mod queue;
 pub mod resolve;
 pub mod retry;
