@@ -37,7 +37,9 @@ impl Writer {
         let warning = events.into_iter().max_by_key(|event| {
             let reason = event.reason.as_deref().unwrap_or_default();
             let last = event.event_time.as_ref().map(|time| time.0);
-            (!BESIDE_THE_POINT.contains(&reason), event.last_timestamp.as_ref().map(|time| time.0).max(last))
+            // After the sentence that explains it, a kubelet often sends one that only names the error.
+            let explains = !event.message.as_deref().unwrap_or_default().starts_with("Error: ");
+            (!BESIDE_THE_POINT.contains(&reason), explains, event.last_timestamp.as_ref().map(|time| time.0).max(last))
         });
         Some(
             warning

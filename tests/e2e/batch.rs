@@ -160,10 +160,14 @@ async fn a_failure_that_is_ignored_decides_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_success_policy_is_met_although_an_index_failed() {
     in_world("success-policy", async |world| {
-        let script = "[ $JOB_COMPLETION_INDEX = 1 ] && exit 1; sleep 4";
+        // Once all indexes have ended, Kubernetes looks at those that failed first.
+        let goes_on = "trap 'exit 1' TERM; sleep 600 & wait $!";
+        let script = &format!(
+            "[ $JOB_COMPLETION_INDEX = 0 ] && exec sleep 4; [ $JOB_COMPLETION_INDEX = 1 ] && exit 1; {goes_on}"
+        );
         let policy = json!({ "rules": [{ "succeededIndexes": "0" }] });
         let fields =
-            json!({ "completionMode": "Indexed", "completions": 2, "parallelism": 2, "successPolicy": policy });
+            json!({ "completionMode": "Indexed", "completions": 3, "parallelism": 3, "successPolicy": policy });
         world.create::<Job>("plain", with_fields(script, fields.clone())).await;
         world.create::<Job>("each", with_fields(script, with(fields, json!({ "backoffLimitPerIndex": 0 })))).await;
         for name in ["plain", "each"] {

@@ -57,7 +57,7 @@ async fn a_sidecar_that_runs_does_not_hide_that_the_main_container_cannot_start(
         let status = record(world, "stuck").await;
         assert_eq!((status.phase, status.reason, status.started_at), (Outcome::Failed, Reason::PendingTimeout, None));
         let error = status.error.unwrap();
-        assert!(error.contains("container main") && error.contains("busibox:1.36"), "{error}");
+        assert!(error.contains("within 15 s") && error.contains("busibox:1.36"), "{error}");
     })
     .await;
 }

@@ -104,7 +104,11 @@ pub(super) fn of_failure<'a>(batch: Option<&BatchJob>, pods: &'a [Arc<Pod>]) -> 
 
 /// The main container of the pod that got furthest of those that did not fail.
 pub(super) fn of_success(pods: &[Arc<Pod>]) -> Option<Deciding<'_>> {
-    furthest(pods.iter().map(Arc::as_ref).filter(|pod| phase(pod) != "Failed"))
+    let has_failed = |pod: &Pod| {
+        let failed = |it: &Container<'_>| it.is_main() && it.terminated().is_some_and(|end| end.exit_code != 0);
+        phase(pod) == "Failed" || containers(pod).iter().any(failed)
+    };
+    furthest(pods.iter().map(Arc::as_ref).filter(|pod| !has_failed(pod)))
 }
 
 fn furthest<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<Deciding<'a>> {

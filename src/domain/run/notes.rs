@@ -44,8 +44,12 @@ pub(super) fn of(batch: Option<&BatchJob>, pods: &[Arc<Pod>], report: &Report) -
 
 /// That a pod succeeded although somebody was taking it away: whether its work was done only its program knows.
 fn taken(pod: &Pod) -> Option<String> {
-    let ended = pods::containers(pod).iter().filter(|it| it.is_main()).filter_map(Container::finished_at).max()?;
-    let why = pods::taken_away(pod, Some(ended)).filter(|_| pods::phase(pod) == "Succeeded")?;
+    // Its phase may be seen a little later than that its containers ended.
+    let containers = pods::containers(pod);
+    let main = || containers.iter().filter(|it| it.is_main());
+    let succeeded = main().all(|it| it.terminated().is_some_and(|end| end.exit_code == 0));
+    let ended = main().filter_map(Container::finished_at).max().filter(|_| succeeded)?;
+    let why = pods::taken_away(pod, Some(ended))?;
     Some(format!("pod {} {why} when it ended with exit code 0", pod.metadata.name.as_deref().unwrap_or_default()))
 }
 

@@ -26,10 +26,11 @@ pub(super) struct Judgement<'a> {
     pub(super) container: Option<&'a str>,
 }
 
-/// What the policy of the batch Job, if it has one, says of a pod; one that has not failed counts.
+/// What the policy of the batch Job, if it has one, says of a pod. Its phase may be seen a little later than the end
+/// of its containers.
 pub(super) fn judge<'a>(batch: Option<&BatchJob>, pod: &'a Pod) -> Judgement<'a> {
     let policy = batch.and_then(|batch| batch.spec.as_ref()?.pod_failure_policy.as_ref());
-    let rules = policy.iter().flat_map(|policy| &policy.rules).filter(|_| phase(pod) == "Failed");
+    let rules = policy.iter().flat_map(|policy| &policy.rules).filter(|_| phase(pod) != "Succeeded");
     let mut fitting = rules.filter_map(|rule| Some((treatment(rule), fits(rule, pod)?)));
     let (treatment, container) = fitting.next().unwrap_or((Treatment::Counts, None));
     Judgement { treatment, container }
