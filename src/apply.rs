@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{NamespaceResourceScope, object::HasStatus};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -34,6 +34,8 @@ use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
 use crate::runtime::stores::{Prune, Stores};
+
+mod events;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,12 +82,15 @@ pub struct Writer {
     creating: Arc<AtomicUsize>,
     /// The turns of writes that give way.
     turns: Arc<Semaphore>,
+    /// The looks at events that may be under way.
+    looks: Arc<Semaphore>,
 }
 
 impl Writer {
     /// A writer that feeds those stores.
     pub fn new(client: Client, stores: Arc<Stores>, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
-        Self { client, stores, leadership, metrics, creating: Arc::default(), turns: Arc::new(Semaphore::new(TURNS)) }
+        let (turns, looks) = (Arc::new(Semaphore::new(TURNS)), Arc::new(Semaphore::new(events::LOOKS)));
+        Self { client, stores, leadership, metrics, creating: Arc::default(), turns, looks }
     }
 
     /// Whether so many creates wait for the API server that what can wait should.
@@ -188,17 +193,8 @@ impl Writer {
         Err(changed())
     }
 
-    /// Why the Job controller could not create a pod of a batch Job, in its words: it says so in events only.
-    pub async fn pod_refusal(&self, batch: &BatchJob) -> Option<String> {
-        let api: Api<Event> = self.api(&batch.namespace()?);
-        let selector = format!("involvedObject.uid={},reason=FailedCreate", batch.uid()?);
-        let params = ListParams::default().fields(&selector).limit(1);
-        let found = self.send::<Event, _, _>("list", || api.list(&params)).await.ok()?;
-        found.items.into_iter().next()?.message
-    }
-
-    /// Searches the JobRuns of a namespace that Rota wrote, a page at a time, until `see` says that no further one is of interest. No more than a
-    /// page is in memory.
+    /// Searches the JobRuns of a namespace that Rota wrote, a page at a time, until `see` says that no further one is of interest.
+    /// No more than a page is in memory.
     pub async fn search(
         &self,
         namespace: &str,

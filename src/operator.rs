@@ -37,6 +37,11 @@ const LAUNCHER_PLACES: usize = 128;
 const DISPATCHER_PLACES: usize = 32;
 /// How many pods of a Job are remembered after they are gone.
 const GONE_PODS_MAX: usize = 16;
+/// How long a decision about a Job may wait for what happens to its pods, for each 32 of them: it looks at all of them, and
+/// takes a twentieth of the time at the most.
+const POD_DELAY: Duration = Duration::from_millis(4);
+/// The longest such wait.
+const PODS_DELAY_MAX: Duration = Duration::from_secs(5);
 /// How far the wall clock may drift from the monotonic one between two looks before all timers are set anew.
 const CLOCK_STEP: Duration = Duration::from_millis(500);
 /// How much further the wall clock may go than the monotonic one before it is assumed that the machine was suspended.
@@ -475,7 +480,12 @@ fn listen_to_jobs(context: &Arc<Context>) {
                 memory.gone_pods.drain(..excess);
             });
         }
-        poke(&shared.stores.jobs, &of_uid(uid), &shared.triggers.jobs);
+        // A decision looks at all pods of a Job: of one with many it waits for what else happens to them.
+        let delay =
+            POD_DELAY.saturating_mul(u32::try_from(shared.stores.pods.count(&of_uid(uid))).unwrap_or(u32::MAX) / 32);
+        for job in shared.stores.jobs.find(&of_uid(uid)) {
+            shared.triggers.jobs.trigger_within(Key::of(job.as_ref()), delay.min(PODS_DELAY_MAX));
+        }
     });
 }
 

@@ -114,6 +114,16 @@ pub struct JobRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub error: Option<String>,
+    /// What else is worth knowing, for people: what a container reported and could not be kept, a pod that was being deleted
+    /// when it succeeded, restarts within a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 500)))]
+    pub notes: Vec<String>,
+    /// The field of the batch Job that made this failure final, such as `podFailurePolicy`: no further attempt follows unless
+    /// a rule of retry says Retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub final_by: Option<String>,
     /// Who cancelled it, if somebody did and the request says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

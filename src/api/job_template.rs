@@ -106,7 +106,8 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// What to do about particular failures; the first rule that fits decides. Where none fits, the attempt is retried,
-    /// unless its launch was refused or somebody deleted its batch Job. No rule is asked about what was cancelled.
+    /// unless its launch was refused, somebody deleted its batch Job, or the batch Job itself says that the failure is final
+    /// (podFailurePolicy, maxFailedIndexes, activeDeadlineSeconds). No rule is asked about what was cancelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub rules: Vec<RetryRule>,

@@ -16,7 +16,7 @@ use crate::api::labels::{ATTEMPT, JOB, JOB_UID};
 use crate::api::{Job, JobPhase, JobRun, Outcome};
 use crate::domain::explanation::{self, Explanation};
 use crate::domain::outlook::{phase, said};
-use crate::domain::words::{ago, duration, full_stop};
+use crate::domain::words::{ago, capital, duration, full_stop};
 use crate::domain::{names, place};
 
 /// Which Job.
@@ -181,6 +181,7 @@ fn recorded(name: &str, run: &JobRun, now: Timestamp) -> Told {
         ..Explanation::default()
     };
     explanation.sentences.extend(status.error.as_deref().map(full_stop));
+    explanation.sentences.extend(status.notes.iter().map(|note| full_stop(&capital(note))));
     explanation.sentences.extend(status.cancelled_by.as_deref().map(|by| format!("Cancelled by {by}.")));
     if let Some(worker) = &status.worker_id {
         let took = status.duration_ms.map(|ms| format!(" for {}", duration(SignedDuration::from_millis(ms))));

@@ -1,5 +1,6 @@
 //! Job: queue it, follow its attempt, record it, let it go.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, PoisonError};
 
@@ -18,22 +19,21 @@ use earlier::{duplicate_of, look_up};
 
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
-use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, JobStatus, JobTemplate, JobTemplateSpec, Reason, Schedule};
+use crate::api::{
+    DEFAULT_QUEUE, Job, JobPhase, JobRun, JobRunStatus, JobStatus, JobTemplate, JobTemplateSpec, Reason, Schedule,
+};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{self, Decision, Facts, Memory, Recorded, attempt_names, current_attempt};
+use crate::domain::job::{self, Decision, Facts, Look, Memory, Recorded, Subject, Told, attempt_names, current_attempt};
 use crate::domain::plan::{Effect, Note, Plan};
 use crate::domain::resolve::{self, Judged, Resolved, Source, Unresolved};
-use crate::domain::{pinned, schedule, template};
+use crate::domain::{pinned, run, schedule, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_uid;
 use crate::runtime::visibility::{Act, Blind};
 use crate::runtime::work::Next;
-
-/// The longest text of an error in a record, in bytes.
-const ERROR_BYTES_MAX: usize = 1_000;
 
 /// What a decision about a Job depends on besides the Job and what is remembered of it.
 pub struct Observed {
@@ -97,6 +97,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         return Ok(None);
     }
     look_up(context, &object, &observed).await?;
+    ask_events(context, &object, observed.batch.as_deref(), &observed.pods).await;
     let mut memory = Memory { called_at: called.called_at, ..context.memories.update(&uid, |_| ()) };
     // A launch may have ended meanwhile. What is remembered as launched is in the stores, if one looks after remembering;
     // before, it would look as if somebody had deleted it.
@@ -229,15 +230,31 @@ fn tell_queue(context: &Context, job: &Job, memory: &Memory, decision: &Decision
     }
 }
 
-/// Adds to the record of an attempt that never had a pod why Kubernetes created none.
+/// Looks among the events for why nothing of a Job's attempt starts, if nothing else says so.
+async fn ask_events(context: &Context, object: &Job, batch: Option<&BatchJob>, pods: &[Arc<Pod>]) {
+    let Some(batch) = batch else { return };
+    let uid = object.uid().unwrap_or_default();
+    let memory = context.memories.update(&uid, |_| ());
+    let Look::Now(subject) = job::look(object, &memory, batch, pods, now()) else { return };
+    let Some(text) = context.writer.warning(&subject).await else { return };
+    let told = Told { attempt: current_attempt(object), at: now(), text };
+    context.memories.update(&uid, |memory| memory.told = Some(told));
+}
+
+/// Adds to the record of an attempt that never started in its time why, if only an event tells.
 async fn explain(context: &Context, observed: &Observed, effect: &mut Effect) {
-    let (Effect::CreateRun(run), Some(batch), true) = (effect, &observed.batch, observed.pods.is_empty()) else {
-        return;
+    let (Effect::CreateRun(run), Some(batch)) = (effect, &observed.batch) else { return };
+    let out_of_time = |reason: Reason| {
+        matches!(reason, Reason::PendingTimeout | Reason::DeadlineExceeded | Reason::TotalDeadlineExceeded)
     };
-    let Some(status) = run.status.as_mut().filter(|status| status.reason == Reason::PendingTimeout) else { return };
-    if let Some(why) = context.writer.pod_refusal(batch).await {
-        let text = format!("{}: {why}", status.error.as_deref().unwrap_or_default());
-        status.error = Some(crate::domain::conditions::shorten(text, ERROR_BYTES_MAX));
+    let unstarted = |status: &&mut JobRunStatus| out_of_time(status.reason) && status.started_at.is_none();
+    let Some(status) = run.status.as_mut().filter(unstarted) else { return };
+    let subject = match observed.pods.first() {
+        Some(pod) => Subject::Pod(job::identity(&pod.metadata)),
+        None => Subject::BatchJob(job::identity(&batch.metadata)),
+    };
+    if let Some(Some(why)) = context.writer.warning(&subject).await {
+        status.error = Some(run::with_reason(status.error.as_deref().unwrap_or_default(), &why));
     }
 }
 
@@ -383,10 +400,11 @@ fn kept_batches(context: &Context, object: &Job) -> Vec<Arc<BatchJob>> {
 /// The pods of a Job: those there are, and those that are gone, as they were last seen.
 fn pods(context: &Context, uid: &str) -> Vec<Arc<Pod>> {
     let mut pods = context.stores.pods.find(&of_uid(uid));
-    for gone in context.memories.get(uid).into_iter().flat_map(|memory| memory.gone_pods) {
-        if !pods.iter().any(|pod| pod.uid() == gone.uid()) {
-            pods.push(gone);
-        }
+    let gone = context.memories.get(uid).map(|memory| memory.gone_pods).unwrap_or_default();
+    if !gone.is_empty() {
+        let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone();
+        let known: HashSet<_> = pods.iter().map(uid).collect();
+        pods.extend(gone.into_iter().filter(|gone| !known.contains(&uid(gone))));
     }
     pods
 }

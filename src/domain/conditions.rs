@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 
+use super::words::printable;
+
 /// Ready: the object works as it is written.
 pub const READY: &str = "Ready";
 /// Stalled: somebody has to change something before it can go on (kstatus reads it as a failure).
@@ -64,7 +66,7 @@ impl Conditions {
     /// Says that a condition holds or does not.
     pub fn set(&mut self, fact: Fact<'_>) {
         let status = if fact.holds { "True" } else { "False" };
-        let message = shorten(fact.message, MESSAGE_BYTES_MAX);
+        let message = shorten(printable(&fact.message), MESSAGE_BYTES_MAX);
         let previous = self.list.iter().position(|condition| condition.type_ == fact.type_);
         let mut condition = Condition {
             type_: fact.type_.to_owned(),

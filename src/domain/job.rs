@@ -28,6 +28,7 @@ mod doubt;
 mod earlier;
 mod end;
 mod gate;
+mod silent;
 mod status;
 mod waiting;
 
@@ -36,6 +37,7 @@ pub use doubt::{Doubt, Judged, Next as AfterAbsence};
 pub use earlier::{Earlier, Question, Search, Selector, asked_of, content_label, question};
 use end::{after_end, is_surely_last, may_retry, requeue};
 pub use gate::awaits_call;
+pub use silent::{Look, Subject, Told, look};
 use status::previously_waiting_for;
 use waiting::without_batch;
 pub use waiting::{limits, may_launch, own_blocker};
@@ -82,6 +84,8 @@ pub struct Memory {
     pub doubt: Option<Doubt>,
     /// Why the API server refused to create the batch Job of an attempt.
     pub refusal: Option<Refusal>,
+    /// What was found among the events of an attempt of which nothing starts.
+    pub told: Option<Told>,
     /// The JobRun that is being created. What becomes of an attempt is decided once: while this is there, it is neither
     /// decided again nor launched.
     pub recording: Option<Box<JobRun>>,
@@ -129,6 +133,7 @@ impl Memory {
             launched: None,
             doubt: None,
             refusal: None,
+            told: None,
             recording: None,
             recorded: None,
             claimed: None,
@@ -153,6 +158,8 @@ pub struct Recorded {
     pub attempt: u32,
     /// The exit code that it ended with, if it got so far.
     pub exit_code: Option<i32>,
+    /// Whether its batch Job says itself that this failure is final.
+    pub is_final: bool,
     /// How it ended: if it is the last one, how the Job did.
     pub ending: Ending,
 }
@@ -170,6 +177,7 @@ impl Recorded {
         Self {
             attempt: run.spec.attempt,
             exit_code: status.and_then(|status| status.exit_code),
+            is_final: status.is_some_and(|status| status.final_by.is_some()),
             ending: Ending { outcome, reason, finished_at, run: name },
         }
     }
@@ -312,7 +320,13 @@ fn cancel_request(facts: &Facts<'_>) -> Option<(Reason, Cancel)> {
 
 /// When this process launched the current attempt, or now if it is just doing so.
 fn launch_time(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
-    launched_at(facts).or((facts.memory.launching == Some(current_attempt(facts.job))).then_some(now))
+    launched_of(facts.job, facts.memory, now)
+}
+
+fn launched_of(job: &Job, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let attempt = current_attempt(job);
+    let launched = memory.launched.filter(|(launched, _)| *launched == attempt);
+    launched.map(|(_, at)| at).or((memory.launching == Some(attempt)).then_some(now))
 }
 
 /// When this process launched the current attempt, if it did.

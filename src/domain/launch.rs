@@ -24,6 +24,8 @@ const PARAMS_VOLUME: &str = "rota-params";
 const PARAMS_DIRECTORY: &str = "/etc/rota";
 /// The parameter file within its volume.
 const PARAMS_FILE_NAME: &str = "params.json";
+/// Where the API server says that a termination message is, unless somebody said it.
+const MESSAGE_PATH_DEFAULT: &str = "/dev/termination-log";
 /// Fields of a batch Job's specification that are the API server's to decide.
 const SPEC_FIELDS_DROPPED: [&str; 2] = ["selector", "manualSelector"];
 /// How long Kubernetes is to keep an ended batch Job at least, in seconds, where its body says how long: an operator that
@@ -289,10 +291,21 @@ fn prepare(container: &mut Value, environment: &[(String, String)], path: &Path)
     let ours = ours.map(|(name, value)| json!({ "name": name, "value": value.replace('$', "$$") }));
     let all: Vec<Value> = ours.chain(own.iter().cloned()).collect();
     container.insert("env".into(), Value::Array(all));
-    if container.get("terminationMessagePolicy").is_none_or(Value::is_null) {
+    if !wants_own_message(container) {
         container.insert("terminationMessagePolicy".into(), json!("FallbackToLogsOnError"));
     }
     Ok(!taken)
+}
+
+/// Whether the writer of a container wants no end of its log as its termination message. The API server writes that
+/// default into what it stores, always with the default path: `File` with it comes from a copy of a live object.
+fn wants_own_message(container: &Map<String, Value>) -> bool {
+    let field = |field: &str| container.get(field).and_then(Value::as_str);
+    match field("terminationMessagePolicy") {
+        None => false,
+        Some("File") => field("terminationMessagePath") != Some(MESSAGE_PATH_DEFAULT),
+        Some(_) => true,
+    }
 }
 
 /// Whether something mounted at this path would be at or below the directory of the parameter file.

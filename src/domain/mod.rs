@@ -17,6 +17,7 @@ pub mod pasted;
 pub mod pinned;
 pub mod place;
 pub mod plan;
+pub mod pruned;
 pub mod queue;
 pub mod resolve;
 pub mod retry;

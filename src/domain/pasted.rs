@@ -46,7 +46,7 @@ pub struct Field {
 }
 
 /// What is not passed on as it is, or means something else than to Kubernetes.
-pub const FIELDS: [Field; 11] = [
+pub const FIELDS: [Field; 12] = [
     Field {
         path: "spec.backoffLimit",
         meaning: "0, so that each try is an attempt with a record of its own; `retry.maxAttempts` says how many there are. \
@@ -64,6 +64,13 @@ pub const FIELDS: [Field; 11] = [
         meaning: "Counts for each attempt, as `timeoutSeconds` does; the shorter one of both. `deadlineSeconds` bounds all \
                   attempts together.",
         warn: active_deadline,
+    },
+    Field {
+        path: "spec.template.spec.containers.terminationMessagePolicy",
+        meaning: "FallbackToLogsOnError, so that a record quotes the end of the log. `File` stays, unless \
+                  `terminationMessagePath: /dev/termination-log` stands beside it: these two are what the API server writes into \
+                  what it stores.",
+        warn: |_| None,
     },
     Field {
         path: "spec.ttlSecondsAfterFinished",

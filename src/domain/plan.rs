@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 
+use super::words::printable;
 use crate::api::{Cancel, Job, JobRun, Reason};
 
 /// One change to the cluster.
@@ -92,12 +93,12 @@ pub struct Note {
 impl Note {
     /// Something that went as it should.
     pub fn normal(reason: &'static str, action: &'static str, message: impl Into<String>) -> Self {
-        Self { warning: false, reason, action, message: message.into() }
+        Self { warning: false, reason, action, message: printable(&message.into()) }
     }
 
     /// Something that somebody should look at.
     pub fn warning(reason: &'static str, action: &'static str, message: impl Into<String>) -> Self {
-        Self { warning: true, reason, action, message: message.into() }
+        Self { warning: true, reason, action, message: printable(&message.into()) }
     }
 }
 

@@ -14,15 +14,28 @@ const FACTOR_DEFAULT: u32 = 2;
 /// The longest delay unless something else is said, in seconds.
 const MAXIMUM_SECONDS_DEFAULT: u32 = 3_600;
 
-/// What is to become of an attempt that failed for that reason: the first rule that fits decides. Without one it is
-/// retried, unless that is pointless: what the API server refuses it refuses again, and who deleted a batch Job by hand
-/// wants it gone.
-pub fn action(retry: &Retry, reason: Reason, exit_code: Option<i32>) -> RetryAction {
+/// How an attempt failed, as its record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// The exit code that it ended with, if it got so far.
+    pub exit_code: Option<i32>,
+    /// Whether the batch Job itself says that this failure is final: by its podFailurePolicy, for one.
+    pub is_final: bool,
+}
+
+/// What is to become of an attempt that failed: the first rule that fits decides. Without one it is retried, unless the batch
+/// Job says itself that its failure is final, or that is pointless: what the API server refuses it refuses again, and who
+/// deleted a batch Job by hand wants it gone.
+pub fn action(retry: &Retry, failure: Failure) -> RetryAction {
+    let Failure { reason, exit_code, .. } = failure;
     if is_final(reason) {
         return RetryAction::Fail;
     }
     match retry.rules.iter().find(|rule| fits(rule, reason, exit_code)) {
         Some(rule) => rule.action,
+        None if failure.is_final => RetryAction::Fail,
         None if matches!(reason, Reason::LaunchRefused | Reason::BatchJobDeleted) => RetryAction::Fail,
         None => RetryAction::Retry,
     }
@@ -59,6 +72,21 @@ mod tests {
 
     fn retry(text: &str) -> Retry {
         serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    fn action(retry: &Retry, reason: Reason, exit_code: Option<i32>) -> RetryAction {
+        super::action(retry, Failure { reason, exit_code, is_final: false })
+    }
+
+    #[test]
+    fn what_the_batch_job_makes_final_is_retried_by_a_rule_only() {
+        let rules =
+            retry("{maxAttempts: 3, rules: [{exitCodes: [42], action: Retry}, {exitCodes: [77], action: Skip}]}");
+        let found = [42, 77, 1].map(|code| {
+            let failure = Failure { reason: Reason::ExitCode, exit_code: Some(code), is_final: true };
+            super::action(&rules, failure)
+        });
+        assert_eq!(found, [RetryAction::Retry, RetryAction::Skip, RetryAction::Fail]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use kube::core::ObjectMeta;
 use super::conditions::{micro, shorten};
 use super::job::{attempt_name, content_label};
 use super::resolve::Resolved;
+use super::words::printable;
 use super::{group, names, retry, sizes};
 use crate::api::job_run::{JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
@@ -24,16 +25,25 @@ use crate::api::labels::{
 };
 use crate::api::{Cancel, Job, JobRun, ObjectReference, Outcome, Reason, Schedule};
 
+mod deciding;
+mod notes;
 mod pods;
+mod policy;
 mod report;
 mod suspension;
 mod verdict;
 
-pub use pods::{pod_started, pods_settled, stuck_text, waiting_since, waiting_text};
+use deciding::Deciding;
+pub use pods::{
+    is_over, outlived_since, outlived_text, pod_started, pods_settled, stuck_text, waiting_since, waiting_text,
+};
 pub use suspension::{is_being_resumed, is_suspended, last_start, pods_since, resumed_at, suspended_text};
 
 /// The longest error text of a record, in bytes; the schema allows 4,096 characters.
 const ERROR_BYTES_MAX: usize = 1_000;
+
+/// The longest name of who cancelled; the schema allows so many characters.
+const CANCELLED_BY_BYTES_MAX: usize = 1_024;
 
 /// Where a batch Job stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,19 +135,53 @@ pub fn ended_for(batch: &BatchJob) -> Option<Reason> {
 pub fn ended_run(input: &RunInput<'_>, batch: &BatchJob, state: &BatchState) -> JobRun {
     let last = verdict::pods_of_last_start(batch, input.pods);
     let input = &RunInput { pods: &last, ..*input };
-    let deciding = verdict::deciding_pods(batch, &last);
-    let verdict = match state {
-        BatchState::Active | BatchState::Complete => succeeded(),
+    let of_failure = || deciding::of_failure(Some(batch), &last);
+    let (verdict, deciding) = match state {
+        BatchState::Active | BatchState::Complete => (succeeded(), deciding::of_success(&last)),
         BatchState::Failed { reason, message } => {
-            verdict::failed(&RunInput { pods: &deciding, ..*input }, batch, reason, message)
+            let deciding = of_failure();
+            (verdict::failed(input, batch, deciding.as_ref(), reason, message), deciding)
         }
     };
     let decided = ended_at(batch).unwrap_or(input.now);
-    let deciding = match verdict.outcome {
-        Outcome::Completed => pods::succeeding(&deciding),
-        Outcome::Failed | Outcome::Skipped => pods::deciding(&deciding),
-    };
-    build_run(input, verdict, deciding.as_ref(), decided)
+    let mut run = build_run(input, verdict, deciding.as_ref(), Some(batch), decided);
+    if let (BatchState::Failed { reason, .. }, Some(status)) = (state, run.status.as_mut()) {
+        status.final_by = final_by(input, batch, reason).map(str::to_owned).filter(|_| status.phase == Outcome::Failed);
+    }
+    run
+}
+
+/// The field of the pasted batch Job that makes its failure final, so that no retry follows but by a rule of ours.
+fn final_by(input: &RunInput<'_>, batch: &BatchJob, reason: &str) -> Option<&'static str> {
+    match reason {
+        "PodFailurePolicy" => Some("podFailurePolicy"),
+        "MaxFailedIndexesExceeded" => Some("maxFailedIndexes"),
+        "FailedIndexes" => deciding::has_index_ended_by_rule(batch, input.pods).then_some("podFailurePolicy"),
+        "DeadlineExceeded" if ended_for(batch).is_none() => {
+            let known = input.resolved?;
+            let own = known.job_template.pointer("/spec/activeDeadlineSeconds")?.as_i64()?;
+            known.timeout_seconds.is_none_or(|timeout| own <= timeout).then_some("activeDeadlineSeconds")
+        }
+        _ => None,
+    }
+}
+
+/// What happened, and what is said about it.
+pub fn sentence(what: &str, message: &str) -> String {
+    shorten(pods::join(&[what, message]), pods::WAITING_BYTES_MAX)
+}
+
+/// The error text of a record with a reason that it does not tell yet.
+pub fn with_reason(error: &str, why: &str) -> String {
+    let why = printable(why);
+    let told = error.contains(&why);
+    if told { error.to_owned() } else { shorten(pods::join(&[error, &why]), ERROR_BYTES_MAX) }
+}
+
+/// That a batch Job makes no pods, because it says so itself.
+pub fn no_pods_text(batch: &BatchJob) -> Option<String> {
+    let none = batch.spec.as_ref()?.parallelism == Some(0);
+    none.then(|| "its batch Job has parallelism 0, so that Kubernetes makes no pod for it".to_owned())
 }
 
 /// The record of an attempt whose batch Job vanished before it was seen to end.
@@ -148,20 +192,20 @@ pub fn vanished_run(input: &RunInput<'_>) -> JobRun {
         reason: Reason::BatchJobDeleted,
         error: Some("somebody deleted the batch Job before it was seen to end".into()),
     });
-    build_run(input, verdict, pods::deciding(input.pods).as_ref(), input.now)
+    build_run(input, verdict, deciding::of_failure(None, input.pods).as_ref(), None, input.now)
 }
 
 /// The record of an attempt whose batch Job the API server refused to create.
 pub fn refused_run(input: &RunInput<'_>, message: &str) -> JobRun {
     let error = Some(format!("the API server refused to create the batch Job: {message}"));
     let verdict = Verdict { outcome: Outcome::Failed, reason: Reason::LaunchRefused, error };
-    build_run(&RunInput { pods: &[], ..*input }, verdict, None, input.now)
+    build_run(&RunInput { pods: &[], ..*input }, verdict, None, None, input.now)
 }
 
 /// The record of a Job that is not run, or not run again, for that reason.
 pub fn skipped_run(input: &RunInput<'_>, reason: Reason, why: impl Into<String>) -> JobRun {
     let verdict = Verdict { outcome: Outcome::Skipped, reason, error: Some(why.into()) };
-    build_run(&RunInput { pods: &[], ..*input }, verdict, None, input.now)
+    build_run(&RunInput { pods: &[], ..*input }, verdict, None, None, input.now)
 }
 
 /// The record of occurrences of a schedule for which no Job was made.
@@ -186,7 +230,7 @@ pub fn skipped_occurrences(schedule: &Schedule, skipped: &SkippedOccurrences, no
     ]));
     run.status = Some(JobRunStatus {
         finished_at: Some(micro(now)),
-        error: Some(shorten(skipped.why.clone(), ERROR_BYTES_MAX)),
+        error: Some(shorten(printable(&skipped.why), ERROR_BYTES_MAX)),
         count: several.then_some(skipped.count),
         last_scheduled_time: several.then(|| micro(skipped.last)),
         ..empty_status(Outcome::Skipped, skipped.reason)
@@ -213,10 +257,28 @@ fn started(input: &RunInput<'_>) -> Option<Timestamp> {
     pod_started(input.pods).or_else(said)
 }
 
+/// When the attempt first started since it was resumed: of containers that were restarted the pods tell the last starts only,
+/// and the status of the Job what it has seen before.
+fn first_start(input: &RunInput<'_>, resumed: Option<Timestamp>) -> Option<Timestamp> {
+    let said = input.job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0);
+    match (pod_started(input.pods), said) {
+        (Some(seen), Some(said)) if said < seen && resumed.is_none_or(|resumed| said >= resumed) => Some(said),
+        (seen, said) => seen.or(said),
+    }
+}
+
+/// What the containers reported, that of the deciding pod first.
+fn reported(pods: &[Arc<Pod>], deciding: Option<&Deciding<'_>>) -> report::Report {
+    let is_first = |pod: &&Pod| deciding.is_some_and(|deciding| std::ptr::eq(deciding.pod, *pod));
+    let all = || pods.iter().map(Arc::as_ref);
+    report::read(all().filter(is_first).chain(all().filter(|pod| !is_first(pod))))
+}
+
 fn build_run(
     input: &RunInput<'_>,
     verdict: Verdict,
-    deciding: Option<&pods::Deciding<'_>>,
+    deciding: Option<&Deciding<'_>>,
+    batch: Option<&BatchJob>,
     decided: Timestamp,
 ) -> JobRun {
     let job = input.job;
@@ -225,10 +287,12 @@ fn build_run(
     let mut spec = run_spec(input, &name, &uid);
     let (params, is_cut) = sizes::for_record(std::mem::take(&mut spec.params));
     spec.params = params;
-    let started = (verdict.outcome != Outcome::Skipped).then(|| started(input)).flatten();
-    let verdict = skipped_by_rule(input, verdict, deciding.and_then(pods::Deciding::exit_code));
+    let resumed = batch.and_then(resumed_at);
+    let started = (verdict.outcome != Outcome::Skipped).then(|| first_start(input, resumed)).flatten();
+    let verdict = skipped_by_rule(input, verdict, deciding.and_then(Deciding::exit_code));
     let ended = started.map(|started| pods::pod_finished(input.pods).unwrap_or(decided).max(started));
-    let report = report::read(input.pods);
+    let report = reported(input.pods, deciding);
+    let notes = notes::of(batch, input.pods, &report);
     let attempt = input.attempt.to_string();
     let batch_name = input.batch.and_then(|batch| batch.name.clone());
     let run_name = batch_name.unwrap_or_else(|| attempt_name(job, input.attempt));
@@ -254,17 +318,14 @@ fn build_run(
         started_at: started.map(micro),
         finished_at: Some(micro(ended.unwrap_or(decided))),
         duration_ms: started.zip(ended).and_then(|(started, ended)| milliseconds(started, ended)),
-        worker_id: deciding.and_then(pods::Deciding::worker),
-        exit_code: deciding.and_then(pods::Deciding::exit_code),
+        worker_id: deciding.and_then(Deciding::worker),
+        exit_code: deciding.and_then(Deciding::exit_code),
         cancelled_by: cancelled_by(input, verdict.reason),
-        error: if is_cut {
-            with_note(verdict.error)
-        } else {
-            verdict.error.map(|error| shorten(error, ERROR_BYTES_MAX))
-        },
+        error: error_text(verdict.error, is_cut),
+        notes,
         artifacts: report.artifacts,
         result: report.result,
-        log_path: deciding.and_then(pods::Deciding::log_path),
+        log_path: deciding.and_then(Deciding::log_path),
         start_delay_ms: started.zip(job.spec.scheduled_time.as_ref()).and_then(|(at, due)| milliseconds(due.0, at)),
         late: job.spec.start_by.as_ref().is_some_and(|by| by.0 < started.unwrap_or(decided)),
         ..empty_status(verdict.outcome, verdict.reason)
@@ -275,7 +336,8 @@ fn build_run(
 /// A failure of which a rule of the Job's retry says that it is none: it ran, and found that there was nothing to do.
 fn skipped_by_rule(input: &RunInput<'_>, verdict: Verdict, exit_code: Option<i32>) -> Verdict {
     let rules = input.resolved.map(|known| &known.retry).or(input.job.spec.retry.as_ref());
-    let skips = rules.is_some_and(|rules| retry::action(rules, verdict.reason, exit_code) == RetryAction::Skip);
+    let failure = retry::Failure { reason: verdict.reason, exit_code, is_final: false };
+    let skips = rules.is_some_and(|rules| retry::action(rules, failure) == RetryAction::Skip);
     if verdict.outcome != Outcome::Failed || !skips {
         return verdict;
     }
@@ -283,9 +345,13 @@ fn skipped_by_rule(input: &RunInput<'_>, verdict: Verdict, exit_code: Option<i32
     Verdict { outcome: Outcome::Skipped, reason: Reason::SkippedByRule, error: Some(why) }
 }
 
-/// The error of a record whose parameters are not in it in full.
-fn with_note(error: Option<String>) -> Option<String> {
+/// The error of a record, with a note if its parameters are not in it in full.
+fn error_text(error: Option<String>, is_cut: bool) -> Option<String> {
     const NOTE: &str = "the params of this record are cut, because they are too large to be stored";
+    let error = error.map(|error| printable(&error));
+    if !is_cut {
+        return error.map(|error| shorten(error, ERROR_BYTES_MAX));
+    }
     let error = shorten(error.unwrap_or_default(), ERROR_BYTES_MAX.saturating_sub(NOTE.len() + 2));
     Some(pods::join(&[&error, NOTE]))
 }
@@ -293,7 +359,7 @@ fn with_note(error: Option<String>) -> Option<String> {
 /// Who asked for the end of the attempt, if that is how it ended and the request says so.
 fn cancelled_by(input: &RunInput<'_>, reason: Reason) -> Option<String> {
     let (_, cancel) = input.cancel.filter(|(asked, _)| *asked == reason)?;
-    cancel.requested_by.clone()
+    cancel.requested_by.as_deref().map(|who| shorten(printable(who), CANCELLED_BY_BYTES_MAX))
 }
 
 /// What was asked. What the Job's status said when it was queued stands in for what cannot be resolved any more.
@@ -341,6 +407,8 @@ fn empty_status(phase: Outcome, reason: Reason) -> JobRunStatus {
         worker_id: None,
         exit_code: None,
         error: None,
+        notes: Vec::new(),
+        final_by: None,
         cancelled_by: None,
         artifacts: Vec::new(),
         result: None,

@@ -145,6 +145,11 @@ impl<K: Stored> Store<K> {
         self.read().index.contains_key(word)
     }
 
+    /// How many objects have that word in their index.
+    pub fn count(&self, word: &str) -> usize {
+        self.read().index.get(word).map_or(0, BTreeSet::len)
+    }
+
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<Key> {
         self.read().objects.keys().cloned().collect()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
 use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER};
 use crate::api::{Job, JobGroup, JobPhase, JobTemplate, Queue, Schedule};
+use crate::domain::pruned;
 
 /// How long writes may fail before the operator says so.
 const WRITES_FAIL_MAX: Duration = Duration::from_secs(30);
@@ -226,25 +227,13 @@ fn empty_copy(metadata: &mut kube::core::ObjectMeta) {
 
 impl Prune for BatchJob {
     fn prune(&mut self) {
-        self.metadata.managed_fields = None;
-        if let Some(spec) = self.spec.as_mut() {
-            spec.template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
-        }
+        pruned::prune_batch_job(self);
     }
 }
 
 impl Prune for Pod {
     fn prune(&mut self) {
-        self.metadata.managed_fields = None;
-        self.metadata.annotations = None;
-        if let Some(spec) = self.spec.as_mut() {
-            let containers = spec.containers.drain(..).map(|container| k8s_openapi::api::core::v1::Container {
-                name: container.name,
-                ..k8s_openapi::api::core::v1::Container::default()
-            });
-            *spec =
-                PodSpec { node_name: spec.node_name.take(), containers: containers.collect(), ..PodSpec::default() };
-        }
+        pruned::prune_pod(self);
     }
 }
 

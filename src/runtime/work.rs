@@ -38,12 +38,18 @@ pub enum Next {
 /// Asks for runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Trigger {
-    sender: mpsc::UnboundedSender<Key>,
+    sender: mpsc::UnboundedSender<Ask>,
 }
 
 /// The receiving end of a [`Trigger`].
 pub struct Triggers {
-    receiver: mpsc::UnboundedReceiver<Key>,
+    receiver: mpsc::UnboundedReceiver<Ask>,
+}
+
+/// A key, and from when on it may be run.
+struct Ask {
+    key: Key,
+    from: Option<Instant>,
 }
 
 /// A trigger and its receiving end. The channel is unbounded because it is drained without waiting, into a set.
@@ -56,7 +62,13 @@ impl Trigger {
     /// Asks for a run of that key, as soon as there is a place.
     pub fn trigger(&self, key: Key) {
         // Nobody listens any more only while the program ends.
-        let _ = self.sender.send(key);
+        let _ = self.sender.send(Ask { key, from: None });
+    }
+
+    /// Asks for a run of that key within a time, so that what happens often has one run for all that came meanwhile.
+    pub fn trigger_within(&self, key: Key, delay: Duration) {
+        let from = (!delay.is_zero()).then(|| Instant::now() + delay);
+        let _ = self.sender.send(Ask { key, from });
     }
 }
 
@@ -79,10 +91,10 @@ where
         let timer = [state.next_timer(), state.next_slow()].into_iter().flatten().min();
         tokio::select! {
             received = triggers.receiver.recv() => match received {
-                Some(key) => {
-                    state.ask(key);
-                    while let Ok(key) = triggers.receiver.try_recv() {
-                        state.ask(key);
+                Some(ask) => {
+                    state.take(ask);
+                    while let Ok(ask) = triggers.receiver.try_recv() {
+                        state.take(ask);
                     }
                 }
                 None => break,
@@ -138,6 +150,8 @@ struct State {
     running: HashMap<Key, Run>,
     /// Those of them that take a place, by when they began.
     placed: BTreeMap<(Instant, u64), Key>,
+    /// Running keys that are to run again at that time.
+    later: HashMap<Key, Instant>,
     /// How many of a namespace take a place, and how many are slow.
     running_in: HashMap<String, Running>,
     timers: BTreeMap<(Instant, u64), Key>,
@@ -155,11 +169,37 @@ impl State {
             queued: HashSet::new(),
             running: HashMap::new(),
             placed: BTreeMap::new(),
+            later: HashMap::new(),
             running_in: HashMap::new(),
             timers: BTreeMap::new(),
             timer_of: HashMap::new(),
             sequence: 0,
             failures: HashMap::new(),
+        }
+    }
+
+    fn take(&mut self, ask: Ask) {
+        match ask.from {
+            None => self.ask(ask.key),
+            Some(from) => self.ask_later(ask.key, from),
+        }
+    }
+
+    /// Has a key run at that time, unless it runs or is to run before.
+    fn ask_later(&mut self, key: Key, from: Instant) {
+        if let Some(run) = self.running.get(&key) {
+            // It may not have seen what happened.
+            if !run.again {
+                self.later.entry(key).or_insert(from);
+            }
+            return;
+        }
+        if self.failures.contains_key(&key) && self.timer_of.contains_key(&key) {
+            return;
+        }
+        let sooner = self.timer_of.get(&key).is_some_and(|(at, _)| *at <= from);
+        if !sooner && !self.queued.contains(&key) {
+            self.set_timer(key, from);
         }
     }
 
@@ -238,6 +278,7 @@ impl State {
     fn ended(&mut self, key: Key, next: Next, now: Instant) {
         let run = self.running.remove(&key);
         let again = run.as_ref().is_some_and(|run| run.again);
+        let later = self.later.remove(&key);
         let place = run.and_then(|run| run.place);
         if let Some(place) = place {
             self.placed.remove(&place);
@@ -262,8 +303,10 @@ impl State {
             Next::After(_) | Next::Wait => {}
         }
         self.failures.remove(&key);
-        if again {
-            self.ask(key);
+        match later {
+            _ if again => self.ask(key),
+            Some(from) => self.ask_later(key, from),
+            None => {}
         }
     }
 
@@ -372,6 +415,28 @@ mod tests {
         assert_eq!(state.start(Instant::now()), Some(key("ns", 0)));
         state.ended(key("ns", 0), Next::Wait, Instant::now());
         assert_eq!(state.start(Instant::now()), None);
+    }
+
+    #[test]
+    fn what_may_wait_runs_once_for_all_that_came_meanwhile() {
+        let mut state = State::new(8);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        (1..100).for_each(|seconds| state.ask_later(key("ns", 0), at(seconds)));
+        assert_eq!((state.start(start), state.next_timer()), (None, Some(at(1))), "the first asked sets the time");
+        state.fire(at(1));
+        assert_eq!(state.start(start), Some(key("ns", 0)));
+        state.ask_later(key("ns", 0), at(2));
+        state.ask_later(key("ns", 0), at(3));
+        state.ended(key("ns", 0), Next::After(Duration::from_secs(60)), at(1));
+        assert_eq!((state.start(start), state.next_timer()), (None, Some(at(2))), "what came while it ran");
+        state.ask(key("ns", 0));
+        assert_eq!((state.start(start), state.next_timer()), (Some(key("ns", 0)), None), "what may not wait does not");
+        state.ended(key("ns", 0), Next::Wait, at(2));
+        assert_eq!((state.start(start), state.next_timer()), (None, None), "and it saw all that came before");
+        state.ask(key("ns", 0));
+        state.ask_later(key("ns", 0), at(4));
+        assert_eq!((state.start(start), state.next_timer()), (Some(key("ns", 0)), None));
     }
 
     #[test]

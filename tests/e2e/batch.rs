@@ -129,3 +129,88 @@ async fn a_suspended_job_that_is_cancelled_or_too_late_never_runs() {
     })
     .await;
 }
+
+/// A rule about exit codes.
+fn rule(action: &str, codes: &[i32]) -> Value {
+    json!({ "action": action, "onExitCodes": { "containerName": "main", "operator": "In", "values": codes } })
+}
+
+async fn ends(world: &World, name: &str) -> Vec<(Outcome, Reason, Option<i32>)> {
+    let job = world.ended(name).await;
+    let runs = world.runs_of(&job.uid().unwrap()).await;
+    runs.iter().map(end).map(|(outcome, reason, code, _)| (outcome, reason, code)).collect()
+}
+
+/// The failure that Kubernetes counted decides, for the record and for the rules of retry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_is_ignored_decides_nothing() {
+    in_world("ignored", async |world| {
+        let script = "[ $JOB_COMPLETION_INDEX = 0 ] && exit 42; sleep 4; exit 9";
+        let policy = json!({ "podFailurePolicy": { "rules": [rule("Ignore", &[42])] } });
+        let fields = json!({ "completionMode": "Indexed", "completions": 2, "parallelism": 2 });
+        let spec = with_fields(script, with(policy, fields));
+        let retry = json!({ "retry": { "maxAttempts": 3, "rules": [{ "exitCodes": [9], "action": "Fail" }] } });
+        world.create::<Job>("job", with(spec, retry)).await;
+        assert_eq!(ends(world, "job").await, [(Outcome::Failed, Reason::ExitCode, Some(9))]);
+    })
+    .await;
+}
+
+/// Some indexes are enough for success: another one that fails does not end them, and says nothing of the exit code.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_success_policy_is_met_although_an_index_failed() {
+    in_world("success-policy", async |world| {
+        // Once all indexes have ended, Kubernetes looks at those that failed first.
+        let goes_on = "trap 'exit 1' TERM; sleep 600 & wait $!";
+        let script = &format!(
+            "[ $JOB_COMPLETION_INDEX = 0 ] && exec sleep 4; [ $JOB_COMPLETION_INDEX = 1 ] && exit 1; {goes_on}"
+        );
+        let policy = json!({ "rules": [{ "succeededIndexes": "0" }] });
+        let fields =
+            json!({ "completionMode": "Indexed", "completions": 3, "parallelism": 3, "successPolicy": policy });
+        world.create::<Job>("plain", with_fields(script, fields.clone())).await;
+        world.create::<Job>("each", with_fields(script, with(fields, json!({ "backoffLimitPerIndex": 0 })))).await;
+        for name in ["plain", "each"] {
+            assert_eq!(ends(world, name).await, [(Outcome::Completed, Reason::Succeeded, Some(0))], "{name}");
+        }
+    })
+    .await;
+}
+
+/// What the batch Job makes final is not tried again, unless a rule of retry says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_batch_job_makes_final_stays_final() {
+    in_world("final", async |world| {
+        let indexed = json!({ "completionMode": "Indexed", "completions": 2, "backoffLimitPerIndex": 1 });
+        let policy = |action: &str| json!({ "podFailurePolicy": { "rules": [rule(action, &[42])] } });
+        let again = json!({ "exitCodes": [42], "action": "Retry" });
+        let table = [
+            ("fail-job", "exit 42", policy("FailJob"), json!([]), "podFailurePolicy", 1),
+            ("fail-index", "exit 42", with(indexed.clone(), policy("FailIndex")), json!([]), "podFailurePolicy", 1),
+            (
+                "max-indexes",
+                "exit 1",
+                with(indexed, json!({ "maxFailedIndexes": 0, "backoffLimitPerIndex": 0 })),
+                json!([]),
+                "maxFailedIndexes",
+                1,
+            ),
+            ("deadline", "sleep 600", json!({ "activeDeadlineSeconds": 5 }), json!([]), "activeDeadlineSeconds", 1),
+            ("by-rule", "exit 42", policy("FailJob"), json!([again]), "podFailurePolicy", 2),
+            ("not-final", "exit 1", policy("FailJob"), json!([]), "", 2),
+        ];
+        for (name, script, fields, rules, _, _) in &table {
+            let retry = json!({ "retry": { "maxAttempts": 2, "backoff": { "initialSeconds": 0 }, "rules": rules } });
+            world.create::<Job>(name, with(with_fields(script, fields.clone()), retry)).await;
+        }
+        for (name, _, _, _, field, attempts) in table {
+            let job = world.ended(name).await;
+            let runs = world.runs_of(&job.uid().unwrap()).await;
+            assert_eq!(runs.len(), attempts, "{name}: {runs:#?}");
+            for run in runs {
+                assert_eq!(run.status.unwrap().final_by.unwrap_or_default(), field, "{name}");
+            }
+        }
+    })
+    .await;
+}

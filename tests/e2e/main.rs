@@ -9,6 +9,7 @@ mod bad_input;
 mod batch;
 mod cancel;
 mod clocks;
+mod containers;
 mod crash;
 mod groups;
 mod outcomes;

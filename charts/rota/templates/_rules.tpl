@@ -49,7 +49,8 @@ makes the pods and every quota and admission policy applies.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# To find out why the Job controller could not create a pod (a quota, an admission policy): it says so in events only.
+# To find out why no pod could be created (a quota, an admission policy, no ServiceAccount), or why one does not start (a volume
+# that is missing): events of the batch Job or the pod alone say so.
 - apiGroups: [""]
   resources: [events]
   verbs: [list]

@@ -66,6 +66,7 @@ fn active(
             deadline.iter().for_each(|deadline| plan.wake(*deadline));
             if !suspended && !run::is_being_resumed(batch) && run::ended_for(batch).is_none() {
                 give_up_on_pending(facts, known, batch, &pods, started, &mut plan, now);
+                silent::wake(facts, batch, &mut plan, now);
             }
         }
     }
@@ -95,13 +96,7 @@ fn give_up_on_pending(
     plan: &mut Plan<JobStatus>,
     now: Timestamp,
 ) {
-    // A batch Job that was suspended, by Kueue for one, starts anew when it is resumed.
-    let created = batch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let begun = batch.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-    // A clock that is ahead of the API server's has not made it wait.
-    let launched = launch_time(facts, now).map_or(created, |launched| launched.max(created));
-    let begun = begun.map_or(launched, |begun| begun.max(launched));
-    let Some(since) = pending_since(pods, started, begun) else { return };
+    let Some(since) = pending_from(batch, pods, started, launch_time(facts, now), now) else { return };
     let timeout = known.map_or(PENDING_TIMEOUT_SECONDS_DEFAULT, |it| it.pending_timeout_seconds);
     let deadline = since.saturating_add_ms(timeout.saturating_mul(1_000));
     if now >= deadline {
@@ -111,14 +106,37 @@ fn give_up_on_pending(
     }
 }
 
-/// Since when the attempt has been waiting for a container to start, if it has: from its launch on for its first one, and
-/// when its init containers are done, for its main ones.
-fn pending_since(pods: &[Arc<Pod>], started: Option<Timestamp>, launched: Timestamp) -> Option<Timestamp> {
+/// Since when the attempt of a Job has been waiting for a container to start, if it has.
+pub(super) fn pending(
+    job: &Job,
+    batch: &BatchJob,
+    pods: &[Arc<Pod>],
+    launched: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let said = job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0);
+    pending_from(batch, pods, run::last_start(said, pods, run::resumed_at(batch)), launched, now)
+}
+
+/// The same: from its launch on for its first container, and when its init containers are done, for its main ones.
+fn pending_from(
+    batch: &BatchJob,
+    pods: &[Arc<Pod>],
+    started: Option<Timestamp>,
+    launched: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    // A batch Job that was suspended, by Kueue for one, starts anew when it is resumed.
+    let created = batch.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let begun = batch.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
+    // A clock that is ahead of the API server's has not made it wait.
+    let launched = launched.map_or(created, |launched| launched.max(created));
+    let begun = begun.map_or(launched, |begun| begun.max(launched));
     match started {
-        None => Some(launched),
+        None => Some(begun),
         // Pods that are gone wait for nothing any more.
         Some(_) if pods.is_empty() => None,
-        Some(_) => run::waiting_since(pods, launched),
+        Some(_) => run::waiting_since(pods, begun),
     }
 }
 

@@ -1,10 +1,14 @@
 //! What a Job's status says while it waits, runs, and has ended.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{Facts, current_attempt, launch_time, launched_at, queued_at, status_rests};
+use super::attempt::pending;
+use super::{Facts, SaturatingTime, current_attempt, launch_time, launched_at, queued_at, status_rests};
 use crate::api::job::WaitingFor;
 use crate::api::{Job, JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
@@ -13,6 +17,9 @@ use crate::domain::plan::{Ending, Note, Plan};
 use crate::domain::queue::Blocker;
 use crate::domain::resolve::Resolved;
 use crate::domain::run;
+
+/// How long the containers of a pod may take to end one after the other, in milliseconds.
+const OUTLIVED_MS: i64 = 10_000;
 
 pub(super) fn running_status(
     facts: &Facts<'_>,
@@ -51,8 +58,7 @@ pub(super) fn running_status(
     let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
     let (reason, message) = match (suspended, started) {
         (true, _) => (WaitingFor::Suspended.as_str(), run::suspended_text(batch)),
-        (false, Some(_)) => ("Launched", dispatched_text(batch)),
-        (false, None) => ("Launched", pending_text(facts, batch)),
+        (false, _) => ("Launched", launched_text(facts, batch, plan, now)),
     };
     list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason, message });
     list.remove(conditions::STALLED);
@@ -63,14 +69,44 @@ pub(super) fn running_status(
     plan.status = Some(status);
 }
 
-/// The same, with what keeps its containers from starting. It is said once: the kubelet's words change back and forth,
-/// and are gone when the pod is, so the record takes them from here.
-pub(super) fn pending_text(facts: &Facts<'_>, batch: &BatchJob) -> String {
+/// That it was launched, with what keeps its main containers from starting, or the attempt from ending.
+fn launched_text(facts: &Facts<'_>, batch: &BatchJob, plan: &mut Plan<JobStatus>, now: Timestamp) -> String {
     let text = dispatched_text(batch);
-    let said = facts.job.status.iter().flat_map(|status| &status.conditions);
-    let said = said.filter(|it| it.type_ == conditions::DISPATCHED).map(|it| &it.message);
-    let stuck = run::stuck_text(facts.pods).map(|stuck| format!("{text}; {stuck}"));
-    said.into_iter().find(|said| said.starts_with(&format!("{text}; "))).cloned().or(stuck).unwrap_or(text)
+    let pods = &run::pods_since(facts.pods, run::resumed_at(batch));
+    let more = if pending(facts.job, batch, pods, launch_time(facts, now), now).is_some() {
+        stuck_text(facts, batch, pods)
+    } else {
+        outlived_text(pods, plan, now)
+    };
+    more.map(|more| format!("{text}; {more}")).unwrap_or(text)
+}
+
+/// What keeps the main containers from starting. It is said once: the kubelet's words change back and forth, and are gone when
+/// the pod is, so the record takes them from here.
+fn stuck_text(facts: &Facts<'_>, batch: &BatchJob, pods: &[Arc<Pod>]) -> Option<String> {
+    let told = facts.memory.told.as_ref().filter(|told| told.attempt == current_attempt(facts.job));
+    said_of(facts.job, batch, pods)
+        .or_else(|| run::no_pods_text(batch))
+        .or_else(|| run::stuck_text(pods))
+        .or_else(|| told?.text.clone())
+}
+
+/// What the Job's condition already says of what keeps that batch Job from starting.
+pub(super) fn said_of(job: &Job, batch: &BatchJob, pods: &[Arc<Pod>]) -> Option<String> {
+    let mut conditions = job.status.iter().flat_map(|status| &status.conditions);
+    let said = &conditions.find(|it| it.type_ == conditions::DISPATCHED)?.message;
+    let said = said.strip_prefix(&dispatched_text(batch))?.strip_prefix("; ")?;
+    (!run::is_over(said, pods)).then(|| said.to_owned())
+}
+
+/// That a main container ended well and others go on, once that has lasted: such a pod ends only at its timeout.
+fn outlived_text(pods: &[Arc<Pod>], plan: &mut Plan<JobStatus>, now: Timestamp) -> Option<String> {
+    let due = run::outlived_since(pods)?.saturating_add_ms(OUTLIVED_MS);
+    if now < due {
+        plan.wake(due);
+        return None;
+    }
+    run::outlived_text(pods, None)
 }
 
 /// Which batch Job the current attempt is, and since when.

@@ -12,6 +12,7 @@ use crate::api::JobTemplateSpec;
 use crate::api::ObjectReference;
 use crate::api::job::TemplateSnapshot;
 use crate::domain::group::Gate;
+use crate::domain::pruned;
 
 /// The instant at which the Job of a case was first seen, and that many milliseconds after it.
 fn after_ms(milliseconds: i64) -> Timestamp {
@@ -190,7 +191,14 @@ impl Case {
     fn recorded(mut self, outcome: Outcome, reason: Reason) -> Self {
         let attempt = current_attempt(&self.job);
         let ending = ended(&attempt_name(&self.job, attempt), outcome, reason);
-        self.memory.recorded = Some(Recorded { attempt, exit_code: None, ending });
+        self.memory.recorded = Some(Recorded { attempt, exit_code: None, is_final: false, ending });
+        self
+    }
+
+    /// Its events told nothing, and are not looked at any more.
+    fn asked(mut self) -> Self {
+        let attempt = current_attempt(&self.job);
+        self.memory.told = Some(Told { attempt, at: after(100_000), text: None });
         self
     }
 
@@ -223,12 +231,12 @@ fn ended(run: &str, outcome: Outcome, reason: Reason) -> Ending {
 
 /// A batch Job created 10 s after the Job was first seen.
 fn batch(name: &str, more: &str) -> BatchJob {
-    yaml(&format!(
+    pruned::tests::batch_job(yaml(&format!(
         "
 metadata: {{name: {name}, namespace: team, uid: uid-batch-job, creationTimestamp: '2026-03-01T00:00:10Z'}}
 {more}
 "
-    ))
+    )))
 }
 
 /// The same after Rota had Kubernetes end it.
@@ -240,7 +248,7 @@ fn expired(mut batch: BatchJob, reason: Reason) -> BatchJob {
 }
 
 fn pod(status: &str) -> Arc<Pod> {
-    Arc::new(yaml(&format!(
+    pruned::tests::pod(yaml(&format!(
         "
 metadata: {{name: report-pod, namespace: team, uid: uid-pod}}
 spec: {{nodeName: node-1, containers: [{{name: main}}]}}

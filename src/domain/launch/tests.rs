@@ -485,6 +485,22 @@ fn a_failure_ends_the_attempt_unless_each_index_has_retries_of_its_own() {
     assert_eq!(limit(json!({ "successPolicy": null })), json!(0));
 }
 
+#[test]
+fn what_the_api_server_wrote_into_a_live_object_is_no_wish_for_a_record_without_a_log() {
+    let policy = |fields: Value| {
+        let mut template = minimal();
+        let container = template.pointer_mut("/spec/template/spec/containers/0").unwrap();
+        container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        main_container(&launch(&template))["terminationMessagePolicy"].clone()
+    };
+    let (file, log) = (json!("File"), json!("FallbackToLogsOnError"));
+    let defaults = json!({ "terminationMessagePolicy": "File", "terminationMessagePath": "/dev/termination-log" });
+    assert_eq!(policy(defaults), log);
+    assert_eq!(policy(json!({ "terminationMessagePath": "/dev/termination-log" })), log);
+    assert_eq!(policy(json!({ "terminationMessagePolicy": "File" })), file, "somebody wrote this");
+    assert_eq!(policy(json!({ "terminationMessagePolicy": "File", "terminationMessagePath": "/out/report" })), file);
+}
+
 /// By labels of pods NetworkPolicies, affinity and other tools of theirs select them: what a tenant wrote there stays.
 #[test]
 fn the_labels_of_pods_stay_as_they_are_but_for_those_of_rota_and_kubernetes() {

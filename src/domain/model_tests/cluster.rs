@@ -173,11 +173,12 @@ impl Cluster {
             (false, _) => ("Failed", "BackoffLimitExceeded"),
         };
         if !expired {
+            let phase = if code == 0 { "Succeeded" } else { "Failed" };
             let pod = super::yaml(&format!(
-                "{{metadata: {{name: pod}}, spec: {{containers: [{{name: main}}]}}, status: {{phase: Failed, containerStatuses: [
+                "{{metadata: {{name: pod}}, spec: {{containers: [{{name: main}}]}}, status: {{phase: {phase}, containerStatuses: [
                 {{name: main, image: x, imageID: x, ready: false, restartCount: 0, state: {{terminated: {{exitCode: {code}, startedAt: '{now}', finishedAt: '{now}'}}}}}}]}}}}"
             ));
-            self.pods.insert(name.to_owned(), vec![Arc::new(pod)]);
+            self.pods.insert(name.to_owned(), vec![as_cached(pod)]);
         }
         batch.status.get_or_insert_default().conditions = Some(vec![JobCondition {
             type_: type_.into(),
@@ -238,4 +239,10 @@ pub fn covered(run: &JobRun) -> Vec<Timestamp> {
     }
     assert_eq!(status.count.unwrap_or(1), times.len() as u64, "the count fits the range");
     times
+}
+
+/// A pod as the operator's cache has it.
+fn as_cached(mut pod: Pod) -> Arc<Pod> {
+    crate::domain::pruned::prune_pod(&mut pod);
+    Arc::new(pod)
 }

@@ -1,25 +1,37 @@
-//! What the pods of an attempt say: whether they started, ended or wait, and which container decided the outcome.
+//! What the pods of an attempt say: whether they started, ended or wait.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::conditions::shorten;
+use crate::domain::conditions::shorten;
+use crate::domain::words;
 
 /// The longest sentence about a wait, in bytes.
-const WAITING_BYTES_MAX: usize = 500;
-/// The annotation of a pod that names its main container.
-const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
+pub(super) const WAITING_BYTES_MAX: usize = 500;
+
+/// That no node takes a pod.
+const UNSCHEDULED: &str = " cannot be scheduled";
+
+/// What a container is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// It has to end before the next one starts.
+    Init,
+    /// It starts before the main ones, and is killed when they have ended.
+    Sidecar,
+    /// The pod ends when these have ended.
+    Main,
+}
 
 /// A container of a pod, with what its pod's specification says about it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Container<'a> {
     pub(super) status: &'a ContainerStatus,
-    pub(super) init: bool,
-    sidecar: bool,
+    pub(super) role: Role,
+    has_log_tail: bool,
 }
 
 impl<'a> Container<'a> {
@@ -27,23 +39,51 @@ impl<'a> Container<'a> {
         self.status.state.as_ref()?.terminated.as_ref()
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_main(&self) -> bool {
+        self.role == Role::Main
+    }
+
+    pub(super) fn is_sidecar(&self) -> bool {
+        self.role == Role::Sidecar
+    }
+
+    pub(super) fn is_running(&self) -> bool {
         self.status.state.as_ref().is_some_and(|state| state.running.is_some())
     }
 
-    fn started_at(&self) -> Option<Timestamp> {
+    /// When it started first, as far as its status tells: of those that were restarted it has the last two only.
+    pub(super) fn started_at(&self) -> Option<Timestamp> {
+        let before = self.status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let before = before.and_then(|end| real(end.started_at.as_ref()));
+        before.into_iter().chain(self.last_started_at()).min()
+    }
+
+    /// When it started last.
+    fn last_started_at(&self) -> Option<Timestamp> {
         let state = self.status.state.as_ref()?;
         let running = state.running.as_ref().and_then(|running| real(running.started_at.as_ref()));
         running.or_else(|| real(self.terminated()?.started_at.as_ref()))
     }
 
-    fn finished_at(&self) -> Option<Timestamp> {
+    pub(super) fn finished_at(&self) -> Option<Timestamp> {
         real(self.terminated()?.finished_at.as_ref())
+    }
+
+    /// Whether it has run, also if it waits now for being started again.
+    fn has_started(&self) -> bool {
+        self.started_at().is_some() || self.terminated().is_some() || self.status.restart_count > 0
     }
 
     /// Whether its end is made up by the kubelet, which does not know any more what became of it.
     pub(super) fn is_unknown(&self) -> bool {
         self.terminated().is_some_and(|end| end.reason.as_deref() == Some("ContainerStatusUnknown"))
+    }
+
+    /// Its termination message, if it is what the container wrote into its file, and cannot be the end of its log, which
+    /// Kubernetes puts there for one that failed.
+    pub(super) fn written_message(&self) -> Option<&'a str> {
+        let end = self.terminated()?;
+        end.message.as_deref().filter(|_| end.exit_code == 0 || !self.has_log_tail)
     }
 }
 
@@ -52,64 +92,39 @@ fn real(time: Option<&Time>) -> Option<Timestamp> {
     time.map(|time| time.0).filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
 
-/// The pod, and if it got so far the container, that decided how an attempt ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deciding<'a> {
-    pub(super) pod: &'a Pod,
-    pub(super) container: Option<Container<'a>>,
-}
-
-impl Deciding<'_> {
-    pub(super) fn pod_name(&self) -> &str {
-        self.pod.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// `node/pod`, once it has a node.
-    pub(super) fn worker(&self) -> Option<String> {
-        let node = self.pod.spec.as_ref()?.node_name.as_deref()?;
-        Some(format!("{node}/{}", self.pod_name()))
-    }
-
-    pub(super) fn exit_code(&self) -> Option<i32> {
-        let container = self.container.filter(|container| !container.is_unknown())?;
-        container.terminated().map(|end| end.exit_code)
-    }
-
-    /// Where the kubelet keeps the log, below its directory of pod logs.
-    pub(super) fn log_path(&self) -> Option<String> {
-        let container = self.container.filter(|container| container.started_at().is_some())?;
-        let metadata = &self.pod.metadata;
-        let namespace = metadata.namespace.as_deref()?;
-        let uid = metadata.uid.as_deref()?;
-        Some(format!("{namespace}_{}_{uid}/{}/0.log", self.pod_name(), container.status.name))
-    }
-}
-
 /// The containers of a pod: those of its initialization first, each kind in the order of its specification.
 pub(super) fn containers(pod: &Pod) -> Vec<Container<'_>> {
     let Some(status) = &pod.status else { return Vec::new() };
     let spec = pod.spec.as_ref();
-    let init = || spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let is_sidecar = |name: &str| init().any(|it| it.name == name && it.restart_policy.as_deref() == Some("Always"));
-    let place = |name: &str| {
-        let all = init().chain(spec.iter().flat_map(|spec| spec.containers.iter()));
-        all.map(|container| container.name.as_str()).position(|other| other == name).unwrap_or(usize::MAX)
-    };
+    let init = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let specified: Vec<_> = init.chain(spec.iter().flat_map(|spec| spec.containers.iter())).collect();
     let initial = status.init_container_statuses.iter().flatten().map(|it| (it, true));
     let main = status.container_statuses.iter().flatten().map(|it| (it, false));
-    let mut all: Vec<Container<'_>> = initial
+    let mut all: Vec<(usize, Container<'_>)> = initial
         .chain(main)
-        .map(|(status, init)| Container { status, init, sidecar: init && is_sidecar(&status.name) })
+        .map(|(status, init)| {
+            let place = specified.iter().position(|it| it.name == status.name);
+            let own = place.and_then(|place| specified.get(place));
+            let restarts = own.is_some_and(|own| own.restart_policy.as_deref() == Some("Always"));
+            let role = match (init, restarts) {
+                (true, true) => Role::Sidecar,
+                (true, false) => Role::Init,
+                (false, _) => Role::Main,
+            };
+            let policy = own.and_then(|own| own.termination_message_policy.as_deref());
+            let has_log_tail = policy == Some("FallbackToLogsOnError");
+            (place.unwrap_or(usize::MAX), Container { status, role, has_log_tail })
+        })
         .collect();
-    all.sort_by_key(|container| (!container.init, place(&container.status.name)));
-    all
+    all.sort_by_key(|(place, container)| (container.is_main(), *place));
+    all.into_iter().map(|(_, container)| container).collect()
 }
 
-fn all(pods: &[Arc<Pod>]) -> impl Iterator<Item = (&Pod, Container<'_>)> {
+pub(super) fn all(pods: &[Arc<Pod>]) -> impl Iterator<Item = (&Pod, Container<'_>)> {
     pods.iter().flat_map(|pod| containers(pod).into_iter().map(move |container| (pod.as_ref(), container)))
 }
 
-fn phase(pod: &Pod) -> &str {
+pub(super) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
@@ -117,9 +132,10 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-/// When the first container of the pods started, an init container included and one that has ended too.
+/// When the first container of the pods started, an init container included and one that has ended too. A sidecar does
+/// nothing of what was asked for.
 pub fn pod_started(pods: &[Arc<Pod>]) -> Option<Timestamp> {
-    all(pods).filter_map(|(_, container)| container.started_at()).min()
+    all(pods).filter(|(_, container)| !container.is_sidecar()).filter_map(|(_, container)| container.started_at()).min()
 }
 
 /// When the last container of the pods ended.
@@ -131,7 +147,7 @@ pub(super) fn pod_finished(pods: &[Arc<Pod>]) -> Option<Timestamp> {
 pub fn pods_settled(pods: &[Arc<Pod>]) -> bool {
     pods.iter().all(|pod| {
         let containers = containers(pod);
-        let mut main = containers.iter().filter(|container| !container.init).peekable();
+        let mut main = containers.iter().filter(|container| container.is_main()).peekable();
         let all_terminated = main.peek().is_some() && main.all(|container| container.terminated().is_some());
         let none_runs = !containers.iter().any(Container::is_running);
         none_runs && (all_terminated || has_ended(pod))
@@ -141,15 +157,86 @@ pub fn pods_settled(pods: &[Arc<Pod>]) -> bool {
 /// Since when the pods have been waiting without anything of them running, or absent if something runs, or did and has
 /// ended. A pod whose init containers are done waits again, now for its main ones; `created` is when the attempt was.
 pub fn waiting_since(pods: &[Arc<Pod>], created: Timestamp) -> Option<Timestamp> {
-    let main_started = all(pods).any(|(_, it)| !it.init && (it.started_at().is_some() || it.terminated().is_some()));
-    let init_runs = all(pods).any(|(_, it)| it.is_running() && !it.sidecar);
-    let init_failed = all(pods).any(|(_, it)| it.init && it.terminated().is_some_and(|end| end.exit_code != 0));
-    if main_started || init_runs || init_failed || pods.iter().any(|pod| has_ended(pod)) {
+    let mut latest = None;
+    for (_, it) in all(pods) {
+        let init_goes_on = || it.is_running() || (it.terminated().is_none() && it.has_started());
+        let goes_on = match it.role {
+            Role::Main => it.has_started(),
+            Role::Init => init_goes_on() || it.terminated().is_some_and(|end| end.exit_code != 0),
+            Role::Sidecar => false,
+        };
+        if goes_on {
+            return None;
+        }
+        if it.role == Role::Init {
+            latest = latest.max(it.finished_at().or_else(|| it.started_at()));
+        }
+    }
+    if pods.iter().any(|pod| has_ended(pod)) {
         return None;
     }
-    let latest =
-        all(pods).filter_map(|(_, container)| container.finished_at().or_else(|| container.started_at())).max();
     Some(latest.map_or(created, |latest| latest.max(created)))
+}
+
+/// Why a pod, one of whose containers ended then, was being taken away at that time, if it was. Kubernetes counts in whole
+/// seconds: what happened in the same second may have been the cause.
+pub(super) fn taken_away(pod: &Pod, ended: Option<Timestamp>) -> Option<String> {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    if let Some(target) = conditions.find(|it| it.type_ == "DisruptionTarget" && it.status == "True") {
+        return Some(format!("was being taken away ({})", target.reason.as_deref().unwrap_or("DisruptionTarget")));
+    }
+    was_being_deleted(pod, ended).then(|| "was being deleted".to_owned())
+}
+
+/// Whether somebody had asked for a pod's deletion when one of its containers ended.
+pub(super) fn was_being_deleted(pod: &Pod, ended: Option<Timestamp>) -> bool {
+    deletion_asked_at(pod).is_some_and(|asked| ended.is_none_or(|ended| ended >= asked))
+}
+
+/// When somebody asked for a pod's deletion: the API server notes when the grace period that began then is over.
+pub(super) fn deletion_asked_at(pod: &Pod) -> Option<Timestamp> {
+    let due = pod.metadata.deletion_timestamp.as_ref()?.0;
+    let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+    Some(due.saturating_sub(SignedDuration::from_secs(grace)).unwrap_or(due))
+}
+
+/// That some main containers of a pod ended with 0 and others go on, or went on until the pod was stopped: such an attempt
+/// ends only at its timeout. `stopped` is when its batch Job was ended.
+pub fn outlived_text(pods: &[Arc<Pod>], stopped: Option<Timestamp>) -> Option<String> {
+    pods.iter().find_map(|pod| {
+        let stopped = deletion_asked_at(pod).or(stopped);
+        let containers = containers(pod);
+        let mut done = Vec::new();
+        let mut others = Vec::new();
+        for container in containers.iter().filter(|container| container.is_main()) {
+            let in_time = |ended: Timestamp| stopped.is_none_or(|stopped| ended < stopped);
+            let name = &container.status.name;
+            match (container.terminated(), container.finished_at()) {
+                (Some(end), Some(at)) if end.exit_code == 0 && in_time(at) => {
+                    let took = container.started_at().map(|began| words::duration(at.duration_since(began)));
+                    done.push(format!("{name} after {}", took.unwrap_or_default()));
+                }
+                (Some(_), Some(at)) if in_time(at) => return None,
+                _ => others.push(name.as_str()),
+            }
+        }
+        let goes_on = if others.len() == 1 { "goes on" } else { "go on" };
+        let went_on = if stopped.is_some() { "went on" } else { goes_on };
+        let text = format!("ended with exit code 0: {}; {} {went_on}", done.join(", "), others.join(", "));
+        (!done.is_empty() && !others.is_empty()).then(|| shorten(text, WAITING_BYTES_MAX))
+    })
+}
+
+/// When the last main container ended of a pod in which others go on.
+pub fn outlived_since(pods: &[Arc<Pod>]) -> Option<Timestamp> {
+    let ends = |pod: &Arc<Pod>| {
+        let containers = containers(pod);
+        let main = || containers.iter().filter(|container| container.is_main());
+        let all_right = main().all(|it| it.terminated().is_none_or(|end| end.exit_code == 0));
+        let goes_on = all_right && main().any(|it| it.terminated().is_none() && it.is_running());
+        main().filter_map(Container::finished_at).max().filter(|_| goes_on)
+    };
+    pods.iter().filter_map(ends).min()
 }
 
 /// What the pods wait for, for people: a container that cannot be started, or a pod that no node takes.
@@ -160,6 +247,12 @@ pub fn waiting_text(pods: &[Arc<Pod>]) -> Option<String> {
 /// The same, unless it is only how every pod begins.
 pub fn stuck_text(pods: &[Arc<Pod>]) -> Option<String> {
     waits(pods).into_iter().find(|(usual, _)| !usual).map(|(_, text)| shorten(text, WAITING_BYTES_MAX))
+}
+
+/// Whether a sentence tells that no node takes a pod, and all pods have one by now.
+pub fn is_over(said: &str, pods: &[Arc<Pod>]) -> bool {
+    let has_node = |pod: &Arc<Pod>| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    said.contains(UNSCHEDULED) && !pods.is_empty() && pods.iter().all(has_node)
 }
 
 /// What the pods wait for, what is unusual first, each with whether it is how every pod begins.
@@ -186,46 +279,11 @@ fn unscheduled(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let condition = conditions.iter().find(|it| it.type_ == "PodScheduled" && it.status == "False")?;
     let why = condition.message.as_deref().or(condition.reason.as_deref()).unwrap_or("no reason given");
-    Some(format!("pod {} cannot be scheduled: {why}", pod.metadata.name.as_deref().unwrap_or_default()))
+    Some(format!("pod {}{UNSCHEDULED}: {why}", pod.metadata.name.as_deref().unwrap_or_default()))
 }
 
 /// The parts that say something, with colons between.
 pub(super) fn join(parts: &[&str]) -> String {
     let parts: Vec<&str> = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
     parts.join(": ")
-}
-
-/// The pod and container to blame: the first that ended with an exit code other than 0, else the first pod that failed,
-/// else the main container of the pod that got furthest. A sidecar is killed when the others are done, and to blame only
-/// if there is nothing else.
-pub(super) fn deciding(pods: &[Arc<Pod>]) -> Option<Deciding<'_>> {
-    let failed = all(pods).filter(|(_, it)| it.terminated().is_some_and(|end| end.exit_code != 0));
-    let end = |container: &Container<'_>| container.finished_at().unwrap_or(Timestamp::MAX);
-    let first = failed.min_by_key(|(_, container)| (container.sidecar, container.is_unknown(), end(container)));
-    if let Some((pod, container)) = first.filter(|(_, container)| !container.sidecar) {
-        return Some(Deciding { pod, container: Some(container) });
-    }
-    if let Some(pod) = pods.iter().find(|pod| phase(pod) == "Failed") {
-        return Some(Deciding { pod, container: main_container(pod).filter(|it| it.terminated().is_some()) });
-    }
-    succeeding(pods)
-}
-
-/// The main container of the pod that got furthest.
-pub(super) fn succeeding(pods: &[Arc<Pod>]) -> Option<Deciding<'_>> {
-    let progress = |pod: &Pod| match phase(pod) {
-        "Succeeded" => 3,
-        "Running" | "Failed" => 2,
-        _ => u8::from(pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())),
-    };
-    let pod = pods.iter().min_by_key(|pod| (Reverse(progress(pod)), pod.metadata.name.as_deref()))?;
-    Some(Deciding { pod, container: main_container(pod) })
-}
-
-/// The container that the pod's annotation names, else the first of its specification.
-fn main_container(pod: &Pod) -> Option<Container<'_>> {
-    let named = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(DEFAULT_CONTAINER_ANNOTATION));
-    let main: Vec<Container<'_>> = containers(pod).into_iter().filter(|container| !container.init).collect();
-    let by_name = named.and_then(|name| main.iter().find(|container| container.status.name == *name));
-    by_name.or(main.first()).copied()
 }

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::pods::{self, Container, Deciding, join};
+use super::deciding::{self, Deciding, failed_indexes};
+use super::pods::{self, Container, Role, join};
 use super::{RunInput, Verdict, report, started};
 use crate::api::job::WaitingFor;
 use crate::api::{Outcome, Reason};
-
-/// The label of a pod that says which index of an Indexed batch Job it is.
-const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
 
 /// How much of the end of a termination message a record quotes, in lines.
 const QUOTED_LINES_MAX: usize = 10;
@@ -29,24 +27,35 @@ pub(super) fn cancelled(input: &RunInput<'_>) -> Option<Verdict> {
         (_, "") => format!("cancelled{who} {when}"),
         (_, why) => format!("cancelled{who} {when}: {why}"),
     };
+    // Whoever gave it up may have done so for that.
+    let error = match stuck(input, None).filter(|_| !ran) {
+        Some(stuck) => format!("{error}; {stuck}"),
+        None => error,
+    };
     let outcome = if ran { Outcome::Failed } else { Outcome::Skipped };
     Some(Verdict { outcome, reason: *reason, error: Some(error) })
 }
 
 /// The verdict on an attempt whose batch Job failed, for Kubernetes' `reason` and `message`.
-pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, message: &str) -> Verdict {
+pub(super) fn failed(
+    input: &RunInput<'_>,
+    batch: &BatchJob,
+    deciding: Option<&Deciding<'_>>,
+    reason: &str,
+    message: &str,
+) -> Verdict {
     let too_late = reason == "DeadlineExceeded";
     if let Some(why) = super::ended_for(batch)
         && (too_late || was_killed(input))
     {
-        return brought_forward(input, why);
+        return brought_forward(input, batch, deciding, why);
     }
     if too_late {
-        return late(input, batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds));
+        return late(input, batch, deciding);
     }
-    let indexes = indexes_text(batch, input).unwrap_or_default();
+    let indexes = indexes_text(batch, deciding).unwrap_or_default();
     let kubernetes = join(&[&indexes, reason, message]);
-    let Some(deciding) = pods::deciding(input.pods) else {
+    let Some(deciding) = deciding else {
         return if matches!(reason, "" | "BackoffLimitExceeded") {
             failure(Reason::PodLost, "its pod vanished before its end was seen".into())
         } else {
@@ -58,7 +67,7 @@ pub(super) fn failed(input: &RunInput<'_>, batch: &BatchJob, reason: &str, messa
             format!("pod {} ran longer than the activeDeadlineSeconds of its own specification", deciding.pod_name());
         return failure(Reason::DeadlineExceeded, text);
     }
-    if let Some(text) = lost(&deciding) {
+    if let Some(text) = lost(deciding) {
         return failure(Reason::PodLost, text);
     }
     let container = deciding.container.filter(|container| container.terminated().is_some_and(|end| end.exit_code != 0));
@@ -78,37 +87,10 @@ pub(super) fn pods_of_last_start(batch: &BatchJob, pods: &[Arc<Pod>]) -> Vec<Arc
     if last.is_empty() { pods.to_vec() } else { last }
 }
 
-/// The pods that may decide how an attempt ended: of an Indexed batch Job with retries of its own those of the indexes that
-/// failed in the end.
-pub(super) fn deciding_pods(batch: &BatchJob, pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
-    let Some(failed) = failed_indexes(batch) else { return pods.to_vec() };
-    let of_failed: Vec<_> = pods.iter().filter(|pod| index(pod).is_some_and(|it| lists(failed, it))).cloned().collect();
-    if of_failed.is_empty() { pods.to_vec() } else { of_failed }
-}
-
-/// The indexes that failed for good, as Kubernetes lists them: it does so only if each has retries of its own.
-fn failed_indexes(batch: &BatchJob) -> Option<&str> {
-    batch.status.as_ref()?.failed_indexes.as_deref().filter(|indexes| !indexes.is_empty())
-}
-
-/// Whether a list such as `1,3-5` has a number.
-fn lists(indexes: &str, wanted: u32) -> bool {
-    indexes.split(',').any(|part| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let bounds = first.parse().ok().zip(last.parse().ok());
-        bounds.is_some_and(|(first, last): (u32, u32)| (first..=last).contains(&wanted))
-    })
-}
-
-/// Which index of an Indexed batch Job a pod is.
-fn index(pod: &Pod) -> Option<u32> {
-    pod.metadata.labels.as_ref()?.get(INDEX_LABEL)?.parse().ok()
-}
-
 /// Which indexes of an Indexed batch Job failed.
-fn indexes_text(batch: &BatchJob, input: &RunInput<'_>) -> Option<String> {
+fn indexes_text(batch: &BatchJob, deciding: Option<&Deciding<'_>>) -> Option<String> {
     let indexed = batch.spec.as_ref()?.completion_mode.as_deref() == Some("Indexed");
-    let first = || pods::deciding(input.pods).and_then(|deciding| index(deciding.pod)).map(|index| index.to_string());
+    let first = || deciding.and_then(|deciding| deciding::index(deciding.pod)).map(|index| index.to_string());
     let failed = failed_indexes(batch).map(str::to_owned).or_else(first).filter(|_| indexed)?;
     let word = if failed.contains([',', '-']) { "indexes" } else { "index" };
     Some(format!("{word} {failed} failed"))
@@ -126,16 +108,35 @@ fn was_killed(input: &RunInput<'_>) -> bool {
 }
 
 /// A batch Job that Kubernetes ended because Rota brought its deadline forward, and why Rota did.
-fn brought_forward(input: &RunInput<'_>, why: Reason) -> Verdict {
+fn brought_forward(input: &RunInput<'_>, batch: &BatchJob, deciding: Option<&Deciding<'_>>, why: Reason) -> Verdict {
     match why {
-        Reason::PendingTimeout => pending(input),
+        Reason::PendingTimeout => pending(input, batch),
         Reason::TotalDeadlineExceeded => {
-            let waiting = if started(input).is_some() { None } else { pods::waiting_text(input.pods) };
-            failure(why, join(&[&total_text(input), &waiting.unwrap_or_default()]))
+            failure(why, join(&[&total_text(input), &stopped_text(input, batch, deciding)]))
         }
         // Its group, which asked for its end, may be gone.
         _ => cancelled(input).unwrap_or_else(|| failure(why, "cancelled".into())),
     }
+}
+
+/// How far an attempt had come that was stopped: what kept it from starting, or which containers went on, and the last that
+/// the deciding one said.
+fn stopped_text(input: &RunInput<'_>, batch: &BatchJob, deciding: Option<&Deciding<'_>>) -> String {
+    if started(input).is_none() {
+        return stuck(input, Some(batch)).or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
+    }
+    let outlived = pods::outlived_text(input.pods, super::ended_at(batch));
+    let container = deciding.and_then(|deciding| deciding.container);
+    let said = container.and_then(|it| Some((it, quote(last_words(&it)?)))).filter(|(_, said)| !said.is_empty());
+    let said = said.map(|(it, said)| format!("the last that container {} said: {said}", it.status.name));
+    let parts = [outlived, said].into_iter().flatten().collect::<Vec<_>>();
+    parts.join("; ")
+}
+
+/// What kept an attempt from starting, if that is known: its batch Job, its pods, or what the Job's condition said.
+fn stuck(input: &RunInput<'_>, batch: Option<&BatchJob>) -> Option<String> {
+    let own = batch.and_then(super::no_pods_text);
+    own.or_else(|| pods::stuck_text(input.pods)).or_else(|| said_while_it_waited(input))
 }
 
 /// A batch Job that Rota deleted while it was suspended, because the time for all attempts of its Job was over.
@@ -153,8 +154,8 @@ fn total_text(input: &RunInput<'_>) -> String {
 }
 
 /// An attempt of which no container started in time.
-fn pending(input: &RunInput<'_>) -> Verdict {
-    let stuck = pods::stuck_text(input.pods).or_else(|| said_while_it_waited(input));
+fn pending(input: &RunInput<'_>, batch: &BatchJob) -> Verdict {
+    let stuck = stuck(input, Some(batch));
     let waiting = stuck.clone().or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
     let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
     let which = if started(input).is_some() { "no main container" } else { "no container" };
@@ -164,16 +165,12 @@ fn pending(input: &RunInput<'_>) -> Verdict {
 }
 
 /// A batch Job that Kubernetes ended at the deadline that it was launched with.
-fn late(input: &RunInput<'_>, deadline: Option<i64>) -> Verdict {
-    let stuck = pods::stuck_text(input.pods).or_else(|| said_while_it_waited(input));
-    let waiting = stuck.or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
+fn late(input: &RunInput<'_>, batch: &BatchJob, deciding: Option<&Deciding<'_>>) -> Verdict {
+    let deadline = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
     let seconds = deadline.map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
-    if started(input).is_some() {
-        failure(Reason::DeadlineExceeded, format!("ran longer than its timeout{seconds}"))
-    } else {
-        let text = format!("did not start within its timeout{seconds}");
-        failure(Reason::DeadlineExceeded, join(&[&text, &waiting]))
-    }
+    let ran = if started(input).is_some() { "ran longer than" } else { "did not start within" };
+    let text = format!("{ran} its timeout{seconds}");
+    failure(Reason::DeadlineExceeded, join(&[&text, &stopped_text(input, batch, deciding)]))
 }
 
 /// What the Job's own condition said while its containers could not start: the pods that said it may be gone.
@@ -215,14 +212,21 @@ fn lost(deciding: &Deciding<'_>) -> Option<String> {
         let end = container.terminated()?;
         return said("ContainerStatusUnknown", end.message.as_deref());
     }
-    let killed = matches!(deciding.exit_code(), None | Some(137 | 143));
-    (killed && pod.metadata.deletion_timestamp.is_some()).then(|| format!("pod {name}{place} was deleted while it ran"))
+    // A program that is asked to end may end with any code. What was killed says by itself that it did not end by itself.
+    let killed = matches!(deciding.exit_code(), None | Some(137 | 143)) && pod.metadata.deletion_timestamp.is_some();
+    let ended = deciding.container.and_then(|container| container.finished_at());
+    let text = || format!("pod {name}{place} was deleted while it ran");
+    (killed || pods::was_being_deleted(pod, ended)).then(text)
 }
 
 /// How a container ended, and the last that it said.
 fn exit_text(container: &Container<'_>) -> String {
     let Some(end) = container.terminated() else { return String::new() };
-    let kind = if container.init { "init container" } else { "container" };
+    let kind = match container.role {
+        Role::Init => "init container",
+        Role::Sidecar => "sidecar container",
+        Role::Main => "container",
+    };
     let name = &container.status.name;
     let code = end.exit_code;
     let what = match end.reason.as_deref().unwrap_or_default() {
@@ -230,8 +234,13 @@ fn exit_text(container: &Container<'_>) -> String {
         "StartError" | "ContainerCannotRun" => format!("{kind} {name} could not be started (exit code {code})"),
         _ => format!("{kind} {name} exited with code {code}{}", signal(code)),
     };
-    let message = end.message.as_deref().filter(|message| !report::is_report(message)).unwrap_or_default();
-    join(&[&what, &quote(message)])
+    join(&[&what, &quote(last_words(container).unwrap_or_default())])
+}
+
+/// The termination message of a container, if it is for people.
+fn last_words<'a>(container: &Container<'a>) -> Option<&'a str> {
+    let message = container.terminated()?.message.as_deref()?;
+    (!container.written_message().is_some_and(report::is_report)).then_some(message)
 }
 
 /// The signal that an exit code stands for, where people know its name better.

@@ -283,7 +283,7 @@ fn an_end_is_known_from_the_record_before_the_status_says_so() {
     let inline: Job = yaml("{metadata: {name: x, uid: y}, spec: {jobType: adhoc, jobTemplate: {}}}");
     let mut memory = Memory::new(after(0));
     let ending_of_it = ended("x", Outcome::Failed, Reason::ExitCode);
-    memory.recorded = Some(Recorded { attempt: 1, exit_code: None, ending: ending_of_it });
+    memory.recorded = Some(Recorded { attempt: 1, exit_code: None, is_final: false, ending: ending_of_it });
     assert!(ending(&inline, Some(&memory)).is_some(), "a Job without template or retry has one attempt");
 }
 
@@ -390,4 +390,24 @@ fn a_job_is_kept_as_long_as_its_body_says_unless_something_of_rotas_does() {
     assert_eq!(kept("", None), 70);
     assert_eq!(kept("ttlSecondsAfterFinished: 80", None), 80);
     assert_eq!(kept("ttlSecondsAfterFinished: 80", Some(90)), 90);
+}
+
+#[test]
+fn what_the_batch_job_makes_final_is_not_retried_unless_a_rule_says_so() {
+    let of = |retry: &str| {
+        let mut case = case().running().recorded(Outcome::Failed, Reason::ExitCode);
+        case.template = template(retry);
+        let recorded = case.memory.recorded.as_mut().unwrap();
+        (recorded.exit_code, recorded.is_final) = (Some(42), true);
+        case.write(after(30));
+        case.phase()
+    };
+    assert_eq!(of("retry: {maxAttempts: 3}"), Some(JobPhase::Finished));
+    let rules = "retry: {maxAttempts: 3, rules: [{exitCodes: [42], action: Retry}]}";
+    assert_eq!(of(rules), Some(JobPhase::Queued));
+    let mut run = JobRun::new("x", crate::api::JobRunSpec { attempt: 1, ..Default::default() });
+    run.status = Some(yaml("{phase: Failed, reason: ExitCode, finalBy: podFailurePolicy}"));
+    assert!(Recorded::of(&run, after(0)).is_final);
+    run.status = Some(yaml("{phase: Failed, reason: ExitCode}"));
+    assert!(!Recorded::of(&run, after(0)).is_final, "as earlier versions wrote it");
 }

@@ -402,7 +402,7 @@ fn who_runs_again_is_told_by_the_policy_else_by_who_tracks_the_job() {
 
 #[test]
 fn a_suspended_batch_job_is_waited_for_and_no_time_runs_but_the_deadline_of_the_job() {
-    let mut case = case().queued().launched();
+    let mut case = case().queued().launched().asked();
     case.template = template("pendingTimeoutSeconds: 60\ndeadlineSeconds: 3600");
     let name = attempt_name(&case.job, 1);
     let suspended = "
@@ -456,7 +456,7 @@ status: {startTime: '2026-03-01T00:05:00Z', conditions: [{type: Suspended, statu
 
 #[test]
 fn a_run_that_is_suspended_waits_again_and_has_started_all_the_same() {
-    let mut case = case().running();
+    let mut case = case().running().asked();
     let name = attempt_name(&case.job, 1);
     case.batch = Some(batch(&name, "spec: {suspend: true, template: {}}"));
     case.pods.clear();

@@ -34,7 +34,9 @@ fn a_launched_job_that_does_not_start_is_dispatched() {
     let decision = case.step(after(11));
     let name = attempt_name(&case.job, 1);
     assert_eq!((decision.candidate, decision.plan.effects), (None, vec![]));
-    assert_eq!(decision.plan.wake_at, Some(after(610)), "the default pending timeout");
+    assert_eq!(decision.plan.wake_at, Some(after(15)), "when events are asked why");
+    case = case.asked();
+    assert_eq!(case.decide(after(11)).plan.wake_at, Some(after(610)), "the default pending timeout");
     let text = format!("launched as batch Job {name}");
     assert_eq!(decision.plan.notes, [Note::normal("Dispatched", "Launch", text.clone())]);
     let status = case.status();
@@ -146,7 +148,7 @@ fn a_suspended_batch_job_is_not_ended_for_not_starting() {
 
 #[test]
 fn a_batch_job_that_was_suspended_has_its_whole_time_to_start_once_it_is_resumed() {
-    let mut case = case().launched();
+    let mut case = case().launched().asked();
     let resumed = "status: {startTime: '2026-03-01T02:00:00Z'}";
     case.batch = Some(batch(&attempt_name(&case.job, 1), resumed));
     let decision = case.step(after(7_201));
@@ -290,4 +292,143 @@ fn a_batch_job_that_went_with_its_deleted_job_is_recorded_as_that() {
     case.batch = None;
     case.pods.clear();
     assert_eq!(only_record(&case.decide(after(30))), (attempt_name(&case.job, 1), Outcome::Failed, Reason::JobDeleted));
+}
+
+const WAITS: &str = "containerStatuses: [{name: main, state: {waiting: {reason: ContainerCreating}}}]";
+
+fn dispatched(case: &Case) -> String {
+    condition(case.status(), "Dispatched").2
+}
+
+#[test]
+fn events_are_asked_a_few_times_for_what_nothing_else_tells() {
+    let mut case = case().queued().launched();
+    let look = |case: &Case, now: Timestamp| {
+        super::super::look(&case.job, &case.memory, case.batch.as_ref().unwrap(), &case.pods, now)
+    };
+    assert_eq!(look(&case, after(14)), Look::At(after(15)));
+    assert_eq!(case.decide(after(14)).plan.wake_at, Some(after(15)));
+    let batch_job = Subject::BatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    assert_eq!(look(&case, after(15)), Look::Now(batch_job.clone()));
+    assert_eq!(case.decide(after(15)).plan.wake_at, Some(after(16)), "others are being asked about");
+    case.memory.told = Some(Told { attempt: 1, at: after(400), text: None });
+    assert_eq!(look(&case, after(401)), Look::At(after(910)), "a restart does not ask for all that it missed");
+    case.memory.told = Some(Told { attempt: 1, at: after(2_000), text: None });
+    assert_eq!(look(&case, after(9_000)), Look::No, "often enough");
+    case.memory.told = None;
+    case.pods = vec![pod(WAITS)];
+    assert_eq!(look(&case, after(15)), Look::Now(Subject::Pod(identity(&case.pods[0].metadata))));
+    let known = [
+        "containerStatuses: [{name: main, state: {waiting: {reason: ImagePullBackOff}}}]",
+        "containerStatuses: [{name: main, state: {running: {startedAt: '2026-03-01T00:00:12Z'}}}]",
+    ];
+    for status in known {
+        case.pods = vec![pod(status)];
+        assert_eq!(look(&case, after(15)), Look::No, "{status}");
+    }
+    case.pods.clear();
+    for more in ["spec: {suspend: true, template: {}}", "spec: {parallelism: 0, template: {}}", &batch_ended("Failed")]
+    {
+        case.batch = Some(batch(&attempt_name(&case.job, 1), more));
+        assert_eq!(look(&case, after(15)), Look::No, "{more}");
+    }
+}
+
+#[test]
+fn what_events_told_is_in_the_condition_and_in_every_record_that_follows() {
+    let mut case = case().queued().launched();
+    let subject = Subject::BatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+    let text = subject.sentence("FailedCreate", "Error creating: pods \"x\" is forbidden: no \u{1b}[1mServiceAccount");
+    case.memory.told = Some(Told { attempt: 1, at: after(15), text: Some(text) });
+    case.write(after(15));
+    let why = "Kubernetes cannot create its pod: Error creating: pods \"x\" is forbidden: no \\x1b[1mServiceAccount";
+    assert!(dispatched(&case).ends_with(&format!("; {why}")), "{}", dispatched(&case));
+    case.memory = Memory::new(after(20));
+    case.assert_settled(after(20));
+    let name = attempt_name(&case.job, 1);
+    for reason in [None, Some(Reason::PendingTimeout), Some(Reason::Cancelled), Some(Reason::TotalDeadlineExceeded)] {
+        let mut ended = batch(&name, &batch_ended("Failed").replace("BackoffLimitExceeded", "DeadlineExceeded"));
+        if let Some(reason) = reason {
+            ended = expired(ended, reason);
+        }
+        let mut case = Case { batch: Some(ended), ..case.clone() };
+        if reason == Some(Reason::Cancelled) {
+            case = case.cancelled("{}");
+        }
+        let error = record_of(&case.decide(after(30))).status.clone().unwrap().error.unwrap();
+        assert!(error.ends_with(why), "{reason:?}: {error}");
+    }
+    let told = Some(Told { attempt: 2, at: after(15), text: Some("of another attempt".into()) });
+    let mut other = super::case().queued().launched();
+    other.memory.told = told;
+    other.write(after(15));
+    assert!(!dispatched(&other).contains("another"), "{}", dispatched(&other));
+}
+
+#[test]
+fn that_no_node_took_a_pod_is_over_when_one_did() {
+    let mut case = case().queued().launched();
+    case.pods =
+        vec![pod("conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, message: no room}]")];
+    Arc::make_mut(&mut case.pods[0]).spec.as_mut().unwrap().node_name = None;
+    case.write(after(15));
+    assert!(dispatched(&case).ends_with("; pod report-pod cannot be scheduled: no room"), "{}", dispatched(&case));
+    case.pods = vec![pod(WAITS)];
+    case.write(after(16));
+    assert!(!dispatched(&case).contains("room"), "{}", dispatched(&case));
+}
+
+#[test]
+fn a_batch_job_that_makes_no_pods_is_said_to() {
+    let mut case = case().queued().launched();
+    case.batch = Some(batch(&attempt_name(&case.job, 1), "spec: {parallelism: 0, template: {}}"));
+    case.write(after(15));
+    let why = "its batch Job has parallelism 0, so that Kubernetes makes no pod for it";
+    assert!(dispatched(&case).ends_with(&format!("; {why}")), "{}", dispatched(&case));
+    let ended = batch_ended("Failed").replace("BackoffLimitExceeded", "DeadlineExceeded");
+    let more = format!("spec: {{parallelism: 0, template: {{}}}}\n{ended}");
+    case.batch = Some(expired(batch(&attempt_name(&case.job, 1), &more), Reason::PendingTimeout));
+    let error = record_of(&case.decide(after(30))).status.clone().unwrap().error.unwrap();
+    assert_eq!(error, format!("no container started within 600 s: {why}"));
+}
+
+#[test]
+fn containers_that_outlive_the_main_one_are_named_once_that_lasts() {
+    let mut case = case().queued().launched();
+    let done = "{name: main, state: {terminated: {exitCode: 0, startedAt: '2026-03-01T00:00:12Z', finishedAt: '2026-03-01T00:00:14Z'}}}";
+    let aside = "{name: aside, state: {running: {startedAt: '2026-03-01T00:00:12Z'}}}";
+    case.pods = vec![pod(&format!("containerStatuses: [{done}, {aside}]"))];
+    let decision = case.step(after(16));
+    assert_eq!((decision.plan.wake_at, case.phase()), (Some(after(24)), Some(JobPhase::Running)));
+    assert_eq!(dispatched(&case), format!("launched as batch Job {}", attempt_name(&case.job, 1)));
+    case.write(after(24));
+    assert!(
+        dispatched(&case).ends_with("; ended with exit code 0: main after 2s; aside goes on"),
+        "{}",
+        dispatched(&case)
+    );
+    case.assert_settled(after(60));
+}
+
+#[test]
+fn a_sidecar_does_not_keep_an_attempt_from_ending_at_its_pending_timeout() {
+    let mut case = case().queued().launched();
+    case.template = template("pendingTimeoutSeconds: 60");
+    let text = "
+metadata: {name: report-pod, namespace: team, uid: uid-pod}
+spec: {nodeName: node-1, initContainers: [{name: proxy, restartPolicy: Always}], containers: [{name: main}]}
+status:
+  phase: Pending
+  initContainerStatuses: [{name: proxy, state: {running: {startedAt: '2026-03-01T00:00:12Z'}}}]
+  containerStatuses: [{name: main, state: {waiting: {reason: ImagePullBackOff, message: no such image}}}]
+";
+    case.pods = vec![pruned::tests::pod(yaml(text))];
+    case.write(after(20));
+    assert_eq!(case.phase(), Some(JobPhase::Dispatched));
+    assert!(dispatched(&case).ends_with("; container main: ImagePullBackOff: no such image"), "{}", dispatched(&case));
+    let expire = Effect::ExpireBatchJob {
+        batch: identity(&case.batch.as_ref().unwrap().metadata),
+        reason: Reason::PendingTimeout,
+    };
+    assert_eq!(case.decide(after(70)).plan.effects, [expire]);
 }

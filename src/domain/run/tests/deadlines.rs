@@ -97,7 +97,7 @@ fn a_cancel_is_told_from_a_deadline() {
         (
             "cancelled before it started",
             brought_forward(cancelled(&[pulling()], ""), Reason::Cancelled),
-            "Skipped Cancelled: cancelled before it started",
+            "Skipped Cancelled: cancelled before it started; container main: ImagePullBackOff: Back-off pulling image \"x\"",
         ),
         (
             "deleted while it ran",

@@ -96,7 +96,7 @@ fn a_rule_that_skips_keeps_what_the_attempt_left() {
     assert_eq!((status.duration_ms, status.worker_id.as_deref()), (Some(15_000), Some("node-1/nightly-abcde")));
     let other = Case { pods: vec![ended_pod("Failed", json!({ "exitCode": 1 }))], ..case };
     assert_eq!(summary(&other.ended(&backoff())), "Failed ExitCode 1: container main exited with code 1");
-    assert_eq!(summary(&other.ended(&complete())), "Completed Succeeded 1", "a success is none of its business");
+    assert_eq!(summary(&other.ended(&complete())), "Completed Succeeded", "a success is none of its business");
 }
 
 #[test]
@@ -118,4 +118,123 @@ fn the_key_of_a_job_is_in_its_record_and_stands_in_a_label() {
     let run = case.ended(&complete());
     assert_eq!(run.spec.dedup_key.as_deref(), Some("order 17/eu"));
     assert_eq!(run.metadata.labels.unwrap()[DEDUP], names::label_hash("order 17/eu"));
+}
+
+/// A batch Job with that policy, and pods that ended one after the other, by exit code and second.
+fn with_policy(rules: Value, reason: &str, ends: &[(i32, u32)]) -> JobRun {
+    let mut batch = failed(reason, "", 600);
+    batch.spec.as_mut().unwrap().pod_failure_policy = Some(serde_json::from_value(json!({ "rules": rules })).unwrap());
+    let pods: Vec<_> = ends.iter().map(|(code, second)| indexed(0, *code, *second)).collect();
+    Case::new(&pods).ended(&batch)
+}
+
+fn rule(action: &str, codes: &[i32]) -> Value {
+    json!({ "action": action, "onExitCodes": { "operator": "In", "values": codes } })
+}
+
+#[test]
+fn a_failure_that_kubernetes_ignored_decides_nothing() {
+    let ignores = || json!([rule("Ignore", &[42])]);
+    let run = with_policy(ignores(), "BackoffLimitExceeded", &[(42, 11), (9, 13)]);
+    assert_eq!(summary(&run), "Failed ExitCode 9: container main exited with code 9");
+    assert_eq!(run.status.unwrap().worker_id.as_deref(), Some("node-1/pod-0-13"));
+    let gone = with_policy(ignores(), "BackoffLimitExceeded", &[(42, 11)]);
+    assert_eq!(
+        summary(&gone),
+        "Failed PodLost: its pod vanished before its end was seen",
+        "not the one that was ignored"
+    );
+    let counts = json!([rule("Count", &[42]), rule("Ignore", &[42])]);
+    let run = with_policy(counts, "BackoffLimitExceeded", &[(42, 11), (9, 13)]);
+    assert_eq!(run.status.unwrap().exit_code, Some(42), "the first rule that fits");
+    let fails = json!([rule("FailJob", &[7])]);
+    let run = with_policy(fails, "PodFailurePolicy", &[(9, 11), (7, 13)]);
+    assert_eq!(run.status.unwrap().exit_code, Some(7), "the one that ended the batch Job");
+    let other =
+        json!([{ "action": "Ignore", "onExitCodes": { "operator": "NotIn", "values": [9], "containerName": "main" } }]);
+    assert_eq!(with_policy(other, "BackoffLimitExceeded", &[(42, 11), (9, 13)]).status.unwrap().exit_code, Some(9));
+}
+
+#[test]
+fn a_disruption_that_kubernetes_ignored_decides_nothing() {
+    let disrupted = pod(json!({
+        "phase": "Failed",
+        "conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI" }],
+        "containerStatuses": [terminated("main", 137)],
+    }));
+    let mut batch = backoff();
+    let rules = json!({ "rules": [{ "action": "Ignore", "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }] }] });
+    batch.spec.as_mut().unwrap().pod_failure_policy = Some(serde_json::from_value(rules).unwrap());
+    let run = Case::new(&[disrupted, indexed(0, 3, 40)]).ended(&batch);
+    assert_eq!(summary(&run), "Failed ExitCode 3: container main exited with code 3");
+}
+
+#[test]
+fn the_container_that_a_rule_names_is_the_one_recorded() {
+    let both = pod(json!({ "phase": "Failed", "containerStatuses": [terminated("main", 1), terminated("aside", 42)] }));
+    let mut batch = failed("PodFailurePolicy", "", 600);
+    let codes = json!({ "operator": "In", "values": [42], "containerName": "aside" });
+    let rules = json!({ "rules": [{ "action": "FailJob", "onExitCodes": codes }] });
+    batch.spec.as_mut().unwrap().pod_failure_policy = Some(serde_json::from_value(rules).unwrap());
+    assert_eq!(summary(&Case::new(&[both]).ended(&batch)), "Failed ExitCode 42: container aside exited with code 42");
+}
+
+#[test]
+fn of_an_index_that_was_tried_again_the_last_try_decides_and_else_the_failure_that_was_too_many() {
+    let mut batch = indexed_batch("FailedIndexes", "", Some("1"));
+    batch.spec.as_mut().unwrap().backoff_limit_per_index = Some(1);
+    let pods = [indexed(1, 5, 11), indexed(1, 7, 13), indexed(0, 0, 14)];
+    assert_eq!(Case::new(&pods).ended(&batch).status.unwrap().exit_code, Some(7));
+    let mut bears_one = backoff();
+    bears_one.spec.as_mut().unwrap().backoff_limit = Some(1);
+    let pods = [indexed(0, 3, 11), indexed(1, 4, 13), indexed(2, 5, 14)];
+    assert_eq!(Case::new(&pods).ended(&bears_one).status.unwrap().exit_code, Some(4));
+}
+
+#[test]
+fn a_success_has_the_exit_code_of_what_succeeded() {
+    let mut batch = complete();
+    batch.spec.as_mut().unwrap().completion_mode = Some("Indexed".into());
+    batch.spec.as_mut().unwrap().backoff_limit_per_index = Some(0);
+    batch.status.as_mut().unwrap().failed_indexes = Some("1".into());
+    let pods = [indexed(1, 1, 11), indexed(0, 0, 13)];
+    let run = Case::new(&pods).ended(&batch);
+    assert_eq!(summary(&run), "Completed Succeeded 0");
+    assert_eq!(run.status.unwrap().worker_id.as_deref(), Some("node-1/pod-0-13"));
+    let status = Case::new(&pods[..1]).ended(&batch).status.unwrap();
+    assert_eq!((status.exit_code, status.worker_id), (None, None), "what succeeded was not seen");
+}
+
+#[test]
+fn what_the_batch_job_makes_final_is_said() {
+    let final_by = |case: Case, batch: &BatchJob| case.ended(batch).status.unwrap().final_by;
+    let failing = |code| Case::new(&[indexed(1, code, 11)]);
+    let mut by_index = indexed_batch("FailedIndexes", "", Some("1"));
+    let rules = json!({ "rules": [rule("FailIndex", &[42])] });
+    by_index.spec.as_mut().unwrap().pod_failure_policy = Some(serde_json::from_value(rules).unwrap());
+    by_index.spec.as_mut().unwrap().backoff_limit_per_index = Some(2);
+    let late = |own: i64, timeout: Option<i64>| {
+        let template = json!({ "spec": { "activeDeadlineSeconds": own } });
+        final_by(Case { template, timeout, ..failing(143) }, &failed("DeadlineExceeded", "", 5))
+    };
+    let mut asked = failed("DeadlineExceeded", "", 1);
+    asked.metadata.annotations = Some([(ENDED_FOR_ANNOTATION.to_owned(), "PendingTimeout".to_owned())].into());
+    let table = [
+        (final_by(failing(42), &failed("PodFailurePolicy", "", 600)), Some("podFailurePolicy")),
+        (final_by(failing(42), &by_index), Some("podFailurePolicy")),
+        (final_by(failing(1), &by_index), None),
+        (final_by(failing(1), &indexed_batch("MaxFailedIndexesExceeded", "", Some("1"))), Some("maxFailedIndexes")),
+        (final_by(failing(1), &backoff()), None),
+        (late(5, None), Some("activeDeadlineSeconds")),
+        (late(5, Some(5)), Some("activeDeadlineSeconds")),
+        (late(30, Some(5)), None),
+        (final_by(failing(1), &failed("DeadlineExceeded", "", 30)), None),
+        (final_by(Case { template: json!({ "spec": { "activeDeadlineSeconds": 1 } }), ..failing(1) }, &asked), None),
+    ];
+    for (index, (is, expected)) in table.into_iter().enumerate() {
+        assert_eq!(is.as_deref(), expected, "{index}");
+    }
+    let mut skips = failing(42);
+    skips.retry = serde_saphyr::from_str("{maxAttempts: 3, rules: [{exitCodes: [42], action: Skip}]}").unwrap();
+    assert_eq!(final_by(skips, &failed("PodFailurePolicy", "", 600)), None, "it is no failure");
 }

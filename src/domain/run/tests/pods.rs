@@ -73,6 +73,10 @@ fn reports_are_read_within_the_limits_of_a_record() {
         (status.artifacts.len(), status.result)
     };
     let many: Vec<Value> = (0..150).map(|number| json!({ "path": format!("{number}") })).collect();
+    let left_out = |message: &str| {
+        let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": message }))]).ended(&complete());
+        run.status.unwrap().notes
+    };
     let table = [
         ("text", "all went well".to_owned(), (0, None)),
         ("another JSON", "{\"level\":\"info\"}".to_owned(), (0, None)),
@@ -87,10 +91,41 @@ fn reports_are_read_within_the_limits_of_a_record() {
             json!({ "artifacts": [1, {}, { "path": "" }, { "path": "x".repeat(1_025) }, { "path": "x" }] }).to_string(),
             (1, None),
         ),
-        ("too many", json!({ "artifacts": many }).to_string(), (100, None)),
+        ("too many", json!({ "artifacts": many.clone() }).to_string(), (100, None)),
     ];
     for (what, message, expected) in table {
         assert_eq!(report(&message), expected, "{what}");
+    }
+    let said = [
+        ("{\"level\":\"info\"}".to_owned(), vec![]),
+        (
+            json!({ "result": "x".repeat(2_500) }).to_string(),
+            vec!["the result of container main is left out: it has 2502 bytes as JSON, at most 2048 are kept"],
+        ),
+        (
+            json!({ "result": "a\0" }).to_string(),
+            vec!["the result of container main is left out: it contains the character U+0000"],
+        ),
+        (
+            json!({ "artifacts": many }).to_string(),
+            vec!["50 of 150 artifacts of container main are left out: a record lists at most 100"],
+        ),
+        (
+            json!({ "artifacts": [1, { "path": "x", "bytes": -1 }] }).to_string(),
+            vec![
+                "1 of 2 artifacts of container main are left out: each needs a path of 1 to 1024 bytes",
+                "fields of 1 artifacts of container main are left out: uri has at most 2048 bytes, sha256 at most 64, and bytes is a whole number from 0",
+            ],
+        ),
+        (
+            json!({ "result": "x".repeat(5_000) }).to_string()[..4_096].to_owned(),
+            vec![
+                "the report of container main is no valid JSON (4096 bytes; Kubernetes cuts a termination message at 4096 bytes, and all those of a pod at 12288)",
+            ],
+        ),
+    ];
+    for (message, expected) in said {
+        assert_eq!(left_out(&message), expected, "{message:.40}");
     }
     let odd = json!({ "artifacts": [{ "path": "x", "uri": "u".repeat(2_049), "sha256": 5, "bytes": -1 }] }).to_string();
     let run = Case::new(&[ended_pod("Succeeded", json!({ "exitCode": 0, "message": odd }))]).ended(&complete());
@@ -139,4 +174,20 @@ fn without_container_times_the_end_is_when_the_batch_job_ended() {
     assert_eq!((never.started_at, never.duration_ms), (None, None));
     assert_eq!(never.finished_at, time("2026-01-01T00:00:27Z"));
     assert_eq!((never.worker_id.as_deref(), never.log_path), (Some("node-1/nightly-abcde"), None));
+}
+
+#[test]
+fn the_log_of_a_container_that_failed_is_no_report_unless_it_asked_for_its_file_only() {
+    let line = "{\"level\":\"error\",\"result\":\"timeout\"}";
+    let failed_with = |policy: &str| {
+        let mut value = serde_json::to_value(&*ended_pod("Failed", json!({ "exitCode": 1, "message": line }))).unwrap();
+        value["spec"]["containers"] = json!([{ "name": "main", "terminationMessagePolicy": policy }]);
+        Case::new(&[pruned::tests::pod(value)]).ended(&backoff())
+    };
+    let run = failed_with("FallbackToLogsOnError");
+    assert_eq!(summary(&run), format!("Failed ExitCode 1: container main exited with code 1: {line}"));
+    assert_eq!(run.status.unwrap().result, None);
+    let run = failed_with("File");
+    assert_eq!(summary(&run), "Failed ExitCode 1: container main exited with code 1");
+    assert_eq!(run.status.unwrap().result, Some(json!("timeout")));
 }
