@@ -22,6 +22,7 @@ use crate::dispatcher::Dispatcher;
 use crate::domain::plan::Note;
 use crate::domain::queue::Limit;
 use crate::domain::run::{BatchState, batch_outcome};
+use crate::domain::schedule::newly_settled;
 use crate::runtime::clock::now;
 use crate::runtime::http::{self, Endpoints};
 use crate::runtime::lease::{Acquired, Elector, Leadership, LeaseError, chain};
@@ -183,12 +184,11 @@ fn lead(
     let (groups, group_work) = work::channel();
     let (rounds, round_work) = work::channel();
     let (launcher, launch_work) = work::channel();
-    let triggers = Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher };
     let (events, event_queue) = mpsc::channel(controllers::EVENTS_MAX);
     let context = Arc::new(Context {
         stores: stores.clone(),
         writer: Writer::new(client.clone(), stores.clone(), leadership.clone(), metrics.clone()),
-        triggers: triggers.clone(),
+        triggers: Triggers { templates, schedules, jobs, groups, dispatcher: rounds, launcher },
         leadership: leadership.clone(),
         leading_since: acquired.may_have_written_until,
         predecessor_renewed_at: acquired.predecessor_renewed_at,
@@ -199,6 +199,7 @@ fn lead(
         readings: Readings::default(),
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
+        schedule_memory: controllers::schedule::Memory::default(),
         gone_schedules: std::sync::Mutex::default(),
         doubts: std::sync::Mutex::default(),
         queues_being_made: std::sync::Mutex::default(),
@@ -336,15 +337,14 @@ fn listen(context: &Arc<Context>) {
     });
     let shared = context.clone();
     context.stores.schedules.listen(move |change| {
+        if let Some(after) = change.after {
+            shared.schedule_memory.sightings.changed(change.before.map(Arc::as_ref), after);
+        }
         if change.before.map(|it| &it.spec) != change.after.map(|it| &it.spec) {
             dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Schedule(change.key.name.clone()));
         }
-        let before =
-            change.before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
-        for settled in change.after.iter().filter_map(|it| it.status.as_ref()).flat_map(|it| &it.settled) {
-            if !before.contains(settled) {
-                shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &settled.name));
-            }
+        for job in newly_settled(change.before.map(Arc::as_ref), change.after.map(Arc::as_ref)) {
+            shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &job.name));
         }
         // One that was made anew while the watch was away has replaced the old one.
         let is_gone =
@@ -372,6 +372,9 @@ fn listen(context: &Arc<Context>) {
     listen_to_jobs(context);
     listen_to_groups(context);
     listen_to_revisions(context);
+    for schedule in context.stores.schedules.keys().iter().filter_map(|key| context.stores.schedules.get(key)) {
+        context.schedule_memory.sightings.found(&schedule);
+    }
 }
 
 fn listen_to_groups(context: &Arc<Context>) {

@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{Context, job_group, outcome};
+use super::{Context, job_group, outcome, refusals};
 
 mod earlier;
 
@@ -65,6 +65,9 @@ impl Observed {
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let uid = context.stores.jobs.get(&key).and_then(|job| job.uid());
     let result = run(&context, &key).await;
+    if let Err(error) = &result {
+        refusals::say(&context, context.stores.jobs.get(&key).as_deref(), error).await;
+    }
     if let Some(uid) = uid {
         context.forget_if_gone(&key, &uid);
     }
