@@ -25,7 +25,7 @@ mod error;
 
 pub use error::{Meaning, WriteError};
 
-use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER};
+use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER, STATUS_MANAGER};
 use crate::api::{Job, JobRun, Queue, Reason};
 use crate::domain::job::Selector;
 use crate::domain::plan::{Effect, ObjectIdentity};
@@ -57,8 +57,6 @@ const RECORDS_A_PAGE: u32 = 25;
 /// How many such pages are looked at.
 const RECORD_PAGES_MAX: u32 = 400;
 
-/// The field manager of statuses; each kind's status is written from one place only.
-pub const STATUS_MANAGER: &str = "rota/status";
 /// The field manager of what Rota creates.
 pub const CREATE_MANAGER: &str = "rota";
 

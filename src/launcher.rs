@@ -11,7 +11,7 @@ use crate::apply::{Meaning, WriteError};
 use crate::controllers::job::{begin_launch, observe, resolve};
 use crate::controllers::{Context, NOT_LEADING_DELAY};
 use crate::dispatcher;
-use crate::domain::job::{AfterAbsence, Doubt, Judged, Memory, Refusal, attempt_names, current_attempt, limits};
+use crate::domain::job::{AfterAbsence, Doubt, Finality, Memory, Refusal, attempt_names, current_attempt, limits};
 use crate::domain::launch::{self, LaunchInput};
 use crate::domain::resolve::Resolved;
 use crate::runtime::clock::now;
@@ -142,7 +142,7 @@ fn launched(context: &Context, job: &Job, attempt: u32, memory: &Memory) -> Next
 /// The API server has judged the batch Job. If an earlier create may have happened, that says nothing of it.
 fn judged(context: &Context, job: &Job, attempt: u32, doubt: Option<&Doubt>, message: String, permanent: bool) -> Next {
     let Some(doubt @ Doubt::Sent { .. }) = doubt else { return refuse(context, job, attempt, message, permanent) };
-    let verdict = if permanent { Judged::ForGood } else { Judged::ForNow };
+    let verdict = if permanent { Finality::ForGood } else { Finality::ForNow };
     let doubt = doubt.judged(verdict, message);
     context.memories.update(&job.uid().unwrap_or_default(), |memory| memory.doubt = Some(doubt));
     Next::After(DOUBT_DELAY)

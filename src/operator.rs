@@ -19,6 +19,7 @@ use crate::controllers::{self, Context, Memories, Readings, Triggers};
 use crate::dispatcher::Dispatcher;
 use crate::domain::queue::Limit;
 use crate::domain::run::{BatchState, batch_outcome};
+use crate::domain::schedule::newly_settled;
 use crate::runtime::clock::now;
 use crate::runtime::events;
 use crate::runtime::http::{self, Endpoints};
@@ -217,6 +218,7 @@ fn lead(
         readings: Readings::default(),
         probes: std::sync::Mutex::default(),
         unwritten: std::sync::Mutex::default(),
+        schedule_memory: controllers::schedule::Memory::default(),
         gone_schedules: std::sync::Mutex::default(),
         doubts: std::sync::Mutex::default(),
         made: std::sync::Mutex::default(),
@@ -363,15 +365,14 @@ fn listen(context: &Arc<Context>) {
     });
     let shared = context.clone();
     context.stores.schedules.listen(move |change| {
+        if let Some(after) = change.after {
+            shared.schedule_memory.sightings.changed(change.before.map(Arc::as_ref), after);
+        }
         if change.before.map(|it| &it.spec) != change.after.map(|it| &it.spec) {
             dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Schedule(change.key.name.clone()));
         }
-        let before =
-            change.before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
-        for settled in change.after.iter().filter_map(|it| it.status.as_ref()).flat_map(|it| &it.settled) {
-            if !before.contains(settled) {
-                shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &settled.name));
-            }
+        for job in newly_settled(change.before.map(Arc::as_ref), change.after.map(Arc::as_ref)) {
+            shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &job.name));
         }
         // One that was made anew while the watch was away has replaced the old one.
         let is_gone =
@@ -399,6 +400,9 @@ fn listen(context: &Arc<Context>) {
     listen_to_jobs(context);
     listen_to_groups(context);
     listen_to_revisions(context);
+    for schedule in context.stores.schedules.keys().iter().filter_map(|key| context.stores.schedules.get(key)) {
+        context.schedule_memory.sightings.found(&schedule);
+    }
 }
 
 fn listen_to_groups(context: &Arc<Context>) {

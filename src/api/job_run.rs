@@ -205,7 +205,7 @@ pub enum Reason {
     Replaced,
     /// Skipped: an earlier Job of the schedule had not finished and concurrencyPolicy is Forbid.
     OverlapForbidden,
-    /// Skipped: the time passed while the operator was not running, and catchUp does not run it.
+    /// Skipped: the time passed while the operator was not running or its Job was refused, and catchUp does not run it.
     MissedWindow,
     /// Skipped: more times were missed than catchUp runs.
     CatchUpLimit,
@@ -227,11 +227,11 @@ pub enum Reason {
     AlreadySucceeded,
     /// Skipped: the template is archived.
     TemplateArchived,
-    /// Skipped: the template does not exist.
+    /// Failed: the template does not exist.
     TemplateNotFound,
-    /// Skipped: the template cannot be used as it is written.
+    /// Failed: the template cannot be used as it is written.
     TemplateInvalid,
-    /// Skipped: the parameters do not fit the template.
+    /// Failed: the parameters do not fit the template.
     InvalidParams,
     /// Skipped: another member of its group failed, and failurePolicy is Stop.
     GroupStopped,
@@ -240,6 +240,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether something is written wrongly, so that the work cannot be done until somebody corrects it: a failure, and not
+    /// a choice that somebody made.
+    pub fn is_misconfiguration(self) -> bool {
+        matches!(self, Self::TemplateNotFound | Self::TemplateInvalid | Self::InvalidParams)
+    }
+
     /// The word as it stands in the objects.
     pub fn as_str(self) -> &'static str {
         match self {

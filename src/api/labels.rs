@@ -74,3 +74,5 @@ pub const PARAMS_FILE: &str = "/etc/rota/params.json";
 
 /// The annotation in which `kubectl apply` keeps a copy of what was applied, and by which it tells what it may prune.
 pub const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The field manager of statuses; each kind's status is written from one place only.
+pub const STATUS_MANAGER: &str = "rota/status";

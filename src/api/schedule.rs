@@ -24,22 +24,22 @@ macro_rules! cron_field {
     };
 }
 
-/// Five crontab fields, or six with seconds in front; months and week days may be names; or a nickname. What only the
-/// calendar can tell (a day that never comes, a range that runs backwards) is left to the operator.
+/// Five crontab fields, or six with seconds in front; months and week days may be names; or a nickname. What is known to be
+/// of another reader of cron has a rule, and so a sentence, of its own. What only the calendar can tell (a day that never comes, a range that runs backwards) is left to the operator.
 const CRON_RULE: &str = concat!(
-    "self.matches('^(?i:[ \\\\t]*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|(",
+    "self.matches('^(?i:[ \\\\t\\\\r\\\\n]*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|@(every|reboot).*|(CRON_)?TZ=.*|(",
     cron_field!("[*]", "[0-5]?[0-9]", ""),
-    "[ \\\\t]+)?",
+    "[ \\\\t\\\\r\\\\n]+)?",
     cron_field!("[*]", "[0-5]?[0-9]", ""),
-    "[ \\\\t]+",
+    "[ \\\\t\\\\r\\\\n]+",
     cron_field!("[*]", "([01]?[0-9]|2[0-3])", ""),
-    "[ \\\\t]+",
+    "[ \\\\t\\\\r\\\\n]+",
     cron_field!("[*?]", "(0?[1-9]|[12][0-9]|3[01])", "|L|LW|L-(0?[1-9]|[12][0-9]|30)|(0?[1-9]|[12][0-9]|3[01])W"),
-    "[ \\\\t]+",
+    "[ \\\\t\\\\r\\\\n]+",
     cron_field!("[*]", "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", ""),
-    "[ \\\\t]+",
+    "[ \\\\t\\\\r\\\\n]+",
     cron_field!("[*?]", "(0?[0-7]|sun|mon|tue|wed|thu|fri|sat)", "|(0?[0-7]|sun|mon|tue|wed|thu|fri|sat)(L|#[1-5])"),
-    ")[ \\\\t]*)$')",
+    ")[ \\\\t\\\\r\\\\n]*)$')",
 );
 
 /// When a JobTemplate is executed: at the times of a crontab expression, at a fixed interval, or once.
@@ -96,12 +96,15 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     #[x_kube(validation = Rule::new(CRON_RULE).message("cron must be five fields, minute (0-59), hour (0-23), day of month (1-31), month (1-12 or JAN-DEC), day of week (0-7 or SUN-SAT), or six with seconds in front, each a list of *, values, ranges or H with an optional /step, with L and W for days of the month, and L and # for days of the week; or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly; for example 0 9 * * 1-5"))]
+    #[x_kube(validation = Rule::new("!self.matches('^(?i:[ \\\\t\\\\r\\\\n]*@every)')").message("@every is not a time of the calendar; use spec.interval, for example interval: 90m"))]
+    #[x_kube(validation = Rule::new("!self.matches('^(?i:[ \\\\t\\\\r\\\\n]*@reboot)')").message("@reboot has no meaning in a cluster, which does not start; create a Job instead"))]
+    #[x_kube(validation = Rule::new("!self.matches('^(?i:[ \\\\t\\\\r\\\\n]*(CRON_)?TZ=)')").message("the zone belongs into spec.timeZone, for example timeZone: Asia/Tokyo"))]
     pub cron: Option<String>,
     /// Elapsed time between two executions, from one second, in hours, minutes and seconds. It is counted from anchor,
     /// knows no daylight saving, and does not drift. Example: `1h30m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1s')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
+    #[x_kube(validation = Rule::new("self.matches('^[ \\\\t\\\\r\\\\n]*([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?[ \\\\t\\\\r\\\\n]*$') && self.matches('[1-9]')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
     pub interval: Option<String>,
     /// The first time of an interval, RFC 3339; the others are whole intervals after it. Default: the creation of the
     /// schedule, at which nothing runs yet: the first run is one interval later. Example: `2027-01-01T06:00:00Z`.
@@ -113,7 +116,7 @@ pub struct ScheduleSpec {
     /// IANA name of the zone in which cron is read, from the database that Rota carries. Default: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self != 'Local'").message("timeZone must be an IANA name such as Europe/London or UTC"))]
+    #[x_kube(validation = Rule::new("self.matches('^[ \\\\t\\\\r\\\\n]*[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*[ \\\\t\\\\r\\\\n]*$') && !self.matches('^[ \\\\t\\\\r\\\\n]*(?i:local|localtime|factory|posixrules|leapseconds)[ \\\\t\\\\r\\\\n]*$')").message("timeZone must be an IANA name such as Europe/London or UTC"))]
     pub time_zone: Option<String>,
     /// What happens to a cron time that the clock jumps over, or that comes twice, when daylight saving begins or ends.
     /// It applies to fixed times; one whose minute or hour begins with `*` or `H/` follows the clock: what is jumped over
@@ -245,10 +248,10 @@ impl ScheduleSpec {
         let is_cron = self.cron.is_some();
         TimingSpec {
             cron: self.cron.as_deref().map(single_spaced),
-            interval: self.interval.clone(),
+            interval: self.interval.as_deref().map(|it| it.trim().to_owned()),
             anchor: self.interval.as_ref().map(|_| given(&self.anchor).unwrap_or_else(|| micro(created))),
             at: given(&self.at),
-            time_zone: is_cron.then(|| self.time_zone.clone().unwrap_or_else(|| "UTC".to_owned())),
+            time_zone: is_cron.then(|| self.time_zone.as_deref().map_or("UTC", str::trim).to_owned()),
             dst: is_cron.then_some(dst),
             jitter_seconds: self.jitter_seconds.filter(|seconds| *seconds != 0),
             start_time: given(&self.start_time),
@@ -264,7 +267,7 @@ fn single_spaced(text: &str) -> String {
 /// What happens when a time comes while an earlier Job of the schedule is not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ConcurrencyPolicy {
-    /// Start another one as well.
+    /// Start another one as well. While 2,000 have not finished, a time that comes is recorded as Skipped/QueueFull.
     #[default]
     Allow,
     /// Record the new time as Skipped, with the reason OverlapForbidden.
@@ -321,6 +324,10 @@ pub struct ScheduleStatus {
     /// The timing that `accountedUntil` belongs to; an edit of the timing starts it anew. Durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<TimingSpec>,
+    /// When a field of the specification was last set, according to metadata.managedFields, in whole seconds. A later edit
+    /// that sets a field has a later time; one that only removes a field has none. Durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_edit_time: Option<MicroTime>,
     /// The last time that fired or was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_trigger_time: Option<MicroTime>,

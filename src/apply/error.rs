@@ -120,6 +120,12 @@ impl WriteError {
         !self.is_outage() && matches!(self.meaning(), Meaning::Denied | Meaning::Never)
     }
 
+    /// What is to be said where people look: the sentence in which it was refused, if it was.
+    pub fn refusal(&self) -> Option<String> {
+        let refused = matches!(self.meaning(), Meaning::Denied | Meaning::Never) && !self.is(404);
+        refused.then(|| self.text())
+    }
+
     /// Whether an object of that name is there already. A quota that is asked by many at once conflicts too.
     pub fn already_exists(&self) -> bool {
         matches!(self, Self::Api(kube::Error::Api(status)) if status.is_already_exists())

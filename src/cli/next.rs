@@ -332,7 +332,7 @@ pub fn standing(found: &Found, now: Timestamp) -> Vec<String> {
     let template = &schedule.spec.template_ref.name;
     match &found.template {
         Some(None) => sentences.push(format!(
-            "There is no JobTemplate {template:?}: each of these times is recorded as Skipped (TemplateNotFound) until there is."
+            "There is no JobTemplate {template:?}: each of these times is recorded as Failed (TemplateNotFound) until there is."
         )),
         Some(Some(found)) if found.spec.archived => sentences.push(format!(
             "JobTemplate {template:?} is archived: each of these times is recorded as Skipped (TemplateArchived)."

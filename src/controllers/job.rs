@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{Context, job_group, outcome};
+use super::{Context, job_group, outcome, refusals};
 
 mod earlier;
 
@@ -25,7 +25,9 @@ use crate::api::{
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{self, Decision, Facts, Look, Memory, Recorded, Subject, Told, attempt_names, current_attempt};
+use crate::domain::job::{
+    self, Decision, Facts, Look, Memory, Recorded, Subject, Told, attempt_names, current_attempt,
+};
 use crate::domain::plan::{Effect, Note, Plan};
 use crate::domain::resolve::{self, Judged, Resolved, Source, Unresolved};
 use crate::domain::{pinned, run, schedule, template};
@@ -67,6 +69,9 @@ impl Observed {
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let uid = context.stores.jobs.get(&key).and_then(|job| job.uid());
     let result = AssertUnwindSafe(run(&context, &key)).catch_unwind().await;
+    if let Ok(Err(error)) = &result {
+        refusals::say(&context, context.stores.jobs.get(&key).as_deref(), error).await;
+    }
     if let Some(uid) = uid {
         context.forget_if_gone(&key, &uid);
     }

@@ -1,12 +1,12 @@
 //! JobGroup: start it, make its members' Jobs, and say how it stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{Context, outcome};
+use super::{Context, outcome, refusals};
 use crate::api::{Job, JobGroup};
 use crate::apply::WriteError;
 use crate::dispatcher;
@@ -71,6 +71,9 @@ pub fn standing(context: &Context, group: &JobGroup) -> Arc<Standing> {
 /// One run for a group.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let result = run(&context, &key).await;
+    if let Err(error) = &result {
+        refusals::say(&context, context.stores.groups.get(&key).as_deref(), error).await;
+    }
     outcome(&context, "jobgroup", &key, result)
 }
 
@@ -135,7 +138,8 @@ fn tell_members(context: &Context, key: &Key, members: &[MemberJob], before: &St
     if let Some((_, next)) = after.next.as_ref().filter(|_| before.next != after.next) {
         ask(next);
     }
-    after.rejected.iter().filter(|name| !before.rejected.contains(name)).for_each(|name| ask(name));
+    let known: HashSet<&String> = before.rejected.iter().collect();
+    after.rejected.iter().filter(|name| !known.contains(name)).for_each(|name| ask(name));
 }
 
 /// Calls a Job for which its group opened, and with it all others that joined and whose turn to come to the queue it is.

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 
-use super::{Context, outcome};
+use super::{Context, outcome, refusals};
 use crate::apply::WriteError;
 use crate::domain::template::{self, Facts, Probe};
 use crate::runtime::clock::now;
@@ -25,6 +25,9 @@ pub struct Asked {
 /// One run for a template.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let result = run(&context, &key).await;
+    if let Err(error) = &result {
+        refusals::say(&context, context.stores.templates.get(&key).as_deref(), error).await;
+    }
     outcome(&context, "jobtemplate", &key, result)
 }
 

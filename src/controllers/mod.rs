@@ -3,6 +3,7 @@
 pub mod job;
 pub mod job_group;
 pub mod job_template;
+pub mod refusals;
 pub mod schedule;
 
 use std::collections::{HashMap, HashSet};
@@ -87,6 +88,8 @@ pub struct Context {
     pub probes: Mutex<HashMap<Key, (job_template::Asked, template::Probe)>>,
     /// Statuses of schedules that are decided and not written yet, by uid, and since when.
     pub unwritten: Mutex<HashMap<String, (ScheduleStatus, Timestamp)>>,
+    /// What is remembered of schedules.
+    pub schedule_memory: schedule::Memory,
     /// Schedules that are gone and of which it is not recorded yet what they owed, as they were last seen.
     pub gone_schedules: Mutex<HashMap<Key, Vec<Arc<Schedule>>>>,
     /// When the last run of a schedule failed, so that what it wrote is not known.

@@ -9,7 +9,7 @@ use super::{Context, outcome};
 use crate::api::{Job, JobRun, JobTemplate, Reason, Schedule, ScheduleStatus};
 use crate::apply::WriteError;
 use crate::domain::conditions::micro;
-use crate::domain::plan::Effect;
+use crate::domain::plan::{Effect, Note};
 use crate::domain::schedule::{self, Facts, OwnJob};
 use crate::domain::{job, template};
 use crate::domain::{params, resolve, sizes};
@@ -18,6 +18,21 @@ use crate::runtime::store::Key;
 use crate::runtime::stores::of_schedule;
 use crate::runtime::visibility::Act;
 use crate::runtime::work::Next;
+
+mod rests;
+mod sightings;
+
+pub use rests::Rests;
+pub use sightings::Sightings;
+
+/// What is remembered of schedules.
+#[derive(Default)]
+pub struct Memory {
+    /// Which are left alone for a moment.
+    pub rests: Rests,
+    /// When edits were first seen.
+    pub sightings: Sightings,
+}
 
 /// One run for a schedule.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
@@ -45,22 +60,32 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let unwritten = context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned();
     let written = object.status.clone().unwrap_or_default();
     let before = unwritten.as_ref().map_or(&written, |(status, _)| status);
+    let now_is = now();
+    if let Some(later) = context.schedule_memory.rests.until(&uid, now_is) {
+        return Ok(Some(later));
+    }
     let jobs = jobs(context, &object);
+    context.schedule_memory.rests.begin(&uid, jobs.len(), now_is);
     let facts = Facts {
         schedule: &object,
         status: before,
-        edited_at: edited_at(&object),
+        edits: context.schedule_memory.sightings.edits(&object, context.predecessor_renewed_at),
         template: usable(context, &object),
         jobs: &jobs,
         leading_since: unsure_until(context, key),
     };
     // Decide.
-    let now_is = now();
     let decision = schedule::decide(&facts, now_is);
     // Apply.
     let status = decision.plan.status;
     for effect in decision.plan.effects {
-        let found = apply(context, &effect).await?;
+        let found = match make(context, &object, &effect).await {
+            Ok(found) => found,
+            Err(error) => {
+                say_refused(context, &facts, &error).await;
+                return Err(error);
+            }
+        };
         if let Some(until) = found.and_then(|run| schedule::recorded_until(&effect, &run)) {
             // An earlier process accounted for more than its status says: go on from there, and from nothing else of this
             // decision, which did not know.
@@ -94,18 +119,44 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     Ok(wake_at)
 }
 
-/// Makes one change, and remembers which Jobs this process made: what another one makes so late that its time was recorded as
-/// skipped meanwhile must not run.
-async fn apply(context: &Context, effect: &Effect) -> Result<Option<JobRun>, WriteError> {
+/// Makes one change. Returns the record that stands in its way, if one does. Which Jobs this process made is remembered: what
+/// another one makes so late that its time was recorded as skipped meanwhile must not run.
+async fn make(context: &Context, schedule: &Schedule, effect: &Effect) -> Result<Option<JobRun>, WriteError> {
     let made = || context.made.lock().unwrap_or_else(PoisonError::into_inner);
-    let Effect::CreateJob { job, .. } = effect else { return Ok(context.writer.apply(effect.clone()).await?.run) };
-    let key = Key::of(job.as_ref());
-    made().insert(key.clone());
+    let job = match effect {
+        Effect::CreateJob { job, .. } => Some(Key::of(job.as_ref())),
+        _ => None,
+    };
+    made().extend(job.clone());
     let applied = context.writer.apply(effect.clone()).await;
-    if applied.as_ref().map_or(true, |applied| applied.run.is_some()) {
-        made().remove(&key);
+    if let Some(job) = job.filter(|_| applied.as_ref().map_or(true, |applied| applied.run.is_some())) {
+        made().remove(&job);
     }
-    Ok(applied?.run)
+    match applied {
+        Ok(applied) => Ok(applied.run),
+        // A record cannot be made under a name that somebody has taken, and no other time must wait for that.
+        Err(error @ WriteError::Foreign { .. }) if matches!(effect, Effect::CreateRun(_)) => {
+            tracing::error!(schedule = %Key::of(schedule), error = %error.text(), "a record cannot be written");
+            context.tell(schedule, vec![Note::warning("NotRecorded", "Record", error.text())]);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Says in a schedule what the API server refused, if that is what went wrong, with all that does not depend on it.
+async fn say_refused(context: &Context, facts: &Facts<'_>, error: &WriteError) {
+    let Some(why) = error.refusal() else { return };
+    let plan = schedule::refused(facts, &why, now());
+    let Some(status) = plan.status.filter(|status| facts.schedule.status.as_ref() != Some(status)) else { return };
+    match context.writer.status(facts.schedule, &status).await {
+        Ok(_) => {
+            let uid = facts.schedule.metadata.uid.as_deref().unwrap_or_default();
+            context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        }
+        Err(error) => tracing::warn!(error = %error.text(), "what was refused cannot be said in the status"),
+    }
+    context.tell(facts.schedule, plan.notes);
 }
 
 /// Records what schedules of that name owed when they were deleted.
@@ -125,6 +176,8 @@ async fn record_gone(context: &Context, key: &Key) -> Result<(), WriteError> {
             }
         }
         let uid = schedule.metadata.uid.clone().unwrap_or_default();
+        context.schedule_memory.sightings.forget(&uid);
+        context.schedule_memory.rests.forget(&uid);
         context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         context.doubts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         gone.remove(0);
@@ -141,7 +194,7 @@ async fn record_owed(context: &Context, key: &Key, gone: &Schedule) -> Result<()
         let facts = Facts {
             schedule: gone,
             status: &status,
-            edited_at: edited_at(gone),
+            edits: context.schedule_memory.sightings.edits(gone, context.predecessor_renewed_at),
             template: Ok(()),
             jobs: &jobs,
             leading_since: unsure_until(context, key),
@@ -177,13 +230,6 @@ fn settle_doubt(context: &Context, key: &Key) {
     }
 }
 
-/// When somebody last changed the schedule itself, according to the API server.
-fn edited_at(schedule: &Schedule) -> Option<Timestamp> {
-    let entries = schedule.metadata.managed_fields.iter().flatten();
-    let edits = entries.filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
-    edits.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max()
-}
-
 fn jobs(context: &Context, schedule: &Schedule) -> Vec<OwnJob> {
     let key = Key::of(schedule);
     let found = context.stores.jobs.find(&of_schedule(&key.namespace, &key.name));
@@ -195,7 +241,7 @@ fn jobs(context: &Context, schedule: &Schedule) -> Vec<OwnJob> {
             uid: job.metadata.uid.clone().unwrap_or_default(),
         },
         created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
+        scheduled_time: schedule::occurrence(&job),
         start_by: job.spec.start_by.as_ref().map(|time| time.0),
         started_at: job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0),
         cancelled: job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some(),

@@ -30,6 +30,8 @@ pub use zones::{DaylightSaving, find_zone, zone_database_version};
 
 /// The smallest distance of two instants.
 const TICK: SignedDuration = SignedDuration::from_nanos(1);
+/// The year 9000, of which objects cannot carry a time any more.
+const END: Timestamp = Timestamp::constant(221_845_392_000, 0);
 
 /// When a schedule's times are, and by how much each of its runs is put off.
 #[derive(Clone, Debug)]
@@ -184,11 +186,12 @@ impl Timing {
 
     /// The first time after `t`, whatever startTime and endTime say.
     fn any_after(&self, t: Timestamp) -> Option<Timestamp> {
-        match &self.times {
+        let next = match &self.times {
             Times::Cron { expression, clock } => clock.next_after(expression, t),
             Times::Interval(interval) => interval.next_after(t),
             Times::At(instant) => (*instant > t).then_some(*instant),
-        }
+        };
+        next.filter(|next| *next < END)
     }
 
     /// Whether a time that has come has also run; only the last one may not have.

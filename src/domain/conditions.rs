@@ -33,6 +33,10 @@ pub const LAUNCH_REFUSED: &str = "LaunchRefused";
 /// LastRunSucceeded: how the schedule's last run ended; never part of its health.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
 
+/// The reason of Ready and Stalled when the API server refuses what is to be written for an object: a quota, an admission
+/// policy, a name that is taken.
+pub const WRITE_REFUSED: &str = "WriteRefused";
+
 /// The longest message of a condition, in bytes; the API server allows 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
@@ -58,8 +62,15 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Starts from what was said before.
+    /// Starts from what was said before. That something was refused is over when there is something new to say.
     pub fn from(previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
+        let mut conditions = Self::continuing(previous, generation, now);
+        conditions.list.retain(|it| it.type_ != STALLED || it.reason != WRITE_REFUSED);
+        conditions
+    }
+
+    /// Starts from what was said before, all of it.
+    pub fn continuing(previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
         Self { list: previous.to_vec(), generation, now }
     }
 
@@ -105,6 +116,21 @@ impl Conditions {
     pub fn into_list(self) -> Vec<Condition> {
         self.list
     }
+}
+
+/// Says that the API server refused what was to be written, in its own sentence.
+pub fn refuse(conditions: &mut Conditions, has_ready: bool, why: &str) {
+    let fact = |type_, holds| Fact { type_, holds, reason: WRITE_REFUSED, message: why.to_owned() };
+    if has_ready {
+        conditions.set(fact(READY, false));
+    }
+    conditions.set(fact(STALLED, true));
+}
+
+/// Since when and in which words the API server refuses what is to be written, if it does.
+pub fn refused(list: &[Condition]) -> Option<(Timestamp, &str)> {
+    let found = list.iter().find(|it| it.type_ == STALLED && it.status == "True" && it.reason == WRITE_REFUSED)?;
+    Some((found.last_transition_time.0, &found.message))
 }
 
 /// Whether a condition of that type holds.
@@ -160,6 +186,19 @@ mod tests {
         let mut conditions = Conditions::from(&list, Some(2), at(30));
         conditions.set(fact(false, "C"));
         assert_eq!(conditions.into_list()[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn what_was_refused_is_said_until_there_is_something_new_to_say() {
+        let mut conditions = Conditions::from(&[], Some(1), at(10));
+        refuse(&mut conditions, true, "no quota");
+        let list = conditions.into_list();
+        assert_eq!(refused(&list), Some((at(10), "no quota")));
+        let mut again = Conditions::continuing(&list, Some(1), at(20));
+        refuse(&mut again, true, "no quota");
+        assert_eq!(again.into_list(), list, "nothing to write");
+        let next = Conditions::from(&list, Some(1), at(30)).into_list();
+        assert!(refused(&next).is_none() && !holds(&next, STALLED));
     }
 
     #[test]

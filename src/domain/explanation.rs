@@ -50,8 +50,15 @@ impl Explanation {
         })
     }
 
-    /// Puts first that it was cancelled, or is being deleted.
+    /// Puts first what the API server refuses, that it was cancelled, or that it is being deleted.
     pub fn say_that_it_leaves(&mut self, job: &Job) {
+        let conditions = job.status.iter().flat_map(|status| &status.conditions).cloned().collect::<Vec<_>>();
+        if let Some((since, why)) = conditions::refused(&conditions) {
+            self.sentences.insert(
+                0,
+                full_stop(&format!("Since {since} the API server refuses what is to be written for it: {why}")),
+            );
+        }
         if let Some(cancel) = &job.spec.cancel {
             let by = cancel.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
             let why = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };

@@ -33,7 +33,7 @@ mod status;
 mod waiting;
 
 use attempt::with_batch;
-pub use doubt::{Doubt, Judged, Next as AfterAbsence};
+pub use doubt::{Doubt, Finality, Next as AfterAbsence};
 pub use earlier::{Earlier, Question, Search, Selector, asked_of, content_label, question};
 use end::{after_end, is_surely_last, may_retry, requeue};
 pub use gate::awaits_call;

@@ -66,9 +66,27 @@ pub fn label_value(name: &str) -> String {
 
 /// The name of the Job of an occurrence of a schedule.
 pub fn occurrence_job(schedule_name: &str, schedule_uid: &str, nominal: Timestamp) -> String {
-    // A minus sign would double the separator; no real schedule is owed anything before 1970.
-    let seconds = nominal.as_second().to_string().replace('-', "n");
-    with_suffix(schedule_name, &format!("{}-{seconds}", short_hash(schedule_uid)), JOB_NAME_MAX)
+    let seconds = seconds_word(nominal);
+    // Two times may lie within one second when an interval has another anchor than before.
+    let part = match nominal.subsec_microsecond().unsigned_abs() {
+        0 => String::new(),
+        part => format!("u{part:06}"),
+    };
+    with_suffix(schedule_name, &format!("{}-{seconds}{part}", short_hash(schedule_uid)), JOB_NAME_MAX)
+}
+
+/// Whether that is the name of the Job of an occurrence, or was one before times within one second were told apart.
+pub fn is_occurrence_job(name: &str, schedule_name: &str, schedule_uid: &str, nominal: Timestamp) -> bool {
+    let coarse = || {
+        let suffix = format!("{}-{}", short_hash(schedule_uid), seconds_word(nominal));
+        with_suffix(schedule_name, &suffix, JOB_NAME_MAX)
+    };
+    name == occurrence_job(schedule_name, schedule_uid, nominal) || name == coarse()
+}
+
+/// The seconds since 1970 in a name. A minus sign would double the separator; no real schedule is owed anything before 1970.
+fn seconds_word(nominal: Timestamp) -> String {
+    nominal.as_second().to_string().replace('-', "n")
 }
 
 /// The name of the JobRun of an occurrence that was skipped before a Job was made.

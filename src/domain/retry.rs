@@ -41,10 +41,11 @@ pub fn action(retry: &Retry, failure: Failure) -> RetryAction {
     }
 }
 
-/// Whether no rule can say anything about an attempt that ended for that reason: somebody wanted the end of the Job, or
-/// its time is over.
+/// Whether no rule can say anything about an attempt that ended for that reason: somebody wanted the end of the Job, its
+/// time is over, or there was nothing to run.
 pub fn is_final(reason: Reason) -> bool {
     matches!(reason, Reason::Cancelled | Reason::Replaced | Reason::JobDeleted | Reason::TotalDeadlineExceeded)
+        || reason.is_misconfiguration()
 }
 
 fn fits(rule: &RetryRule, reason: Reason, exit_code: Option<i32>) -> bool {

@@ -204,7 +204,7 @@ pub fn refused_run(input: &RunInput<'_>, message: &str) -> JobRun {
 
 /// The record of a Job that is not run, or not run again, for that reason.
 pub fn skipped_run(input: &RunInput<'_>, reason: Reason, why: impl Into<String>) -> JobRun {
-    let verdict = Verdict { outcome: Outcome::Skipped, reason, error: Some(why.into()) };
+    let verdict = Verdict { outcome: without_running(reason), reason, error: Some(why.into()) };
     build_run(&RunInput { pods: &[], ..*input }, verdict, None, None, input.now)
 }
 
@@ -225,7 +225,7 @@ pub fn skipped_occurrences(schedule: &Schedule, skipped: &SkippedOccurrences, no
     run.metadata.labels = Some(labels([
         (SCHEDULE, Some(name.as_str())),
         (TEMPLATE, Some(schedule.spec.template_ref.name.as_str())),
-        (OUTCOME, Some(Outcome::Skipped.as_str())),
+        (OUTCOME, Some(without_running(skipped.reason).as_str())),
         (DAY, Some(names::day(now).as_str())),
     ]));
     run.status = Some(JobRunStatus {
@@ -233,9 +233,14 @@ pub fn skipped_occurrences(schedule: &Schedule, skipped: &SkippedOccurrences, no
         error: Some(shorten(printable(&skipped.why), ERROR_BYTES_MAX)),
         count: several.then_some(skipped.count),
         last_scheduled_time: several.then(|| micro(skipped.last)),
-        ..empty_status(Outcome::Skipped, skipped.reason)
+        ..empty_status(without_running(skipped.reason), skipped.reason)
     });
     run
+}
+
+/// The outcome of what did not run: what cannot run as it is written failed.
+pub fn without_running(reason: Reason) -> Outcome {
+    if reason.is_misconfiguration() { Outcome::Failed } else { Outcome::Skipped }
 }
 
 /// When a batch Job was said to have ended.

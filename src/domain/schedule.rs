@@ -8,23 +8,30 @@
 //! `due.rs` decides what becomes of each time, `standing.rs` what the status says of its runs, `gone.rs` what a deleted
 //! schedule owed.
 
-use jiff::{SignedDuration, Timestamp};
+use std::collections::HashSet;
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::calendar::Timing;
 use super::conditions::{self, Conditions, Fact, micro};
 use super::job::SaturatingTime;
+use super::names;
 use super::plan::{Effect, Ending, Note, Plan};
 use crate::api::schedule::{ConcurrencyPolicy, SchedulePhase};
 use crate::api::{Job, JobRun, ObjectReference, Reason, Schedule, ScheduleSpec, ScheduleStatus};
 
 mod due;
+mod edit;
 mod gone;
 mod skips;
 mod standing;
 
-use due::{fire, replace, skip_due};
+use due::{Until, fire, replace, skip_due};
+pub use edit::EditTimes;
+use edit::{Edit, last_stamp, not_accounted, unseen_edit};
 pub use gone::owed_when_deleted;
+pub use standing::refused;
 use standing::{foresee, hold, lateness, set_ready, settle, show_active};
 
 /// How long a status that is not urgent may wait for what comes next, in milliseconds.
@@ -36,9 +43,6 @@ const STATUS_DELAY_BUSY_MS: i64 = 6_000;
 const AHEAD_HOURS_MAX: i64 = 24;
 /// How often the times of a paused schedule are recorded, in milliseconds: several share one record.
 const PAUSED_RECORD_MS: i64 = 3_600_000;
-
-/// Why a time has the reason ScheduleEdited.
-const EDITED: &str = "the schedule was edited before this time could be made up for";
 
 /// One Job of the schedule as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +72,8 @@ pub struct Facts<'a> {
     pub schedule: &'a Schedule,
     /// The status last decided, which may not be written yet.
     pub status: &'a ScheduleStatus,
-    /// When its specification was last edited, by the clock of the API server, which tells whole seconds; absent: unknown.
-    pub edited_at: Option<Timestamp>,
+    /// What there is to tell when its specification was edited.
+    pub edits: EditTimes,
     /// Whether a Job of its template and parameters could be queued now, and why not.
     pub template: Result<(), (Reason, String)>,
     /// Its Jobs.
@@ -98,13 +102,13 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let created = schedule.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let mut status = facts.status.clone();
     let mut plan = Plan::default();
-    let edited = edited_at(facts, created, now);
+    let edited = unseen_edit(facts, created, now);
     let timing = Timing::parse(&schedule.spec.timing(created), seed(schedule));
     settle(facts, &mut status);
     let resumed = hold(facts, &mut status, &mut plan, now);
     let ended = account_that_ends(facts, created, edited, resumed, now);
     if let Some(ended) = &ended
-        && !skip_due(facts, &ended.timing, ended.until, ended.reason, &mut status, &mut plan, now)
+        && !skip_due(facts, &ended.timing, Until::Nominal(ended.until), ended.reason, (&mut status, &mut plan), now)
     {
         // There is more to record than one decision may. The rest is taken in when all of that is accounted for.
         plan.status = Some(ScheduleStatus {
@@ -116,6 +120,9 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
             ..facts.status.clone()
         });
         return Decision { plan, urgent: true };
+    }
+    if edited.is_some() {
+        status.last_edit_time = last_stamp(facts, created);
     }
     status.observed_generation = schedule.metadata.generation;
     status.phase = Some(phase(schedule, facts.status));
@@ -149,7 +156,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     lateness(facts, &mut status, &mut plan, now);
     show_active(facts, &mut status, &plan);
     let kept = std::mem::replace(&mut status.settled, facts.status.settled.clone());
-    if status != *facts.status || kept.iter().any(|job| !status.settled.contains(job)) {
+    if status != *facts.status || has_more(&kept, &status.settled) {
         // That a counted Job is gone is worth no write of its own.
         status.settled = kept;
     }
@@ -164,7 +171,13 @@ fn is_urgent(before: &ScheduleStatus, after: &ScheduleStatus) -> bool {
         || before.timing != after.timing
         || before.conditions != after.conditions
         || before.paused != after.paused
-        || after.settled.iter().any(|job| !before.settled.contains(job))
+        || has_more(&after.settled, &before.settled)
+}
+
+/// Whether a list has a Job that another one has not.
+fn has_more(these: &[ObjectReference], those: &[ObjectReference]) -> bool {
+    let known: HashSet<&str> = those.iter().map(|job| job.uid.as_str()).collect();
+    these.iter().any(|job| !known.contains(job.uid.as_str()))
 }
 
 fn is_enabled(schedule: &Schedule) -> bool {
@@ -184,30 +197,6 @@ fn phase(schedule: &Schedule, before: &ScheduleStatus) -> SchedulePhase {
     }
 }
 
-/// When the specification was edited, if the status does not know of that edit yet. It is told in whole seconds, so that a
-/// time of a whole second lies after it if and only if it lay ahead when the edit was made.
-fn edited_at(facts: &Facts<'_>, created: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    if facts.status.observed_generation == facts.schedule.metadata.generation {
-        return None;
-    }
-    // One that is new was edited when it was created, as far as is known.
-    let unknown = if facts.status.phase.is_none() { created } else { now };
-    Some(not_accounted(facts, facts.edited_at.unwrap_or(unknown).min(now), now))
-}
-
-/// How many edits the status does not know of; all but the last of them can only be guessed.
-fn edits_unseen(facts: &Facts<'_>) -> i64 {
-    let generation = facts.schedule.metadata.generation.unwrap_or_default();
-    generation - facts.status.observed_generation.unwrap_or(generation)
-}
-
-/// That instant, or the end of the account if it is later: no time is accounted for twice.
-fn not_accounted(facts: &Facts<'_>, instant: Timestamp, now: Timestamp) -> Timestamp {
-    let plausible = now.saturating_add(SignedDuration::from_hours(AHEAD_HOURS_MAX)).unwrap_or(now);
-    let accounted = facts.status.accounted_until.as_ref().map(|until| until.0).filter(|until| *until <= plausible);
-    accounted.map_or(instant, |accounted| accounted.max(instant))
-}
-
 /// An account that ends: of which timing, when, and what becomes of the times that it still owes.
 struct Ended {
     timing: Timing,
@@ -219,7 +208,7 @@ struct Ended {
 fn account_that_ends(
     facts: &Facts<'_>,
     created: Timestamp,
-    edited: Option<Timestamp>,
+    edited: Option<Edit>,
     resumed: bool,
     now: Timestamp,
 ) -> Option<Ended> {
@@ -230,9 +219,9 @@ fn account_that_ends(
     let timing = Timing::parse(before.timing.as_ref()?, seed(facts.schedule)).ok()?;
     let reason = match &before.paused {
         Some(_) => (Reason::SchedulePaused, "the schedule was paused after too many failures in a row"),
-        None => (Reason::ScheduleEdited, EDITED),
+        None => (Reason::ScheduleEdited, edited.map(|edit| edit.why).unwrap_or_default()),
     };
-    Some(Ended { timing, until: edited.unwrap_or(now), reason })
+    Some(Ended { timing, until: edited.map_or(now, |edit| edit.until), reason })
 }
 
 /// Whether it was enabled with this very timing, and still is.
@@ -247,7 +236,7 @@ fn continues(facts: &Facts<'_>, created: Timestamp) -> bool {
 fn open_account(
     facts: &Facts<'_>,
     created: Timestamp,
-    edited: Option<Timestamp>,
+    edited: Option<Edit>,
     resumed: bool,
     status: &mut ScheduleStatus,
     now: Timestamp,
@@ -255,7 +244,7 @@ fn open_account(
     if facts.status.phase.is_none() && facts.status.accounted_until.is_none() {
         status.accounted_until = Some(micro(created));
     } else if is_enabled(facts.schedule) && (!continues(facts, created) || resumed) {
-        let from = edited.unwrap_or_else(|| not_accounted(facts, now, now));
+        let from = edited.map_or_else(|| not_accounted(facts.status, now, now), |edit| edit.until);
         status.accounted_until = Some(micro(from));
     }
     status.timing = Some(facts.schedule.spec.timing(created));
@@ -265,7 +254,7 @@ fn open_account(
 fn keep_account(
     facts: &Facts<'_>,
     timing: &Timing,
-    edited: Option<Timestamp>,
+    edited: Option<Edit>,
     status: &mut ScheduleStatus,
     plan: &mut Plan<ScheduleStatus>,
     now: Timestamp,
@@ -286,7 +275,7 @@ fn keep_account(
         plan.wake(due);
     } else {
         let why = format!("the schedule is paused since {} after {} failures in a row", pause.since.0, pause.failures);
-        skip_due(facts, timing, now, (Reason::SchedulePaused, &why), status, plan, now);
+        skip_due(facts, timing, Until::Fired(now), (Reason::SchedulePaused, &why), (status, plan), now);
         plan.wake(now.saturating_add_ms(PAUSED_RECORD_MS));
     }
 }
@@ -315,17 +304,39 @@ pub fn max_running(spec: &ScheduleSpec) -> Option<u32> {
     }
 }
 
+/// The Jobs that a newer status of a schedule lists as counted, and an older one does not.
+pub fn newly_settled<'a>(before: Option<&Schedule>, after: Option<&'a Schedule>) -> Vec<&'a ObjectReference> {
+    let before = before.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
+    let known: HashSet<&str> = before.iter().map(|job| job.uid.as_str()).collect();
+    let after = after.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
+    after.iter().filter(|job| !known.contains(job.uid.as_str())).collect()
+}
+
 /// Whether a Job's reference means this schedule: a user may leave out the uid.
 pub fn is_meant(reference: &ObjectReference, metadata: &kube::core::ObjectMeta) -> bool {
     metadata.name.as_ref() == Some(&reference.name)
         && (reference.uid.is_empty() || metadata.uid.as_ref() == Some(&reference.uid))
 }
 
+/// The occurrence that a Job stands for, if the operator made it. A user may write any time into a Job of a schedule, and
+/// copy one; that is no occurrence.
+pub fn occurrence(job: &Job) -> Option<Timestamp> {
+    let time = job.spec.scheduled_time.as_ref()?.0;
+    let schedule = job.spec.schedule_ref.as_ref()?;
+    let owned =
+        job.metadata.owner_references.iter().flatten().any(|it| it.kind == "Schedule" && it.uid == schedule.uid);
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let has_come = created.is_none_or(|created| time <= created.saturating_add_ms(AHEAD_HOURS_MAX * 3_600_000));
+    let is_ours = owned && has_come && names::is_occurrence_job(name, &schedule.name, &schedule.uid, time);
+    is_ours.then_some(time)
+}
+
 /// Whether the schedule has accounted for a Job: its occurrence, and its ending.
 pub fn has_settled(status: &ScheduleStatus, job: &Job) -> bool {
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let settled = status.settled.iter().any(|settled| settled.uid == uid);
-    let time = job.spec.scheduled_time.as_ref().map(|time| time.0);
+    let time = occurrence(job);
     let accounted = status.accounted_until.as_ref().map(|until| until.0);
     settled && time.is_none_or(|time| accounted.is_some_and(|until| until >= time))
 }

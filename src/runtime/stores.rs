@@ -18,7 +18,7 @@ use super::feed::{Cluster, Feed};
 use super::lease::Traces;
 use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
-use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER};
+use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER, STATUS_MANAGER};
 use crate::api::{Job, JobGroup, JobPhase, JobTemplate, Queue, Schedule};
 use crate::domain::pruned;
 
@@ -208,13 +208,17 @@ macro_rules! prune_managed_fields {
 
 prune_managed_fields!(JobTemplate, Queue, Job, JobGroup, ControllerRevision);
 
-/// When a schedule was edited is in its managed fields; which fields they were is not needed.
+/// When a schedule was edited is in its managed fields: of who set a field of the specification the time is kept, and of the
+/// operator's own statuses.
 impl Prune for Schedule {
     fn prune(&mut self) {
-        for entry in self.metadata.managed_fields.iter_mut().flatten() {
-            entry.fields_v1 = None;
-        }
         empty_copy(&mut self.metadata);
+        let Some(entries) = self.metadata.managed_fields.as_mut() else { return };
+        entries.retain(|entry| match entry.subresource.as_deref() {
+            None | Some("") => entry.fields_v1.as_ref().is_none_or(|fields| fields.0.get("f:spec").is_some()),
+            Some(_) => entry.manager.as_deref() == Some(STATUS_MANAGER),
+        });
+        entries.iter_mut().for_each(|entry| entry.fields_v1 = None);
     }
 }
 

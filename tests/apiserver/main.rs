@@ -33,6 +33,8 @@ mod proxied;
 #[allow(dead_code)]
 mod proxy;
 mod records;
+mod refusals;
+mod removals;
 mod rules;
 mod schema;
 mod sight;

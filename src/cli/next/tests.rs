@@ -211,7 +211,7 @@ fn what_keeps_a_schedule_from_running_is_said() {
     .ok();
     let expected = [
         "It is disabled: none of these times fires unless it is enabled before.",
-        "There is no JobTemplate \"report\": each of these times is recorded as Skipped (TemplateNotFound) until there is.",
+        "There is no JobTemplate \"report\": each of these times is recorded as Failed (TemplateNotFound) until there is.",
         "Queue \"default\" is paused until 2027-04-01T00:00:00Z (upgrade): Jobs are made at these times, and wait.",
     ];
     assert_eq!(standing(&found, now()), expected);

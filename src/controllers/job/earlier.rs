@@ -96,7 +96,7 @@ async fn skipped(context: &Context, object: &Job, memory: &Memory) -> Result<Opt
     if !made {
         let name = names::skipped_run(&schedule.name, &schedule.uid, time.0);
         let mut found =
-            context.writer.record(&namespace, &name).await?.filter(|run| schedule::has_skipped(run, object));
+            context.writer.record(&namespace, &name, &schedule.uid).await?.filter(|run| schedule::has_skipped(run, object));
         if found.is_none() && !memory.from_start {
             // A record that stands for several times has the name of the first. It was written since the Job was asked for.
             let created = object.creation_timestamp().map_or_else(now, |time| time.0);

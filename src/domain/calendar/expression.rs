@@ -38,6 +38,11 @@ const MONTH: Field = Field { name: "month", min: 1, max: 12, hash_max: 12, words
 /// Sunday is 0 or 7; a `*` and a step without end stop at Saturday.
 const WEEKDAY: Field = Field { name: "day of week", min: 0, max: 7, hash_max: 6, words: &WEEKDAYS };
 
+/// What is said of a zone in an expression, of `@reboot` and of `@every`, here and at admission.
+const ZONE_INSIDE: &str = "the zone belongs into spec.timeZone";
+const REBOOT: &str = "@reboot has no meaning in a cluster, which does not start; create a Job instead";
+const EVERY: &str = "@every is not a time of the calendar; use spec.interval, for example interval: 90m";
+
 /// What the nicknames stand for.
 const NICKNAMES: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
@@ -173,7 +178,7 @@ fn next_one(mask: u64, from: u32) -> Option<u32> {
 /// The fields that a nickname stands for, and any other text as it is.
 fn expand(text: &str) -> Result<&str, String> {
     if text.starts_with("TZ=") || text.starts_with("CRON_TZ=") {
-        return Err("the zone belongs into spec.timeZone".into());
+        return Err(ZONE_INSIDE.into());
     }
     if !text.starts_with('@') {
         return Ok(text);
@@ -182,12 +187,8 @@ fn expand(text: &str) -> Result<&str, String> {
     let known = NICKNAMES.iter().find(|(nickname, _)| nickname.eq_ignore_ascii_case(text));
     match known {
         Some((_, fields)) => Ok(fields),
-        None if name.eq_ignore_ascii_case("@reboot") => {
-            Err("@reboot has no meaning in a cluster, which does not start; create a Job instead".into())
-        }
-        None if name.eq_ignore_ascii_case("@every") => {
-            Err("@every is not a time of the calendar; use spec.interval, for example interval: 15m".into())
-        }
+        None if name.eq_ignore_ascii_case("@reboot") => Err(REBOOT.into()),
+        None if name.eq_ignore_ascii_case("@every") => Err(EVERY.into()),
         None => {
             let names: Vec<&str> = NICKNAMES.iter().map(|(nickname, _)| *nickname).collect();
             Err(format!("{text:?} is not one of {}", names.join(", ")))

@@ -181,3 +181,47 @@ fn the_release_of_the_zone_database_is_known() {
     let (year, letter) = version.split_at(4);
     assert!(year.parse::<u32>().is_ok_and(|year| year >= 2026) && letter.len() == 1, "{version}");
 }
+
+fn expression(text: &str) -> TimingSpec {
+    TimingSpec { cron: Some(text.into()), ..TimingSpec::default() }
+}
+
+#[test]
+fn names_that_stand_for_no_zone_are_refused() {
+    for name in ["Factory", "factory", "localtime", "posixrules", "leapseconds", "right/UTC", "posix/UTC"] {
+        let why = find_zone(Some(name)).unwrap_err();
+        assert_eq!(why.field, "spec.timeZone", "{name}");
+    }
+    assert!(find_zone(Some("Etc/UTC")).is_ok());
+}
+
+#[test]
+fn no_time_is_later_than_objects_can_carry() {
+    let yearly = Timing::parse(&expression("0 0 1 1 *"), "seed").unwrap();
+    let late: Timestamp = "8999-06-01T00:00:00Z".parse().unwrap();
+    assert_eq!(yearly.next_after(late), None);
+    let early: Timestamp = "8998-06-01T00:00:00Z".parse().unwrap();
+    assert_eq!(yearly.next_after(early), Some("8999-01-01T00:00:00Z".parse().unwrap()));
+    let interval =
+        TimingSpec { interval: Some("9999h".into()), anchor: Some(MicroTime(early)), ..TimingSpec::default() };
+    let interval = Timing::parse(&interval, "seed").unwrap();
+    let last = std::iter::successors(interval.next_after(early), |time| interval.next_after(*time)).last();
+    assert!(last.is_some_and(|last| last < "9000-01-01T00:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn white_space_around_a_timing_is_none_of_it() {
+    let created: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let spec = |cron: &str, zone: &str, interval: &str| crate::api::ScheduleSpec {
+        cron: Some(cron.to_owned()).filter(|it| !it.is_empty()),
+        time_zone: Some(zone.to_owned()).filter(|it| !it.is_empty()),
+        interval: Some(interval.to_owned()).filter(|it| !it.is_empty()),
+        ..crate::api::ScheduleSpec::default()
+    };
+    let same = |one: crate::api::ScheduleSpec, other: crate::api::ScheduleSpec| {
+        assert!(Timing::parse(&one.timing(created), "seed").is_ok());
+        assert_eq!(one.timing(created), other.timing(created));
+    };
+    same(spec(" 0 9 * * *\n", "\tEurope/Berlin \n", ""), spec("0 9 * * *", "Europe/Berlin", ""));
+    same(spec("", "", " 1h30m\n"), spec("", "", "1h30m"));
+}

@@ -27,6 +27,9 @@ const CHANGE_HOURS_MAX: i64 = 26;
 /// The smallest distance of two instants.
 const TICK: SignedDuration = SignedDuration::from_nanos(1);
 
+/// Names in a zone database that stand for no zone: what a machine has that nobody set, and the machine's own.
+const NO_ZONES: [&str; 4] = ["Factory", "localtime", "posixrules", "leapseconds"];
+
 /// The zones that Rota carries. The system's database may be years old, and differs from node to node.
 pub(super) static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
@@ -228,8 +231,9 @@ impl Clock {
 /// meant.
 pub fn find_zone(name: Option<&str>) -> Result<TimeZone, TimingError> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
+    let is_none = NO_ZONES.iter().any(|none| none.eq_ignore_ascii_case(name));
     match ZONES.get(name) {
-        Ok(zone) if zone.iana_name().is_some() => Ok(zone),
+        Ok(zone) if !is_none && zone.iana_name().is_some() => Ok(zone),
         _ => {
             let hint = closest_zone(name).map(|zone| format!("; did you mean {zone}?")).unwrap_or_default();
             Err(error("spec.timeZone", format!("{name:?} is not a time zone of the IANA database{hint}")))
@@ -251,7 +255,7 @@ fn closest_zone(name: &str) -> Option<String> {
     ZONES
         .available()
         .map(|zone| (distance(zone.as_str()), zone.as_str().to_owned()))
-        .filter(|(distance, zone)| *distance <= allowed && zone.contains('/'))
+        .filter(|(distance, zone)| !NO_ZONES.contains(&zone.as_str()) && *distance <= allowed && zone.contains('/'))
         .min()
         .map(|(_, zone)| zone)
 }

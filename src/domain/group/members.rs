@@ -240,7 +240,10 @@ fn created(job: &Job) -> Timestamp {
 /// Whether a Job that joined and ended so has left the group, because that was before the start. What ran ended after it,
 /// whatever its time says: Kubernetes gives whole seconds.
 fn has_left(group: &JobGroup, ending: &Ending) -> bool {
-    let ran = ending.outcome != Outcome::Skipped || ending.reason == Reason::SkippedByRule;
+    let ran = match ending.reason {
+        Reason::SkippedByRule => true,
+        reason => ending.outcome != Outcome::Skipped && !reason.is_misconfiguration(),
+    };
     !is_closed(group) || !ran && queued_at(group).is_some_and(|started| ending.finished_at < started)
 }
 

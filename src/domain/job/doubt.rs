@@ -40,13 +40,13 @@ pub enum Doubt {
         said: String,
         /// Whether the API server has judged one since, and how: it is not sent again, and this is the refusal if none of
         /// the others turns out to have happened.
-        judged: Option<Judged>,
+        judged: Option<Finality>,
     },
 }
 
 /// What the API server said of a create while the outcome of another one was unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judged {
+pub enum Finality {
     /// It may be accepted later.
     ForNow,
     /// It never will be.
@@ -76,7 +76,7 @@ impl Doubt {
     }
 
     /// The API server judged a create while the outcome of an earlier one is unknown.
-    pub fn judged(&self, verdict: Judged, by: String) -> Self {
+    pub fn judged(&self, verdict: Finality, by: String) -> Self {
         match self.clone() {
             Self::Sent { since, last, count, .. } => Self::Sent { since, last, count, said: by, judged: Some(verdict) },
             Self::Inherited => Self::Inherited,
@@ -89,7 +89,7 @@ impl Doubt {
         // Also when the clock was set back meanwhile.
         let settled = last.saturating_add_ms(UNDER_WAY_MS);
         if now >= settled {
-            return Next::NotCreated(said.clone(), *judged == Some(Judged::ForGood));
+            return Next::NotCreated(said.clone(), *judged == Some(Finality::ForGood));
         }
         let doubled = DELAY_MS.saturating_mul(1 << count.saturating_sub(1).min(10));
         let again = last.saturating_add_ms(doubled.min(DELAY_MAX_MS));

@@ -67,7 +67,7 @@ impl Operator {
         let own = cluster.jobs.values().filter(|job| job.spec.schedule_ref.is_some()).map(|job| OwnJob {
             job: ObjectReference { name: job.metadata.name.clone().unwrap(), uid: uid(job).to_owned() },
             created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
+            scheduled_time: schedule::occurrence(job),
             start_by: job.spec.start_by.as_ref().map(|time| time.0),
             started_at: job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0),
             cancelled: job.spec.cancel.is_some(),
@@ -79,7 +79,7 @@ impl Operator {
         let facts = schedule::Facts {
             schedule: &object,
             status: &before,
-            edited_at: None,
+            edits: schedule::EditTimes::default(),
             template: Ok(()),
             jobs: &jobs,
             leading_since: self.leading_since,

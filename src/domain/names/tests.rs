@@ -151,3 +151,15 @@ proptest! {
         prop_assert_ne!(occurrence_job(&name, &uid, one), occurrence_job(&name, &uid, other));
     }
 }
+
+#[test]
+fn two_times_within_one_second_have_names_of_their_own() {
+    const UID: &str = "6f1e1d2c-9d3b-4a6e-8f7a-0b1c2d3e4f50";
+    let time = |micros: i64| Timestamp::from_microsecond(1_767_225_600_000_000 + micros).unwrap();
+    let names: std::collections::BTreeSet<String> =
+        [0, 1, 200_000, 700_000, 999_999].map(|micros| occurrence_job("nightly", UID, time(micros))).into();
+    assert_eq!(names.len(), 5);
+    assert!(names.iter().all(|name| name.len() <= JOB_NAME_MAX && name.starts_with("nightly-")), "{names:?}");
+    assert!(is_occurrence_job("nightly-8wtkh-1767225600", "nightly", UID, time(200_000)), "as it was named before");
+    assert!(!is_occurrence_job("nightly-8wtkh-1767225601", "nightly", UID, time(200_000)));
+}

@@ -1,16 +1,19 @@
 //! What becomes of each time that is due: it runs, or is skipped for a reason that its record states.
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
 
+use super::edit::{Edit, edits_unseen};
 use super::skips::Skips;
-use super::{EDITED, Facts, OwnJob, edits_unseen};
+use super::{Facts, OwnJob};
 use crate::api::labels::{
     ARGO_IGNORE_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION,
 };
 use crate::api::schedule::{CatchUpPolicy, ConcurrencyPolicy};
-use crate::api::{Cancel, Job, JobSpec, ObjectReference, Reason, ScheduleStatus};
+use crate::api::{Cancel, Job, JobSpec, ObjectReference, Outcome, Reason, ScheduleStatus};
 use crate::domain::calendar::{Due, Timing};
-use crate::domain::conditions::micro;
+use crate::domain::conditions::{self, micro, shorten};
 use crate::domain::group::owner;
 use crate::domain::job::SaturatingTime;
 use crate::domain::names;
@@ -26,6 +29,13 @@ const MAX_RUNS_DEFAULT: u32 = 100;
 const OCCURRENCES_MAX: usize = 1_100;
 /// How many occurrences of an expression are counted in one decision at the most; a year of every minute fits.
 const SCAN_MAX: u64 = 600_000;
+/// How much later than a time its refusal may be said, in milliseconds.
+const REFUSED_SLACK_MS: i64 = 60_000;
+/// How much of the sentence of a refusal a record has, in bytes.
+const REFUSED_BYTES_MAX: usize = 500;
+/// How many Jobs of a schedule may wait or run under concurrencyPolicy Allow: a schedule whose Jobs do not get on must not
+/// fill the cluster and the operator's memory.
+const UNFINISHED_MAX: usize = 2_000;
 /// How many Jobs of a schedule may wait under concurrencyPolicy Queue.
 const WAITING_MAX: usize = 100;
 
@@ -33,7 +43,7 @@ const WAITING_MAX: usize = 100;
 pub(super) fn fire(
     facts: &Facts<'_>,
     timing: &Timing,
-    edited: Option<Timestamp>,
+    edited: Option<Edit>,
     status: &mut ScheduleStatus,
     plan: &mut Plan<ScheduleStatus>,
     now: Timestamp,
@@ -42,8 +52,9 @@ pub(super) fn fire(
     let due = timing.due(after, now, OCCURRENCES_MAX, SCAN_MAX);
     let missed = missed(facts, timing, &due, edited, now);
     let mut unfinished = facts.jobs.iter().filter(|job| job.ending.is_none()).count();
+    let made = made(facts, &due);
     let refused = |time: Timestamp, index: usize| {
-        if facts.jobs.iter().any(|job| job.scheduled_time == Some(time)) {
+        if made.contains(&time) {
             return Verdict::HasJob;
         }
         match missed.get(index).cloned().flatten().or_else(|| refusal(facts, unfinished)) {
@@ -58,24 +69,42 @@ pub(super) fn fire(
     account(facts, timing, &due, rest, refused, (status, plan), now);
 }
 
+/// Up to when times are recorded.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// Those that have run by then: one that its jitter puts off is left out.
+    Fired(Timestamp),
+    /// Those that have come by then, whether their jitter has passed or not: nothing runs them later.
+    Nominal(Timestamp),
+}
+
 /// Records every occurrence that was due by `until` as skipped for one reason. Says whether that was all.
 pub(super) fn skip_due(
     facts: &Facts<'_>,
     timing: &Timing,
-    until: Timestamp,
+    until: Until,
     reason: (Reason, &str),
-    status: &mut ScheduleStatus,
-    plan: &mut Plan<ScheduleStatus>,
+    (status, plan): (&mut ScheduleStatus, &mut Plan<ScheduleStatus>),
     now: Timestamp,
 ) -> bool {
     let Some(after) = status.accounted_until.as_ref().map(|time| time.0) else { return true };
-    let due = timing.due(after, until, OCCURRENCES_MAX, SCAN_MAX);
+    let due = match until {
+        Until::Fired(until) => timing.due(after, until, OCCURRENCES_MAX, SCAN_MAX),
+        Until::Nominal(until) => timing.due_until(after, until, Timestamp::MAX, OCCURRENCES_MAX, SCAN_MAX),
+    };
+    let made = made(facts, &due);
     let skip = |time: Timestamp, _| {
-        let has_job = facts.jobs.iter().any(|job| job.scheduled_time == Some(time));
-        if has_job { Verdict::HasJob } else { Verdict::Skipped(reason.0, reason.1.to_owned()) }
+        if made.contains(&time) { Verdict::HasJob } else { Verdict::Skipped(reason.0, reason.1.to_owned()) }
     };
     account(facts, timing, &due, reason, skip, (status, plan), now);
     !due.more
+}
+
+/// Which of the times that are due have a Job.
+fn made(facts: &Facts<'_>, due: &Due) -> HashSet<Timestamp> {
+    let (Some(first), Some(last)) = (due.times.first(), due.times.last()) else { return HashSet::new() };
+    let times = facts.jobs.iter().filter_map(|job| job.scheduled_time);
+    times.filter(|time| (first..=last).contains(&time)).collect()
 }
 
 /// What becomes of one occurrence.
@@ -98,7 +127,7 @@ fn account(
 ) {
     let Some(last) = due.times.last().copied().or(due.last_skipped) else { return };
     let mut skips = Skips::default();
-    for part in counted_without_jobs(facts, timing, due, now) {
+    for part in counted_without_jobs(facts, timing, due) {
         // No record may reach over a time that has a Job.
         plan.effects.extend(skips.take(facts, now));
         if let (Some(first), Some(last_skipped)) = (part.first, part.last_skipped) {
@@ -121,6 +150,16 @@ fn account(
         status.last_skip_time = Some(micro(time));
         status.last_skip_reason = Some(reason);
     }
+    if skips.failed() > 0 {
+        status.last_outcome = Some(Outcome::Failed);
+        status.last_failure_time = Some(micro(now));
+        let failed = u32::try_from(skips.failed()).unwrap_or(u32::MAX);
+        status.consecutive_failures = status.consecutive_failures.saturating_add(failed);
+        if facts.schedule.spec.pause_after_failures.is_some() {
+            // That may be enough to hold it.
+            plan.wake(now);
+        }
+    }
     status.missed_count = status.missed_count.saturating_add(skips.missed());
     status.accounted_until = Some(micro(last));
     status.last_trigger_time = Some(micro(last));
@@ -131,7 +170,7 @@ fn account(
 }
 
 /// What was counted only, in parts between the times that have a Job of an earlier process already.
-fn counted_without_jobs(facts: &Facts<'_>, timing: &Timing, due: &Due, now: Timestamp) -> Vec<Due> {
+fn counted_without_jobs(facts: &Facts<'_>, timing: &Timing, due: &Due) -> Vec<Due> {
     let (Some(first), Some(last)) = (due.first, due.last_skipped) else { return Vec::new() };
     let mut made: Vec<Timestamp> = facts.jobs.iter().filter_map(|job| job.scheduled_time).collect();
     made.retain(|time| (first..=last).contains(time));
@@ -142,7 +181,8 @@ fn counted_without_jobs(facts: &Facts<'_>, timing: &Timing, due: &Due, now: Time
     let before = |time: Timestamp| time.saturating_add_ms(-1);
     let begins = std::iter::once(before(first)).chain(made.iter().copied());
     let ends = made.iter().map(|time| before(*time)).chain(std::iter::once(last));
-    begins.zip(ends).map(|(after, until)| timing.due_until(after, until, now, 0, SCAN_MAX)).collect()
+    // All of them were due when they were counted.
+    begins.zip(ends).map(|(after, until)| timing.due_until(after, until, Timestamp::MAX, 0, SCAN_MAX)).collect()
 }
 
 /// For each due time: why it is not made up for, if it was missed.
@@ -150,13 +190,20 @@ fn missed(
     facts: &Facts<'_>,
     timing: &Timing,
     due: &Due,
-    edited: Option<Timestamp>,
+    edited: Option<Edit>,
     now: Timestamp,
 ) -> Vec<Option<(Reason, String)>> {
     let catch_up = facts.schedule.spec.catch_up.as_ref();
     let policy = catch_up.map_or(CatchUpPolicy::Latest, |it| it.policy);
     let window = catch_up.and_then(|it| it.window_seconds).unwrap_or(WINDOW_SECONDS_DEFAULT);
     let max_runs = catch_up.and_then(|it| it.max_runs).unwrap_or(MAX_RUNS_DEFAULT) as usize;
+    let refused = conditions::refused(&facts.status.conditions);
+    let cause = |time: Timestamp| match refused {
+        Some((since, why)) if timing.fires_at(time) >= since.saturating_add_ms(-REFUSED_SLACK_MS) => {
+            format!("its Job was refused: {}", shorten(why.to_owned(), REFUSED_BYTES_MAX))
+        }
+        _ => "the operator was not running".to_owned(),
+    };
     let lateness = |time: Timestamp| now.duration_since(timing.fires_at(time));
     let late = |time: Timestamp| lateness(time) > SignedDuration::from_millis(ON_TIME_MS);
     let missed = due.times.iter().filter(|time| late(**time)).count();
@@ -164,13 +211,10 @@ fn missed(
     let why = |index: usize, time: Timestamp| {
         let later_missed = missed - index - 1;
         match policy {
-            _ if lateness(time) > SignedDuration::from_secs(window) => Some((
-                Reason::MissedWindow,
-                format!("it was due more than {window} s ago, when the operator was not running"),
-            )),
-            CatchUpPolicy::None => {
-                Some((Reason::MissedWindow, "the operator was not running, and catchUp is None".into()))
+            _ if lateness(time) > SignedDuration::from_secs(window) => {
+                Some((Reason::MissedWindow, format!("it was due more than {window} s ago, when {}", cause(time))))
             }
+            CatchUpPolicy::None => Some((Reason::MissedWindow, format!("{}, and catchUp is None", cause(time)))),
             CatchUpPolicy::Latest if later_missed > 0 || on_time > 0 => {
                 Some((Reason::CatchUpLimit, "a later time runs instead, and catchUp is Latest".into()))
             }
@@ -184,9 +228,9 @@ fn missed(
     let several = edits_unseen(facts) > 1;
     let times = due.times.iter().enumerate();
     let verdicts = times.map(|(index, time)| {
-        let before = edited.is_some_and(|edited| timing.fires_at(*time) <= edited);
-        if before && (several || late(*time)) {
-            return Some((Reason::ScheduleEdited, EDITED.to_owned()));
+        let before = edited.filter(|edit| timing.fires_at(*time) <= edit.until);
+        if let Some(edit) = before.filter(|_| several || late(*time)) {
+            return Some((Reason::ScheduleEdited, edit.why.to_owned()));
         }
         late(*time).then(|| why(index, *time)).flatten()
     });
@@ -204,6 +248,12 @@ fn refusal(facts: &Facts<'_>, unfinished: usize) -> Option<(Reason, String)> {
             "an earlier Job of the schedule has not finished, and concurrencyPolicy is Forbid".into(),
         )),
         // One of the unfinished runs.
+        ConcurrencyPolicy::Allow if unfinished >= UNFINISHED_MAX => Some((
+            Reason::QueueFull,
+            format!(
+                "{UNFINISHED_MAX} Jobs of the schedule have not finished, which is the most under concurrencyPolicy Allow"
+            ),
+        )),
         ConcurrencyPolicy::Queue if unfinished > WAITING_MAX => Some((
             Reason::QueueFull,
             format!("{WAITING_MAX} Jobs of the schedule wait already, and concurrencyPolicy is Queue"),

@@ -12,14 +12,14 @@ pub fn owed_when_deleted(facts: &Facts<'_>, now: Timestamp) -> Vec<Effect> {
     let created = metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     // One that waited for a finalizer of somebody else's had ended before.
     let deleted = metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0.min(now));
-    let edited = edited_at(facts, created, now);
+    let edited = unseen_edit(facts, created, now);
     let mut status = facts.status.clone();
     let mut plan = Plan::default();
-    let mut skip = |timing: &Timing, until: Timestamp, reason: (Reason, &str), status: &mut ScheduleStatus| {
-        while !skip_due(facts, timing, until, reason, status, &mut plan, now) {}
+    let mut skip = |timing: &Timing, until: Until, reason: (Reason, &str), status: &mut ScheduleStatus| {
+        while !skip_due(facts, timing, until, reason, (status, &mut plan), now) {}
     };
     if let Some(ended) = account_that_ends(facts, created, edited, false, now) {
-        skip(&ended.timing, ended.until, ended.reason, &mut status);
+        skip(&ended.timing, Until::Nominal(ended.until), ended.reason, &mut status);
     }
     open_account(facts, created, edited, false, &mut status, now);
     let timing = Timing::parse(&facts.schedule.spec.timing(created), seed(facts.schedule));
@@ -30,7 +30,7 @@ pub fn owed_when_deleted(facts: &Facts<'_>, now: Timestamp) -> Vec<Effect> {
             }
             None => (Reason::ScheduleDeleted, "the schedule was deleted when this time had just come"),
         };
-        skip(&timing, deleted, reason, &mut status);
+        skip(&timing, Until::Fired(deleted), reason, &mut status);
     }
     plan.effects
 }

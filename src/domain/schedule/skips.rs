@@ -17,10 +17,10 @@ pub(super) struct Skips {
 
 impl Skips {
     pub(super) fn push(&mut self, time: Timestamp, reason: Reason, why: &str) {
-        self.last = Some((time, reason));
+        self.skipped_last(time, reason);
         self.tell(reason, why, 1);
         match self.pending.last_mut() {
-            Some(run) if run.reason == reason => {
+            Some(run) if run.reason == reason && run.why == why => {
                 run.last = time;
                 run.count += 1;
             }
@@ -29,13 +29,19 @@ impl Skips {
     }
 
     pub(super) fn push_many(&mut self, (first, last): (Timestamp, Timestamp), count: u64, reason: Reason, why: &str) {
-        self.last = Some((last, reason));
+        self.skipped_last(last, reason);
         self.tell(reason, why, count);
         self.pending.push(SkippedOccurrences { first, last, count, reason, why: why.into() });
     }
 
+    fn skipped_last(&mut self, time: Timestamp, reason: Reason) {
+        if !reason.is_misconfiguration() {
+            self.last = Some((time, reason));
+        }
+    }
+
     fn tell(&mut self, reason: Reason, why: &str, count: u64) {
-        match self.told.iter_mut().find(|(told, _, _)| *told == reason) {
+        match self.told.iter_mut().find(|(told, said, _)| *told == reason && said == why) {
             Some((_, _, told)) => *told += count,
             None => self.told.push((reason, why.to_owned(), count)),
         }
@@ -58,10 +64,16 @@ impl Skips {
         self.told.iter().filter(|(reason, _, _)| missed(*reason)).map(|(_, _, count)| count).sum()
     }
 
-    /// An event for each reason.
+    /// How many failed because something is written wrongly.
+    pub(super) fn failed(&self) -> u64 {
+        self.told.iter().filter(|(reason, _, _)| reason.is_misconfiguration()).map(|(_, _, count)| count).sum()
+    }
+
+    /// An event for each reason and sentence.
     pub(super) fn notes(&self) -> Vec<Note> {
         let note = |(reason, why, count): &(Reason, String, u64)| {
-            Note::warning(reason.as_str(), "Skip", format!("skipped {count} occurrence(s): {why}"))
+            let what = if reason.is_misconfiguration() { "failed" } else { "skipped" };
+            Note::warning(reason.as_str(), "Skip", format!("{what} {count} occurrence(s): {why}"))
         };
         self.told.iter().map(note).collect()
     }

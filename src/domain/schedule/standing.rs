@@ -1,5 +1,7 @@
 //! How a schedule stands: its next times, its runs, whether one is late, and whether it is held after failures.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::*;
@@ -10,6 +12,8 @@ use crate::domain::calendar::{steps, zone_database_version};
 
 /// How many next times the status shows.
 const NEXT_TIMES_SHOWN: usize = 3;
+/// How many ended Jobs the status lists until they are let go of.
+const SETTLED_MAX: usize = 500;
 /// How many active Jobs the status names.
 const ACTIVE_SHOWN_MAX: usize = 20;
 
@@ -47,17 +51,21 @@ pub(super) fn foresee(
     }
 }
 
-/// Counts each ended Job once: those counted are listed until they let go of their finalizer.
+/// Counts each ended Job once: those counted are listed until they let go of their finalizer. The rest is counted when some of
+/// these have, so that a status is never too large to be written.
 pub(super) fn settle(facts: &Facts<'_>, status: &mut ScheduleStatus) {
-    status.settled.retain(|settled| facts.jobs.iter().any(|job| job.job.uid == settled.uid && job.held));
+    let held: HashSet<&str> = facts.jobs.iter().filter(|job| job.held).map(|job| job.job.uid.as_str()).collect();
+    status.settled.retain(|settled| held.contains(settled.uid.as_str()));
+    let known: HashSet<String> = status.settled.iter().map(|settled| settled.uid.clone()).collect();
     let mut ended: Vec<(&OwnJob, &Ending)> = facts
         .jobs
         .iter()
-        .filter(|job| job.held && !status.settled.iter().any(|settled| settled.uid == job.job.uid))
+        .filter(|job| job.held && !known.contains(&job.job.uid))
         .filter_map(|job| job.ending.as_ref().map(|ending| (job, ending)))
         .collect();
     ended.sort_by_key(|(_, ending)| ending.finished_at);
-    for (job, ending) in ended {
+    let room = SETTLED_MAX.saturating_sub(status.settled.len());
+    for (job, ending) in ended.into_iter().take(room) {
         status.settled.push(job.job.clone());
         // What was replaced or cancelled says nothing about whether the work can be done.
         let asked = matches!(ending.reason, Reason::Cancelled | Reason::Replaced | Reason::JobDeleted);
@@ -150,7 +158,7 @@ pub(super) fn lateness(
             overdue.get_or_insert(format!("{message} and has not started: Job {}", job.job.name));
         }
     }
-    let mut list = Conditions::from(&status.conditions, facts.schedule.metadata.generation, now);
+    let mut list = Conditions::continuing(&status.conditions, facts.schedule.metadata.generation, now);
     match (overdue, facts.schedule.spec.start_within_seconds) {
         (Some(message), _) => list.set(Fact { type_: conditions::LATE, holds: true, reason: "NotStarted", message }),
         (None, Some(seconds)) => {
@@ -164,11 +172,46 @@ pub(super) fn lateness(
 
 pub(super) fn show_active(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: &Plan<ScheduleStatus>) {
     let made = plan.effects.iter().filter(|effect| matches!(effect, Effect::CreateJob { .. })).count();
-    let live: Vec<&OwnJob> = facts.jobs.iter().filter(|job| job.ending.is_none()).collect();
+    let mut live: Vec<&ObjectReference> =
+        facts.jobs.iter().filter(|job| job.ending.is_none()).map(|job| &job.job).collect();
     status.active = u32::try_from(live.len() + made).unwrap_or(u32::MAX);
-    status.active_jobs = live.iter().map(|job| job.job.clone()).collect();
-    status.active_jobs.sort();
-    status.active_jobs.truncate(ACTIVE_SHOWN_MAX);
+    if live.len() > ACTIVE_SHOWN_MAX {
+        live.select_nth_unstable(ACTIVE_SHOWN_MAX);
+        live.truncate(ACTIVE_SHOWN_MAX);
+    }
+    live.sort();
+    status.active_jobs = live.into_iter().cloned().collect();
+}
+
+/// The status of a schedule for which the API server refuses what is to be written: its account and what was edited wait for
+/// it, and what has happened to its Jobs does not.
+pub fn refused(facts: &Facts<'_>, why: &str, now: Timestamp) -> Plan<ScheduleStatus> {
+    let mut plan = Plan::default();
+    let mut status = facts.status.clone();
+    settle(facts, &mut status);
+    lateness(facts, &mut status, &mut plan, now);
+    show_active(facts, &mut status, &plan);
+    let was_said = conditions::refused(&facts.status.conditions).is_some();
+    let mut list = Conditions::continuing(&status.conditions, facts.schedule.metadata.generation, now);
+    conditions::refuse(&mut list, true, why);
+    status.conditions = list.into_list();
+    if !was_said {
+        plan.notes.push(Note::warning(conditions::WRITE_REFUSED, "Write", why));
+    }
+    plan.status = Some(status);
+    plan
+}
+
+/// Why no time comes any more.
+fn never_again(facts: &Facts<'_>) -> &'static str {
+    let created = facts.schedule.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    match &facts.schedule.spec.at {
+        Some(at) if created.is_some_and(|created| at.0 <= created) => {
+            "spec.at: it lies before the schedule was created, so that nothing will ever run"
+        }
+        Some(_) => "its one time has passed",
+        None => "no time comes any more",
+    }
 }
 
 pub(super) fn set_ready(
@@ -183,8 +226,14 @@ pub(super) fn set_ready(
     list.warn(&steps::sentences(facts.schedule.spec.cron.as_deref()));
     match (ready, &status.paused) {
         (Ok(()), None) => {
-            let message = "it fires as written".to_owned();
-            list.set(Fact { type_: conditions::READY, holds: true, reason: "Scheduled", message });
+            let (reason, message) = if !is_enabled(facts.schedule) {
+                ("Disabled", "it is disabled, and fires nothing")
+            } else if status.next_trigger_time.is_none() {
+                ("NoMoreTimes", never_again(facts))
+            } else {
+                ("Scheduled", "it fires as written")
+            };
+            list.set(Fact { type_: conditions::READY, holds: true, reason, message: message.to_owned() });
             list.remove(conditions::STALLED);
         }
         (Ok(()), Some(pause)) => {

@@ -17,7 +17,7 @@ use crate::domain::names;
 struct Case {
     schedule: Schedule,
     status: ScheduleStatus,
-    edited_at: Option<Timestamp>,
+    edits: EditTimes,
     template: Result<(), (Reason, String)>,
     jobs: Vec<OwnJob>,
     leading_since: Timestamp,
@@ -49,7 +49,7 @@ spec: {{templateRef: {{name: nightly}}, {spec}}}
     Case {
         schedule,
         status: ScheduleStatus::default(),
-        edited_at: None,
+        edits: EditTimes::default(),
         template: Ok(()),
         jobs: Vec::new(),
         leading_since: at("00:00"),
@@ -72,7 +72,7 @@ impl Case {
         let facts = Facts {
             schedule: &self.schedule,
             status: &self.status,
-            edited_at: self.edited_at,
+            edits: self.edits,
             template: self.template.clone(),
             jobs: &self.jobs,
             leading_since: self.leading_since,
@@ -134,7 +134,7 @@ impl Case {
     /// An edit of which the API server says when it was made, in whole seconds.
     fn edit_at(&mut self, time: &str, change: impl FnOnce(&mut Schedule)) {
         self.edit(change);
-        self.edited_at = Some(at(time));
+        self.edits.stamped = Some(at(time));
     }
 
     fn end(&mut self, time: &str, outcome: Outcome, finished: &str) {
@@ -159,6 +159,11 @@ fn job(uid: &str, time: Option<&str>) -> Job {
     let mut job = Job::new("job", JobSpec::default());
     job.metadata.uid = Some(uid.to_owned());
     job.spec.scheduled_time = time.map(|time| micro(at(time)));
+    if let Some(time) = time {
+        job.metadata.name = Some(names::occurrence_job("daily", "uid-daily", at(time)));
+        job.spec.schedule_ref = Some(ObjectReference { name: "daily".into(), uid: "uid-daily".into() });
+        job.metadata.owner_references = Some(vec![crate::domain::group::owner("Schedule", "daily", "uid-daily")]);
+    }
     job
 }
 
@@ -190,14 +195,13 @@ fn told(decision: &Decision) -> Vec<String> {
             let first = run.spec.scheduled_time.as_ref().unwrap().0;
             let status = run.status.as_ref().unwrap();
             assert_eq!(run.metadata.name.as_deref(), Some(names::skipped_run("daily", "uid-daily", first).as_str()));
-            assert_eq!(
-                (status.phase, status.count.is_some()),
-                (Outcome::Skipped, status.last_scheduled_time.is_some())
-            );
+            assert_eq!(status.count.is_some(), status.last_scheduled_time.is_some());
+            let word = if status.phase == Outcome::Failed { "fail" } else { "skip" };
+            assert_eq!(status.phase == Outcome::Failed, status.reason.is_misconfiguration());
             let reason = status.reason.as_str();
             match (status.count, &status.last_scheduled_time) {
-                (Some(count), Some(last)) => format!("skip {count} {}-{} {reason}", clock(first), clock(last.0)),
-                _ => format!("skip {} {reason}", clock(first)),
+                (Some(count), Some(last)) => format!("{word} {count} {}-{} {reason}", clock(first), clock(last.0)),
+                _ => format!("{word} {} {reason}", clock(first)),
             }
         }
         Effect::CancelJob { job, cancel } => {

@@ -21,6 +21,18 @@ pub fn rules() -> Vec<Rule> {
         window_not_for_at(),
         window(),
         cron(),
+        of_another_cron(
+            "@every is not a time of the calendar; use spec.interval, for example interval: 90m",
+            &["@every 90m", "@every", " @Every 1h30m\n"],
+        ),
+        of_another_cron(
+            "@reboot has no meaning in a cluster, which does not start; create a Job instead",
+            &["@reboot", " @REBOOT"],
+        ),
+        of_another_cron(
+            "the zone belongs into spec.timeZone, for example timeZone: Asia/Tokyo",
+            &["TZ=Asia/Tokyo 0 5 * * *", "CRON_TZ=UTC 0 9 * * *"],
+        ),
         interval(),
         zone(),
         values(),
@@ -179,6 +191,8 @@ fn cron() -> Rule {
             "@daily",
             "@Hourly",
             " @annually ",
+            "0 9 * * *\n",
+            "\r\n 0 9\n* * * \n",
         ]),
         rejected: cases(&[
             "",
@@ -191,8 +205,6 @@ fn cron() -> Rule {
             "0 0 1 13 *",
             "0 0 1 0 *",
             "0 0 * * 8",
-            "@reboot",
-            "@every 5m",
             "@daily 5",
             "a b c d e",
             "*/0 * * * *",
@@ -217,10 +229,19 @@ fn cron() -> Rule {
             "H(0-60) 9 * * *",
             "H5 9 * * *",
             "HH 9 * * *",
-            "TZ=Europe/London 0 9 * * *",
-            "CRON_TZ=UTC 0 9 * * *",
-            "0 9 * * *\n",
         ]),
+    }
+}
+
+/// What other readers of cron know has a sentence of its own.
+fn of_another_cron(message: &'static str, rejected: &[&str]) -> Rule {
+    let cases = |texts: &[&str]| texts.iter().map(|text| with(json!({ "cron": text }))).collect();
+    Rule {
+        kind: "Schedule",
+        path: "spec.cron",
+        message,
+        accepted: cases(&["0 5 * * *", "@daily"]),
+        rejected: cases(rejected),
     }
 }
 
@@ -230,8 +251,8 @@ fn interval() -> Rule {
         kind: "Schedule",
         path: "spec.interval",
         message: INTERVAL,
-        accepted: cases(&["1s", "90s", "15m", "24h", "1h30m", "1h30m15s", "999999h999999m99999999s"]),
-        rejected: cases(&["", "0s", "0h0m0s", "1.5h", "5", "500ms", "1d", "30m1h", "-1h", "1h 30m", "PT1H", "1h\n"]),
+        accepted: cases(&["1s", "90s", "15m", "24h", "1h30m", "1h30m15s", "999999h999999m99999999s", " 1h\n", "0h10s"]),
+        rejected: cases(&["", " ", "0s", "0h0m0s", "1.5h", "5", "500ms", "1d", "30m1h", "-1h", "1h 30m", "PT1H"]),
     }
 }
 
@@ -242,7 +263,7 @@ fn zone() -> Rule {
         kind: "Schedule",
         path: "spec.timeZone",
         message: "timeZone must be an IANA name such as Europe/London or UTC",
-        accepted: cases(&["UTC", "Europe/London", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "GMT0"]),
+        accepted: cases(&["UTC", "Europe/London", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "GMT0", " UTC\n"]),
         rejected: cases(&[
             "",
             "Local",
@@ -251,7 +272,10 @@ fn zone() -> Rule {
             "Europe//London",
             "+01:00",
             "../etc/passwd",
-            "UTC\n",
+            "Factory",
+            "factory\n",
+            "localtime",
+            "posixrules",
             "Zone One",
         ]),
     }

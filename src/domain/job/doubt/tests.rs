@@ -32,10 +32,10 @@ fn it_is_sent_again_with_growing_delays_and_then_only_asked_for() {
 #[test]
 fn a_refusal_of_a_second_request_says_nothing_of_the_first() {
     // The first may have been applied, and have used up the quota that the second one meets.
-    let doubt = sent(0).judged(Judged::ForNow, "exceeded quota".into());
+    let doubt = sent(0).judged(Finality::ForNow, "exceeded quota".into());
     assert_eq!(doubt.after_absence(true, at(5_000)), Next::Look(at(15_000)));
     assert_eq!(doubt.after_absence(true, at(UNDER_WAY_MS)), Next::NotCreated("exceeded quota".into(), false));
-    let doubt = sent(0).judged(Judged::ForGood, "invalid".into());
+    let doubt = sent(0).judged(Finality::ForGood, "invalid".into());
     assert_eq!(doubt.after_absence(true, at(UNDER_WAY_MS)), Next::NotCreated("invalid".into(), true));
 }
 

@@ -252,7 +252,8 @@ fn a_job_that_rota_made_is_recorded_when_it_cannot_be_queued() {
             case.stands = stands;
             case.job.spec.params = yaml(params);
             let name = attempt_name(&case.job, 1);
-            assert_eq!(only_record(&case.decide(after(0))), (name, Outcome::Skipped, reason));
+            case.job.spec.retry = Some(yaml("{maxAttempts: 3, rules: [{action: Skip}]}"));
+            assert_eq!(only_record(&case.decide(after(0))), (name, Outcome::Failed, reason), "no rule speaks of it");
         }
     }
 }

@@ -26,6 +26,7 @@ phase: Enabled
 when: 0 9 * * * Europe/Berlin
 accountedUntil: '2026-03-01T00:00:00.000000Z'
 timing: {cron: 0 9 * * *, timeZone: Europe/Berlin, dst: {gap: RunAfter, overlap: First}}
+lastEditTime: '2026-03-01T00:00:00.000000Z'
 nextTriggerTime: '2026-03-01T08:00:00.000000Z'
 nextTriggerTimes: ['2026-03-01T09:00:00+01:00', '2026-03-02T09:00:00+01:00', '2026-03-03T09:00:00+01:00']
 zoneDatabase: '2026f'
@@ -128,6 +129,7 @@ fn an_edit_of_anything_but_the_timing_loses_no_time() {
     let mut case = hourly("");
     case.edit_at("00:30", |schedule| schedule.spec.priority = Some(3));
     case.edit_at("00:31", |schedule| schedule.spec.cron = Some("0  *  * * *".into()));
+    case.edits.seen = Some(at("00:31"));
     assert_eq!(case.step("01:00:05"), ["run 01:00"]);
     assert_eq!(case.status.observed_generation, Some(3));
 }

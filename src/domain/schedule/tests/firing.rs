@@ -200,7 +200,7 @@ fn allow_starts_another_one_beside_an_earlier_job() {
 }
 
 #[test]
-fn times_of_a_template_that_cannot_be_used_are_skipped_with_the_reason() {
+fn times_of_a_template_that_cannot_be_used_have_a_record_with_the_reason() {
     let reasons = [Reason::TemplateNotFound, Reason::TemplateArchived, Reason::TemplateInvalid, Reason::InvalidParams];
     for reason in reasons {
         let mut case = hourly("");
@@ -212,13 +212,121 @@ fn times_of_a_template_that_cannot_be_used_are_skipped_with_the_reason() {
         let why = "spec.templateRef.name: why";
         assert_eq!(case.condition("Ready"), ("False", reason.as_str(), why));
         assert_eq!(case.condition("Stalled"), ("True", reason.as_str(), why));
-        assert_eq!(case.step("01:00"), [format!("skip 01:00 {}", reason.as_str())]);
+        let word = if reason == Reason::TemplateArchived { "skip" } else { "fail" };
+        assert_eq!(case.step("01:00"), [format!("{word} 01:00 {}", reason.as_str())]);
         case.template = Ok(());
         assert_eq!(case.step("01:30"), [""; 0], "what was skipped stays skipped");
         assert_eq!(case.condition("Ready"), ("True", "Scheduled", "it fires as written"));
         assert!(!conditions::holds(&case.status.conditions, "Stalled"));
         assert_eq!(case.step("02:00"), ["run 02:00"]);
     }
+}
+
+#[test]
+fn what_is_written_wrongly_is_a_failure_that_holds_the_schedule_in_the_end() {
+    for (reason, failures) in [(Reason::TemplateNotFound, 1), (Reason::InvalidParams, 1), (Reason::TemplateArchived, 0)]
+    {
+        let mut case = hourly("pauseAfterFailures: 2");
+        case.template = Err((reason, "why".into()));
+        case.step("00:30");
+        let decision = case.decide(at("01:00"));
+        let word = if failures == 1 { "failed" } else { "skipped" };
+        assert_eq!(
+            decision.plan.notes,
+            [Note::warning(reason.as_str(), "Skip", format!("{word} 1 occurrence(s): why"))]
+        );
+        case.step("01:00");
+        assert_eq!(case.status.consecutive_failures, failures, "{reason:?}");
+        assert_eq!(case.status.last_outcome, (failures == 1).then_some(Outcome::Failed));
+        case.step("02:00");
+        assert_eq!(case.status.paused.is_some(), failures == 1, "{reason:?}");
+    }
+}
+
+#[test]
+fn times_that_are_skipped_for_different_causes_have_a_record_and_an_event_each() {
+    let mut case = hourly("catchUp: {policy: None, windowSeconds: 3600}");
+    case.step("00:30");
+    assert_eq!(case.decide(at("05:30")).plan.notes.len(), 2);
+    assert_eq!(case.step("05:30"), ["skip 4 01:00-04:00 MissedWindow", "skip 05:00 MissedWindow"]);
+}
+
+/// What the shell does when the API server refuses an effect of a decision.
+fn refuse(case: &mut Case, why: &str, time: &str) -> Vec<Note> {
+    let facts = Facts {
+        schedule: &case.schedule,
+        status: &case.status,
+        edits: case.edits,
+        template: case.template.clone(),
+        jobs: &case.jobs,
+        leading_since: case.leading_since,
+    };
+    let plan = refused(&facts, why, at(time));
+    assert_eq!(plan.effects, []);
+    case.status = plan.status.unwrap();
+    plan.notes
+}
+
+#[test]
+fn a_refusal_is_said_and_is_the_cause_of_what_is_skipped_then() {
+    let quota = "jobs.rota.dev \"daily-1\" is forbidden: exceeded quota: few";
+    let mut case = hourly("catchUp: {policy: Latest, windowSeconds: 7200}");
+    case.step("00:30");
+    assert_eq!(told(&case.decide(at("01:00"))), ["run 01:00"]);
+    assert_eq!(refuse(&mut case, quota, "01:00"), [Note::warning("WriteRefused", "Write", quota)]);
+    assert_eq!(case.condition("Ready"), ("False", "WriteRefused", quota));
+    assert_eq!(case.condition("Stalled"), ("True", "WriteRefused", quota));
+    assert_eq!(case.status.accounted_until, Some(micro(at("00:30").saturating_add_ms(-1_800_000))), "01:00 is owed");
+    let said = case.status.clone();
+    assert_eq!(refuse(&mut case, quota, "01:01"), [], "told once");
+    assert_eq!(case.status, said, "nothing to write");
+    for (policy, time, expected) in [
+        ("Latest", "01:30", vec!["run 01:00"]),
+        ("Latest", "03:10", vec!["skip 2 01:00-02:00", "run 03:00"]),
+        ("All", "04:10", vec!["skip 2 01:00-02:00", "run 03:00", "run 04:00"]),
+        ("None", "02:10", vec!["skip 2 01:00-02:00"]),
+    ] {
+        let mut lifted = case.clone();
+        lifted.schedule.spec.catch_up = Some(yaml(&format!("{{policy: {policy}, windowSeconds: 7200}}")));
+        let decision = lifted.decide(at(time));
+        let words: Vec<String> = told(&decision).iter().map(|it| it.split(" M").next().unwrap().into()).collect();
+        let words: Vec<&str> = words.iter().map(|it| it.split(" C").next().unwrap()).collect();
+        assert_eq!(words, expected, "{policy} {time}");
+        for effect in &decision.plan.effects {
+            let Effect::CreateRun(run) = effect else { continue };
+            let status = run.status.as_ref().unwrap();
+            let error = status.error.as_deref().unwrap_or_default();
+            assert!(error.contains(quota) && !error.contains("not running"), "{error}");
+        }
+        lifted.step(time);
+        assert_eq!(lifted.condition("Ready").0, "True");
+        assert!(!conditions::holds(&lifted.status.conditions, "Stalled"));
+    }
+}
+
+#[test]
+fn jobs_that_end_while_something_is_refused_are_counted() {
+    let mut case = hourly("");
+    case.step("01:00");
+    case.end("01:00", Outcome::Completed, "01:30");
+    refuse(&mut case, "no", "02:00");
+    assert_eq!((case.status.settled.len(), case.status.last_outcome), (1, Some(Outcome::Completed)));
+}
+
+#[test]
+fn a_schedule_that_will_never_fire_again_says_so() {
+    let mut past = known("at: '2026-02-01T06:00:00Z'");
+    past.step("00:00:01");
+    let message = "spec.at: it lies before the schedule was created, so that nothing will ever run";
+    assert_eq!(past.condition("Ready"), ("True", "NoMoreTimes", message));
+    let mut once = known("at: '2026-03-01T06:00:00Z'");
+    assert_eq!(once.condition("Ready").1, "Scheduled");
+    once.step("06:00");
+    assert_eq!(once.condition("Ready"), ("True", "NoMoreTimes", "its one time has passed"));
+    let ended = hourly("endTime: '2026-03-01T00:30:00Z'");
+    assert_eq!(ended.condition("Ready"), ("True", "NoMoreTimes", "no time comes any more"));
+    let off = hourly("enabled: false");
+    assert_eq!(off.condition("Ready"), ("True", "Disabled", "it is disabled, and fires nothing"));
 }
 
 #[test]

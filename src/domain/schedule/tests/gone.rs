@@ -6,7 +6,7 @@ fn owed(case: &Case, now: &str) -> Vec<String> {
     let facts = Facts {
         schedule: &case.schedule,
         status: &case.status,
-        edited_at: case.edited_at,
+        edits: case.edits,
         template: case.template.clone(),
         jobs: &case.jobs,
         leading_since: case.leading_since,
@@ -62,8 +62,9 @@ fn a_time_whose_jitter_had_not_passed_is_not_owed() {
 fn an_edit_that_was_not_seen_ends_the_account_of_the_old_timing() {
     let mut case = hourly("");
     case.step("01:00");
-    case.edit_at("02:30", |schedule| schedule.spec.cron = Some("15 * * * *".into()));
-    assert_eq!(owed(&case, "03:20"), ["skip 02:00 ScheduleEdited", "skip 03:15 ScheduleDeleted"]);
+    let mut edited = case.clone();
+    edited.edit_at("02:30", |schedule| schedule.spec.cron = Some("15 * * * *".into()));
+    assert_eq!(owed(&edited, "03:20"), ["skip 02:00 ScheduleEdited", "skip 03:15 ScheduleDeleted"]);
     case.edit_at("02:31", |schedule| schedule.spec.enabled = Some(false));
     assert_eq!(owed(&case, "03:20"), ["skip 02:00 ScheduleEdited"]);
 }
@@ -82,7 +83,7 @@ fn however_many_they_are_they_are_recorded_at_once() {
     let facts = Facts {
         schedule: &case.schedule,
         status: &case.status,
-        edited_at: None,
+        edits: EditTimes::default(),
         template: Ok(()),
         jobs: &[],
         leading_since: case.leading_since,

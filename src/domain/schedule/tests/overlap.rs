@@ -168,3 +168,14 @@ fn a_run_is_put_off_by_its_jitter_and_accounted_for_by_its_time() {
     assert_eq!(case.jobs[0].start_by, Some(fires.saturating_add_ms(30_000)));
     assert_eq!(case.status.accounted_until, Some(micro(at("01:00"))));
 }
+
+#[test]
+fn allow_has_a_limit_too() {
+    let mut case = known("interval: 1s");
+    for second in 1..=2_000 {
+        assert_eq!(case.step_at(at("00:00").saturating_add_ms(second * 1_000)).len(), 1);
+    }
+    assert_eq!(case.step_at(at("00:00").saturating_add_ms(2_001_000)), ["skip 00:33:21 QueueFull"]);
+    case.jobs[0].ending = Some(ending(Outcome::Completed, "00:33:21"));
+    assert_eq!(case.step_at(at("00:00").saturating_add_ms(2_002_000)), ["run 00:33:22"]);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
@@ -19,6 +20,8 @@ enum Event {
     Edit(usize),
     /// It is turned on or off.
     Toggle,
+    /// It is turned off by setting a field, or on by removing it, of which the API server tells no time.
+    ToggleByRemoval,
     /// Something else is edited.
     EditPriority,
     /// The clock is set.
@@ -31,6 +34,7 @@ fn event() -> impl Strategy<Value = Event> {
         5 => prop::option::weighted(0.3, 0usize..4).prop_map(Event::Look),
         2 => (0usize..TIMINGS.len()).prop_map(Event::Edit),
         1 => Just(Event::Toggle),
+        2 => Just(Event::ToggleByRemoval),
         1 => Just(Event::EditPriority),
         1 => prop_oneof![Just(-3_600i64), Just(-30), Just(25), Just(3_600)].prop_map(Event::Step),
     ]
@@ -43,8 +47,13 @@ struct World {
     /// The timing that the operator knows, in seconds, and from when on it counts, if it is enabled. What was edited and
     /// edited again before the operator saw it was never known to it.
     known: (i64, Option<Timestamp>),
-    /// When the schedule was last edited.
+    /// When the schedule was last edited, how often since the operator has taken an edit in, and whether the API server tells
+    /// the time of the last one.
     edited: Timestamp,
+    edits: u32,
+    timed: bool,
+    /// The last time of an edit that the operator has taken in.
+    stamp_seen: Timestamp,
     /// When its timing was last edited or it was last turned on or off, unless the clock was set since.
     turned: Option<Timestamp>,
     owed: BTreeSet<Timestamp>,
@@ -64,6 +73,9 @@ impl World {
             now: at("00:00"),
             known: (TIMINGS[0], Some(at("00:00"))),
             edited: at("00:00"),
+            edits: 0,
+            timed: true,
+            stamp_seen: at("00:00"),
             turned: None,
             owed: BTreeSet::new(),
             came: BTreeSet::new(),
@@ -82,8 +94,17 @@ impl World {
 
     fn edit(&mut self, change: impl FnOnce(&mut Schedule)) {
         self.case.edit(change);
-        self.case.edited_at = Some(self.now);
+        // Of managedFields the latest time is taken, also when the clock was set back since.
+        self.timed = self.case.edits.stamped.is_none_or(|stamped| stamped < self.now);
+        self.case.edits.stamped = self.case.edits.stamped.max(Some(self.now));
         self.edited = self.now;
+        self.edits += 1;
+    }
+
+    /// When the last edit was made, as far as it can be told: at the latest it is now that it is seen.
+    fn edited(&self) -> Timestamp {
+        let is_told = self.edits == 0 || self.edits == 1 && self.timed && self.edited > self.stamp_seen;
+        if is_told { self.edited } else { self.now }
     }
 
     /// The operator has seen an edit: what the timing that it knew owed up to then is on the list, and another one counts.
@@ -93,7 +114,7 @@ impl World {
         if every == self.every() && enabled == since.is_some() {
             return;
         }
-        let until = self.edited.min(self.now);
+        let until = self.edited().min(self.now);
         if let Some(since) = since {
             self.owed.extend(instants(every, since, until));
         }
@@ -121,6 +142,17 @@ impl World {
                 self.edit(|schedule| schedule.spec.enabled = Some(!is_enabled(schedule)));
                 self.turned = Some(self.now);
             }
+            Event::ToggleByRemoval => {
+                let off = is_enabled(&self.case.schedule).then_some(false);
+                let stamped = self.case.edits.stamped;
+                let by_removal = off.is_none() && self.case.schedule.spec.enabled == Some(false);
+                self.edit(|schedule| schedule.spec.enabled = off);
+                if by_removal {
+                    self.case.edits.stamped = stamped;
+                    self.timed = false;
+                }
+                self.turned = Some(self.now);
+            }
             Event::EditPriority => {
                 self.edit(|schedule| schedule.spec.priority = Some(schedule.spec.priority.unwrap_or_default() + 1));
             }
@@ -134,7 +166,7 @@ impl World {
             self.came.extend(instants(every, since, self.now));
         }
         if is_enabled(&self.case.schedule) {
-            self.came.extend(instants(self.every(), self.edited, self.now));
+            self.came.extend(instants(self.every(), self.edited(), self.now));
         }
         let mut left = crash.unwrap_or(usize::MAX);
         for _ in 0..20 {
@@ -163,6 +195,8 @@ impl World {
             self.case.status = decision.plan.status.unwrap();
             if self.case.status.observed_generation == self.case.schedule.metadata.generation {
                 self.seen(dealt_with);
+                self.edits = 0;
+                self.stamp_seen = self.stamp_seen.max(self.case.edits.stamped.unwrap_or(self.stamp_seen));
             }
             self.case.jobs.retain(|job| job.scheduled_time > Some(self.now));
             if decision.plan.wake_at.is_none_or(|wake| wake > self.now) {

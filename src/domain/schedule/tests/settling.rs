@@ -147,3 +147,57 @@ fn a_step_that_is_surely_not_meant_is_said_and_is_no_matter_of_health() {
     case.step("00:11");
     assert!(case.status.conditions.iter().all(|condition| condition.type_ != "Warning"));
 }
+
+#[test]
+fn only_so_many_endings_are_counted_at_once_and_the_rest_when_these_are_let_go() {
+    let mut case = known("interval: 1s");
+    for second in 1..=1_300 {
+        case.step_at(at("00:00").saturating_add_ms(second * 1_000));
+    }
+    assert_eq!(case.jobs.len(), 1_300);
+    for job in &mut case.jobs {
+        job.ending = Some(ending(Outcome::Failed, "01:00"));
+    }
+    case.schedule.spec.enabled = Some(false);
+    let mut writes = 0;
+    while case.jobs.iter().any(|job| job.held) {
+        case.step("02:00");
+        assert!(case.status.settled.len() <= 500);
+        let settled: Vec<String> = case.status.settled.iter().map(|job| job.uid.clone()).collect();
+        case.jobs.iter_mut().filter(|job| settled.contains(&job.job.uid)).for_each(|job| job.held = false);
+        writes += 1;
+    }
+    assert_eq!((writes, case.status.consecutive_failures), (3, 1_300));
+}
+
+#[test]
+fn a_time_that_a_user_wrote_into_a_job_is_no_occurrence() {
+    let ours = job("uid-1", Some("01:00"));
+    assert_eq!(occurrence(&ours), Some(at("01:00")));
+    let mut renamed = ours.clone();
+    renamed.metadata.name = Some("copy".into());
+    let mut own = ours.clone();
+    own.metadata.owner_references = None;
+    let mut ahead = ours.clone();
+    ahead.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("00:00")));
+    let far: Timestamp = "2999-01-01T00:00:00Z".parse().unwrap();
+    ahead.spec.scheduled_time = Some(micro(far));
+    ahead.metadata.name = Some(names::occurrence_job("daily", "uid-daily", far));
+    let settled = vec![ObjectReference { name: "any".into(), uid: "uid-1".into() }];
+    let status = ScheduleStatus { settled, accounted_until: Some(micro(at("00:30"))), ..ScheduleStatus::default() };
+    assert!(!has_settled(&status, &ours), "its time is not accounted for");
+    for (what, forged) in [("another name", renamed), ("no owner", own), ("a time that has not come", ahead)] {
+        assert_eq!(occurrence(&forged), None, "{what}");
+        assert!(has_settled(&status, &forged), "{what}: it is let go of");
+    }
+}
+
+#[test]
+fn a_job_of_an_earlier_build_whose_time_is_within_a_second_is_an_occurrence() {
+    let time = at("01:00").saturating_add_ms(250);
+    let mut old = job("uid-1", Some("01:00"));
+    old.spec.scheduled_time = Some(micro(time));
+    assert_eq!(occurrence(&old), Some(time));
+    old.metadata.name = Some(names::occurrence_job("daily", "uid-daily", time));
+    assert_eq!(occurrence(&old), Some(time));
+}
