@@ -11,7 +11,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
-use rota::api::labels::{JOB_NAME_ANNOTATION, OUTCOME, SCHEDULE};
+use rota::api::labels::{DAY, JOB_NAME_ANNOTATION, OUTCOME, SCHEDULE};
 use rota::api::{Job, JobRun, Queue, Schedule};
 use rota::apply::{STATUS_MANAGER, WriteError, Writer};
 use rota::domain::conditions::micro;
@@ -409,7 +409,7 @@ async fn a_job_that_comes_after_its_time_was_recorded_as_skipped_does_not_run() 
             "apiVersion": rota::api::API_VERSION, "kind": "JobRun",
             "metadata": {
                 "name": names::skipped_run("yearly", &uid, first),
-                "labels": { SCHEDULE: "yearly", OUTCOME: "Skipped" },
+                "labels": { SCHEDULE: "yearly", OUTCOME: "Skipped", DAY: names::day(now()) },
             },
             "spec": { "scheduleRef": of, "scheduledTime": micro(first), "attempt": 0, "priority": 0 },
             "status": {

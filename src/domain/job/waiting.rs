@@ -71,6 +71,17 @@ fn cancel_text(cancel: &Cancel) -> String {
 
 /// A Job that cannot be queued: one that a user wrote waits to be corrected, one that Rota made is recorded.
 fn unresolvable(facts: &Facts<'_>, unresolved: &Unresolved, input: &RunInput<'_>, now: Timestamp) -> Plan<JobStatus> {
+    if let Some(message) = facts.gate.and_then(|gate| gate.stopped.clone()) {
+        return record(run::skipped_run(input, Reason::GroupStopped, message));
+    }
+    if let Some(message) = facts.gate.and_then(|gate| gate.waits.clone()) {
+        // It is judged in its turn: until then somebody may correct it, and those before it run.
+        let mut status = base_status(facts, None, now);
+        status.phase = Some(JobPhase::Pending);
+        let blocker = Blocker { waiting_for: WaitingFor::GroupOrder, message };
+        set_waiting(facts, &mut status, Some(&blocker), false, now);
+        return Plan { status: Some(status), ..Plan::default() };
+    }
     let Some(waiting_for) = unresolved.waiting_for else { return Plan::default() };
     let ours = facts.job.spec.schedule_ref.is_some() || facts.job.spec.group_ref.is_some();
     // What nobody can say yet is no reason to give up.

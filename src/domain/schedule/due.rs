@@ -198,11 +198,15 @@ fn missed(
     let window = catch_up.and_then(|it| it.window_seconds).unwrap_or(WINDOW_SECONDS_DEFAULT);
     let max_runs = catch_up.and_then(|it| it.max_runs).unwrap_or(MAX_RUNS_DEFAULT) as usize;
     let refused = conditions::refused(&facts.status.conditions);
-    let cause = |time: Timestamp| match refused {
-        Some((since, why)) if timing.fires_at(time) >= since.saturating_add_ms(-REFUSED_SLACK_MS) => {
-            format!("its Job was refused: {}", shorten(why.to_owned(), REFUSED_BYTES_MAX))
-        }
-        _ => "the operator was not running".to_owned(),
+    let refusal = |time: Timestamp| {
+        let (since, why) = refused?;
+        let is_later = timing.fires_at(time) >= since.saturating_add_ms(-REFUSED_SLACK_MS);
+        is_later.then(|| format!("its Job was refused: {}", shorten(why.to_owned(), REFUSED_BYTES_MAX)))
+    };
+    let cause = |time: Timestamp| refusal(time).unwrap_or_else(|| "the operator was not running".to_owned());
+    let limited = |time: Timestamp, text: String| match refusal(time) {
+        Some(refusal) => format!("{text}; {refusal}"),
+        None => text,
     };
     let lateness = |time: Timestamp| now.duration_since(timing.fires_at(time));
     let late = |time: Timestamp| lateness(time) > SignedDuration::from_millis(ON_TIME_MS);
@@ -216,10 +220,11 @@ fn missed(
             }
             CatchUpPolicy::None => Some((Reason::MissedWindow, format!("{}, and catchUp is None", cause(time)))),
             CatchUpPolicy::Latest if later_missed > 0 || on_time > 0 => {
-                Some((Reason::CatchUpLimit, "a later time runs instead, and catchUp is Latest".into()))
+                let text = "a later time runs instead, and catchUp is Latest".to_owned();
+                Some((Reason::CatchUpLimit, limited(time, text)))
             }
             CatchUpPolicy::All if later_missed >= max_runs => {
-                Some((Reason::CatchUpLimit, format!("catchUp runs the latest {max_runs} missed times")))
+                Some((Reason::CatchUpLimit, limited(time, format!("catchUp runs the latest {max_runs} missed times"))))
             }
             CatchUpPolicy::Latest | CatchUpPolicy::All => None,
         }

@@ -259,6 +259,25 @@ fn a_job_that_rota_made_is_recorded_when_it_cannot_be_queued() {
 }
 
 #[test]
+fn a_member_that_is_written_wrongly_is_judged_in_its_turn() {
+    let gate = |waits: Option<&str>, stopped: Option<&str>| Gate {
+        waits: waits.map(str::to_owned),
+        stopped: stopped.map(str::to_owned),
+        ..Gate::default()
+    };
+    let mut later = case().of_group(gate(Some("member \"extract\" of the group goes first"), None));
+    later.stands = Stands::Missing;
+    let decision = later.step(after_ms(5));
+    assert_eq!((decision.plan.effects, decision.plan.notes), (vec![], vec![]));
+    let status = later.status();
+    assert_eq!((status.phase, status.waiting_for), (Some(JobPhase::Pending), Some(WaitingFor::GroupOrder)));
+    let mut stopped = case().of_group(gate(None, Some("member \"extract\" of the group failed")));
+    stopped.stands = Stands::Missing;
+    let name = attempt_name(&stopped.job, 1);
+    assert_eq!(only_record(&stopped.decide(after(0))), (name, Outcome::Skipped, Reason::GroupStopped));
+}
+
+#[test]
 fn a_job_without_a_template_runs_what_it_carries() {
     let mut case = case();
     case.job.spec = yaml("{jobType: adhoc, jobTemplate: {spec: {}}, queue: fast, priority: 2}");
