@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::{Context, job_group, outcome};
 
+pub mod attempt;
 mod earlier;
 
+use attempt::Seen;
 pub use earlier::begin_launch;
 use earlier::{duplicate_of, look_up};
 
@@ -20,7 +21,7 @@ use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, JobStatus, JobTemplate, J
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{self, Decision, Facts, Memory, Recorded, attempt_name, current_attempt};
+use crate::domain::job::{self, Decision, Facts, Memory, Recorded, current_attempt};
 use crate::domain::plan::{Effect, Plan};
 use crate::domain::resolve::{self, Source};
 use crate::domain::{schedule, template};
@@ -30,6 +31,8 @@ use crate::runtime::stores::of_uid;
 use crate::runtime::visibility::{Act, Blind};
 use crate::runtime::work::Next;
 
+/// When to ask the API server again for what changed while it was asked.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 /// The longest text of an error in a record, in bytes.
 const ERROR_BYTES_MAX: usize = 1_000;
 
@@ -42,8 +45,7 @@ pub struct Observed {
     gate: Option<Gate>,
     schedule_settled: bool,
     group_settled: bool,
-    batch: Option<Arc<BatchJob>>,
-    pods: Vec<Arc<Pod>>,
+    seen: Seen,
     kept_batches: Vec<Arc<BatchJob>>,
     duplicate_of: Option<String>,
 }
@@ -74,7 +76,9 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
     // Observe.
-    let Some(object) = context.stores.jobs.get(key) else { return Ok(None) };
+    let object = context.stores.jobs.get(key);
+    attempt::let_go(context, key, object.as_deref()).await?;
+    let Some(object) = object else { return Ok(None) };
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
     let called = context.memories.update(&uid, |_| ());
@@ -88,8 +92,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let mut memory = Memory { called_at: called.called_at, ..context.memories.update(&uid, |_| ()) };
     // A launch may have ended meanwhile. What is remembered as launched is in the stores, if one looks after remembering;
     // before, it would look as if somebody had deleted it.
-    (observed.batch, observed.pods) = attempt_of(context, &object);
+    observed.seen = Seen::of(context, &object);
     let now_is = now();
+    note_stand(context, &object, &observed, &mut memory, now_is);
     if memory.queueable_since.is_none() && resolve::resolve(&object, source(&object, &observed)).is_ok() {
         // A Job that had to wait for nothing but the operator keeps the order in which it came.
         let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
@@ -102,8 +107,18 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         memory.offered_at = Some(now_is);
     }
     // Decide.
-    let facts = facts(&object, &observed, &memory, context.writer.is_busy());
-    let decision = job::decide(&facts, now_is);
+    let busy = context.writer.is_busy();
+    let mut decision = job::decide(&facts(&object, &observed, &memory, busy), now_is);
+    if decision.look {
+        observed.seen = Seen::live(context, &object).await?;
+        if observed.seen.is_unsettled {
+            return Ok(Some(now_is.checked_add(LOOK_AGAIN).unwrap_or(now_is)));
+        }
+        let known = context.memories.update(&uid, |_| ());
+        memory = Memory { blocker: memory.blocker, offered_at: memory.offered_at, ..known };
+        note_stand(context, &object, &observed, &mut memory, now_is);
+        decision = job::decide(&facts(&object, &observed, &memory, busy), now_is);
+    }
     let mut queue = Ok(());
     if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
         queue = make_default_queue(context, &key.namespace).await;
@@ -120,6 +135,21 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         dispatcher::looked_at(context, &key.namespace, &uid, &memory);
     }
     written
+}
+
+/// Takes note of when the attempt was first seen to stand as it does, where time counts.
+fn note_stand(context: &Context, object: &Job, observed: &Observed, memory: &mut Memory, now_is: Timestamp) {
+    let before = (memory.end_seen, memory.asked_seen);
+    let stand = observed.seen.stand(object, memory);
+    let mut seen = Memory { end_seen: before.0, asked_seen: before.1, ..Memory::new(now_is) };
+    seen.see(current_attempt(object), &stand, now_is);
+    (memory.end_seen, memory.asked_seen) = (seen.end_seen, seen.asked_seen);
+    if before != (memory.end_seen, memory.asked_seen) {
+        let uid = object.uid().unwrap_or_default();
+        context
+            .memories
+            .update(&uid, |known| (known.end_seen, known.asked_seen) = (memory.end_seen, memory.asked_seen));
+    }
 }
 
 /// Writes what was decided. Returns when to look again.
@@ -147,6 +177,11 @@ async fn write(
                 memory.recorded = Some(recorded);
                 memory.recording = None;
             });
+            // An attempt whose batch Job was not said to end keeps its places until it is recorded.
+            let namespace = object.namespace().unwrap_or_default();
+            if dispatcher::sync(context, &namespace, &uid) {
+                context.triggers.dispatch(&namespace);
+            }
             poke_owners(context, object);
             again = true;
         }
@@ -199,7 +234,8 @@ fn tell_queue(context: &Context, job: &Job, memory: &Memory, decision: &Decision
 
 /// Adds to the record of an attempt that never had a pod why Kubernetes created none.
 async fn explain(context: &Context, observed: &Observed, effect: &mut Effect) {
-    let (Effect::CreateRun(run), Some(batch), true) = (effect, &observed.batch, observed.pods.is_empty()) else {
+    let (Effect::CreateRun(run), Some(batch), true) = (effect, &observed.seen.batch, observed.seen.pods.is_empty())
+    else {
         return;
     };
     let Some(status) = run.status.as_mut().filter(|status| status.reason == Reason::PendingTimeout) else { return };
@@ -240,12 +276,12 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let namespace = object.namespace().unwrap_or_default();
     let template =
         object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
-    let (batch, pods) = attempt_of(context, object);
+    let seen = Seen::of(context, object);
     let schedule = schedule_of(context, object, &namespace);
     let group =
         object.spec.group_ref.as_ref().and_then(|it| context.stores.groups.get(&Key::new(&namespace, &it.name)));
     let standing = group.as_deref().map(|group| job_group::standing(context, group));
-    let snapshot = queued_with(context, object, batch.as_deref());
+    let snapshot = queued_with(context, object, seen.batch.as_deref());
     let is_unread = Unreadable::of(context, object, &namespace);
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
     Observed {
@@ -256,27 +292,11 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         schedule_settled: schedule_settled(object, schedule.as_deref()) && !(schedule.is_none() && is_unread.schedule),
         group_settled: group::is_settled(group.as_deref(), object, context.ending(object).as_ref())
             && !(group.is_none() && is_unread.group),
-        batch,
-        pods,
+        seen,
         kept_batches: kept_batches(context, object),
         duplicate_of: duplicate_of(context, object, &namespace),
         template,
     }
-}
-
-/// The batch Job and the pods of a Job's current attempt.
-fn attempt_of(context: &Context, object: &Job) -> (Option<Arc<BatchJob>>, Vec<Arc<Pod>>) {
-    let uid = object.uid().unwrap_or_default();
-    let attempt = current_attempt(object);
-    let key = Key::new(object.namespace().unwrap_or_default(), attempt_name(object, attempt));
-    let batch = context.stores.batch_jobs.get(&key);
-    let label = attempt.to_string();
-    let of_attempt =
-        |pod: &Arc<Pod>| pod.labels().get(crate::api::labels::ATTEMPT).is_some_and(|found| *found == label);
-    (
-        batch.filter(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid)),
-        pods(context, &uid).into_iter().filter(of_attempt).collect(),
-    )
 }
 
 /// The batch Jobs of a Job that has ended, of all its attempts.
@@ -287,17 +307,6 @@ fn kept_batches(context: &Context, object: &Job) -> Vec<Arc<BatchJob>> {
     }
     let is_own = |batch: &Arc<BatchJob>| batch.owner_references().iter().any(|owner| owner.uid == uid);
     context.stores.batch_jobs.find(&of_uid(&uid)).into_iter().filter(is_own).collect()
-}
-
-/// The pods of a Job: those there are, and those that are gone, as they were last seen.
-fn pods(context: &Context, uid: &str) -> Vec<Arc<Pod>> {
-    let mut pods = context.stores.pods.find(&of_uid(uid));
-    for gone in context.memories.get(uid).into_iter().flat_map(|memory| memory.gone_pods) {
-        if !pods.iter().any(|pod| pod.uid() == gone.uid()) {
-            pods.push(gone);
-        }
-    }
-    pods
 }
 
 /// The revision that the Job was queued with, according to its status; before that is written, according to its batch
@@ -365,8 +374,11 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
         gate: observed.gate.as_ref(),
         schedule_settled: observed.schedule_settled,
         group_settled: observed.group_settled,
-        batch: observed.batch.as_deref(),
-        pods: &observed.pods,
+        batch: observed.seen.batch.as_deref(),
+        disowned: observed.seen.disowned,
+        pods: &observed.seen.pods,
+        pods_there: &observed.seen.there,
+        looked: observed.seen.looked,
         kept_batches: &observed.kept_batches,
         duplicate_of: observed.duplicate_of.as_deref(),
         memory,

@@ -88,14 +88,18 @@ pub fn batch_job(input: &LaunchInput<'_>) -> Result<Value, LaunchError> {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let batch_name = names::attempt(name, uid, input.attempt);
     let mut manifest = manifest(input, &batch_name)?;
-    let owner = json!([{
-        "apiVersion": API_VERSION, "kind": "Job", "name": name, "uid": uid,
-        "controller": true, "blockOwnerDeletion": true,
-    }]);
     if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("ownerReferences".into(), owner);
+        metadata.insert("ownerReferences".into(), json!([owner(name, uid)]));
     }
     Ok(manifest)
+}
+
+/// The owner reference by which a batch Job belongs to a Job.
+pub fn owner(name: &str, uid: &str) -> Value {
+    json!({
+        "apiVersion": API_VERSION, "kind": "Job", "name": name, "uid": uid,
+        "controller": true, "blockOwnerDeletion": true,
+    })
 }
 
 /// A batch Job as a template would make it, for asking the API server whether it would accept one. It has no owner, and
@@ -180,16 +184,19 @@ pub fn counts_failures_itself(spec: &Map<String, Value>) -> bool {
 }
 
 /// The labels that tell whose pod and whose batch Job this is.
-fn identity_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
-    let metadata = &input.job.metadata;
-    let name = metadata.name.as_deref().unwrap_or_default();
-    let uid = metadata.uid.as_deref().unwrap_or_default();
+pub fn identity_labels(name: &str, uid: &str, attempt: u32) -> Map<String, Value> {
     strings([
         (MANAGED_BY, MANAGER.to_owned()),
         (JOB, names::label_value(name)),
         (JOB_UID, uid.to_owned()),
-        (ATTEMPT, input.attempt.to_string()),
+        (ATTEMPT, attempt.to_string()),
     ])
+}
+
+fn own_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
+    let metadata = &input.job.metadata;
+    let name = metadata.name.as_deref().unwrap_or_default();
+    identity_labels(name, metadata.uid.as_deref().unwrap_or_default(), input.attempt)
 }
 
 fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
@@ -200,7 +207,7 @@ fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
         (GROUP, spec.group_ref.as_ref().map(|group| group.name.as_str())),
         (QUEUE, Some(input.queue)),
     ];
-    let mut labels = identity_labels(input);
+    let mut labels = own_labels(input);
     let own = input.job.metadata.labels.as_ref();
     let of_kueue = [KUEUE_QUEUE, KUEUE_PRIORITY].map(|label| Some((label, own?.get(label)?.clone())));
     labels.extend(strings(of_kueue.into_iter().flatten()));
@@ -235,7 +242,7 @@ fn pod_template(
     };
     let mut labels = user.labels;
     let managed_by = labels.remove(MANAGED_BY);
-    labels.extend(identity_labels(input));
+    labels.extend(own_labels(input));
     labels.extend(managed_by.map(|managed_by| (MANAGED_BY.to_owned(), managed_by)));
     let mut annotations = user.annotations;
     annotations.extend(strings([(PARAMS_ANNOTATION, params::json(input.declared, input.params).to_string())]));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -19,6 +19,8 @@ use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
 use crate::api::labels::{JOB_UID, MANAGED_BY, MANAGER};
 use crate::api::{Job, JobGroup, JobTemplate, Queue, Schedule};
+use crate::domain::attempt::{job_name, job_uid};
+use crate::domain::job::is_batch_held;
 
 /// How long writes may fail before the operator says so.
 const WRITES_FAIL_MAX: Duration = Duration::from_secs(30);
@@ -207,7 +209,10 @@ impl Prune for BatchJob {
     fn prune(&mut self) {
         self.metadata.managed_fields = None;
         if let Some(spec) = self.spec.as_mut() {
-            spec.template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
+            // How long its pods may take to end is all that is needed of them.
+            let grace = spec.template.spec.take().and_then(|pod| pod.termination_grace_period_seconds);
+            let pod = PodSpec { termination_grace_period_seconds: grace, ..PodSpec::default() };
+            spec.template = PodTemplateSpec { spec: grace.map(|_| pod), ..PodTemplateSpec::default() };
         }
     }
 }
@@ -266,6 +271,11 @@ pub fn of_revision(namespace: &str, name: &str) -> String {
     format!("revision:{namespace}/{name}")
 }
 
+/// The index word of the batch Jobs that Rota's finalizer holds for a Job of that name.
+pub fn held_for(namespace: &str, name: &str) -> String {
+    format!("held:{namespace}/{name}")
+}
+
 /// The index word of everything that belongs to the object of that uid, and of that object.
 pub fn of_uid(uid: &str) -> String {
     format!("uid:{uid}")
@@ -316,6 +326,8 @@ impl Stored for BatchJob {
     fn index(&self) -> Vec<String> {
         let mut words = vec![in_namespace(self.metadata.namespace.as_deref().unwrap_or_default())];
         words.extend(job_uid(&self.metadata).map(of_uid));
+        let held = job_name(&self.metadata).filter(|_| is_batch_held(self));
+        words.extend(held.map(|name| namespaced("held", self.metadata.namespace.as_ref(), name)));
         words
     }
 }
@@ -331,9 +343,4 @@ impl Stored for ControllerRevision {
         let owner = self.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "JobTemplate");
         owner.map(|owner| namespaced("template", self.metadata.namespace.as_ref(), &owner.name)).into_iter().collect()
     }
-}
-
-/// The uid of the rota Job that a batch Job or pod belongs to.
-pub fn job_uid(metadata: &kube::core::ObjectMeta) -> Option<&str> {
-    metadata.labels.as_ref()?.get(JOB_UID).map(String::as_str)
 }

@@ -10,6 +10,7 @@ mod batch;
 mod cancel;
 mod clocks;
 mod crash;
+mod ends;
 mod groups;
 mod outcomes;
 mod pasted;

@@ -2,7 +2,8 @@
 
 use kube::ResourceExt;
 
-use super::{Observed, attempt_of, source};
+use super::attempt::is_launched;
+use super::{Observed, source};
 use crate::api::queue::OverflowPolicy;
 use crate::api::{DEFAULT_QUEUE, Job, JobPhase};
 use crate::apply::WriteError;
@@ -85,18 +86,10 @@ pub fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<
     (first.uid() != object.uid()).then(|| first.name_any())
 }
 
-/// Whether the attempt that comes next was launched already.
-fn is_launched(context: &Context, job: &Job, memory: &Memory) -> bool {
-    let attempt = current_attempt(job);
-    let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
-    said.is_some_and(|said| said.name == attempt_name(job, attempt))
-        || memory.launched.is_some_and(|(launched, _)| launched == attempt)
-        || attempt_of(context, job).0.is_some()
-}
-
+/// Whether an attempt of the Job was launched.
 fn was_launched(context: &Context, job: &Job, memory: &Memory) -> bool {
     let said = job.status.as_ref().is_some_and(|status| status.batch_job_ref.is_some());
-    said || memory.launched.is_some() || attempt_of(context, job).0.is_some()
+    said || memory.launched.is_some() || is_launched(context, job, memory)
 }
 
 /// Whether an admitted Job may be launched, decided in one step with the claim that keeps others with its dedupKey from it.

@@ -101,7 +101,7 @@ fn lists(indexes: &str, wanted: u32) -> bool {
 }
 
 /// Which index of an Indexed batch Job a pod is.
-fn index(pod: &Pod) -> Option<u32> {
+pub(super) fn index(pod: &Pod) -> Option<u32> {
     pod.metadata.labels.as_ref()?.get(INDEX_LABEL)?.parse().ok()
 }
 
@@ -126,9 +126,11 @@ fn was_killed(input: &RunInput<'_>) -> bool {
 }
 
 /// A batch Job that Kubernetes ended because Rota brought its deadline forward, and why Rota did.
-fn brought_forward(input: &RunInput<'_>, why: Reason) -> Verdict {
+pub(super) fn brought_forward(input: &RunInput<'_>, why: Reason) -> Verdict {
     match why {
         Reason::PendingTimeout => pending(input),
+        // Only where its batch Job is gone: Kubernetes minds that limit otherwise.
+        Reason::DeadlineExceeded => late(input, input.resolved.and_then(|known| known.timeout_seconds)),
         Reason::TotalDeadlineExceeded => {
             let waiting = if started(input).is_some() { None } else { pods::waiting_text(input.pods) };
             failure(why, join(&[&total_text(input), &waiting.unwrap_or_default()]))
@@ -220,7 +222,7 @@ fn lost(deciding: &Deciding<'_>) -> Option<String> {
 }
 
 /// How a container ended, and the last that it said.
-fn exit_text(container: &Container<'_>) -> String {
+pub(super) fn exit_text(container: &Container<'_>) -> String {
     let Some(end) = container.terminated() else { return String::new() };
     let kind = if container.init { "init container" } else { "container" };
     let name = &container.status.name;
