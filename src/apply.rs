@@ -25,11 +25,15 @@ mod error;
 
 pub use error::{Meaning, WriteError};
 
-use crate::api::labels::{ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER, STATUS_MANAGER};
+use crate::api::labels::{
+    ENDED_AT_ANNOTATION, ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER, STATUS_MANAGER,
+};
 use crate::api::{Job, JobRun, Queue, Reason};
 use crate::domain::job::Selector;
+use crate::domain::launch;
 use crate::domain::plan::{Effect, ObjectIdentity};
 use crate::domain::template::Answer;
+use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
@@ -54,6 +58,8 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many JobRuns one request lists: so few that a page of the largest ones, of 1.5 MiB each, is no danger.
 const RECORDS_A_PAGE: u32 = 25;
+/// How many pods one request lists.
+const PODS_A_PAGE: u32 = 500;
 /// How many such pages are looked at.
 const RECORD_PAGES_MAX: u32 = 400;
 
@@ -115,10 +121,16 @@ impl Writer {
             Effect::DeleteRevision(identity) => self.delete_revision(&identity).await?,
             Effect::ExpireBatchJob { batch, reason } => self.expire(&batch, reason).await?,
             Effect::DeleteBatchJob { batch, version } => {
-                let as_it_was = Preconditions { resource_version: Some(version), ..Preconditions::default() };
+                let as_it_was = Preconditions { resource_version: version, ..Preconditions::default() };
                 let params = DeleteParams { preconditions: Some(as_it_was), ..DeleteParams::background() };
                 self.delete::<BatchJob>(&batch, &params).await?;
             }
+            Effect::AdoptBatchJob { batch, job, attempt } => self.adopt(&batch, &job, attempt).await?,
+            Effect::LimitBatchJob { batch, seconds } => {
+                let limit = json!({ "metadata": { "uid": batch.uid }, "spec": { "ttlSecondsAfterFinished": seconds } });
+                self.merge::<BatchJob>(&batch, &limit).await?;
+            }
+            Effect::EndPod(identity) => self.delete::<Pod>(&identity, &DeleteParams::default()).await?,
             Effect::KillPod(identity) => {
                 self.delete::<Pod>(&identity, &DeleteParams::default().grace_period(0)).await?;
             }
@@ -126,8 +138,10 @@ impl Writer {
                 let patch = json!({ "metadata": { "uid": job.uid }, "spec": { "cancel": cancel } });
                 self.merge::<Job>(&job, &patch).await?;
             }
-            Effect::HoldJob(identity) => self.set_hold(&identity, true).await?,
-            Effect::ReleaseJob(identity) => self.set_hold(&identity, false).await?,
+            Effect::HoldJob(identity) => self.set_hold::<Job>(&identity, true).await?,
+            Effect::HoldBatchJob(identity) => self.set_hold::<BatchJob>(&identity, true).await?,
+            Effect::ReleaseBatchJob(identity) => self.set_hold::<BatchJob>(&identity, false).await?,
+            Effect::ReleaseJob(identity) => self.set_hold::<Job>(&identity, false).await?,
             Effect::DeleteJob(identity) => self.delete::<Job>(&identity, &DeleteParams::background()).await?,
             Effect::CreateDefaultQueue { namespace } => self.create_default_queue(&namespace).await?,
         }
@@ -189,6 +203,35 @@ impl Writer {
             version = found.resource_version();
         }
         Err(changed())
+    }
+
+    /// The batch Job of that name as the API server has it now, if there is one. It goes into the cache.
+    pub async fn batch_job(&self, namespace: &str, name: &str) -> Result<Option<BatchJob>, WriteError> {
+        let api: Api<BatchJob> = self.api(namespace);
+        let found = self.send::<BatchJob, _, _>("get", || api.get_opt(name)).await?;
+        if let Some(mut cached) = found.clone() {
+            cached.prune();
+            self.stores.batch_jobs.apply_read(cached);
+        }
+        Ok(found)
+    }
+
+    /// The pods with these labels as the API server has them now, a page at a time.
+    pub async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, WriteError> {
+        let api: Api<Pod> = self.api(namespace);
+        let mut params = ListParams::default().labels(selector).limit(PODS_A_PAGE);
+        let mut found = Vec::new();
+        loop {
+            let page = self.send::<Pod, _, _>("list", || api.list(&params)).await?;
+            found.extend(page.items.into_iter().map(|mut pod| {
+                pod.prune();
+                pod
+            }));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
     }
 
     /// Searches the JobRuns of a namespace that Rota wrote, a page at a time, until `see` says that no further one is of interest.
@@ -267,30 +310,61 @@ impl Writer {
     /// A deadline of one second: the Job controller ends the pods gracefully, and the batch Job stays.
     async fn expire(&self, identity: &ObjectIdentity, reason: Reason) -> Result<(), WriteError> {
         let expired = json!({
-            "metadata": { "uid": identity.uid, "annotations": { ENDED_FOR_ANNOTATION: reason.as_str() } },
+            "metadata": { "uid": identity.uid, "annotations": {
+                ENDED_FOR_ANNOTATION: reason.as_str(),
+                ENDED_AT_ANNOTATION: now().to_string(),
+            }},
             "spec": { "activeDeadlineSeconds": 1 },
         });
         self.merge::<BatchJob>(identity, &expired).await
     }
 
-    /// Puts Rota's finalizer on a Job or takes it off, leaving those of others.
-    async fn set_hold(&self, identity: &ObjectIdentity, hold: bool) -> Result<(), WriteError> {
+    /// Makes a batch Job a Job's again, as it was launched. Other owners and labels stay.
+    async fn adopt(&self, batch: &ObjectIdentity, job: &ObjectIdentity, attempt: u32) -> Result<(), WriteError> {
+        let key = Key::new(&batch.namespace, &batch.name);
+        let Some(known) = self.stores.batch_jobs.get(&key).filter(|it| it.uid().as_deref() == Some(&batch.uid)) else {
+            return Ok(());
+        };
+        let mut owners: Vec<Value> = Vec::new();
+        for owner in known.owner_references().iter().filter(|owner| owner.uid != job.uid) {
+            owners.push(serde_json::to_value(owner).map_err(kube::Error::SerdeError)?);
+        }
+        owners.push(launch::owner(&job.name, &job.uid));
+        let patch = json!({ "metadata": {
+            "uid": batch.uid,
+            "resourceVersion": known.resource_version(),
+            "ownerReferences": owners,
+            "labels": launch::identity_labels(&job.name, &job.uid, attempt),
+        }});
+        tracing::info!(%key, job = %job.name, "a batch Job that was disowned is adopted again");
+        match self.merge::<BatchJob>(batch, &patch).await {
+            // Somebody wrote to it meanwhile; that brings another look.
+            Err(error) if error.is(409) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Puts Rota's finalizer on an object or takes it off, leaving those of others.
+    async fn set_hold<K>(&self, identity: &ObjectIdentity, hold: bool) -> Result<(), WriteError>
+    where
+        K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
+    {
         let key = Key::new(&identity.namespace, &identity.name);
-        let Some(job) = self.stores.jobs.get(&key).filter(|job| job.metadata.uid.as_deref() == Some(&identity.uid))
-        else {
+        let known = K::store(&self.stores).get(&key);
+        let Some(object) = known.filter(|object| object.meta().uid.as_deref() == Some(&identity.uid)) else {
             return Ok(());
         };
         let mut finalizers: Vec<&str> =
-            job.finalizers().iter().map(String::as_str).filter(|it| *it != RECORD_FINALIZER).collect();
+            object.finalizers().iter().map(String::as_str).filter(|it| *it != RECORD_FINALIZER).collect();
         if hold {
             finalizers.push(RECORD_FINALIZER);
         }
         let patch = json!({ "metadata": {
             "uid": identity.uid,
-            "resourceVersion": job.resource_version(),
+            "resourceVersion": object.resource_version(),
             "finalizers": finalizers,
         }});
-        self.merge::<Job>(identity, &patch).await
+        self.merge::<K>(identity, &patch).await
     }
 
     async fn merge<K>(&self, identity: &ObjectIdentity, patch: &Value) -> Result<(), WriteError>
@@ -391,7 +465,7 @@ impl Writer {
             && cached.finalizers().is_empty()
             && cached.meta().deletion_grace_period_seconds.unwrap_or_default() == 0;
         if gone {
-            K::store(&self.stores).remove(&cached);
+            K::store(&self.stores).remove_for_good(&cached);
         } else {
             K::store(&self.stores).apply(cached);
         }

@@ -16,7 +16,7 @@ mod setbacks;
 
 pub use limits::{limit_changed, max_running, tell_limits};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,13 +26,13 @@ use kube::ResourceExt;
 use crate::api::queue::{InFlight, OverflowPolicy};
 use crate::api::{DEFAULT_QUEUE, Job, JobPhase, Queue, QueueStatus, labels};
 use crate::apply::WriteError;
-use crate::controllers::job::batch_of;
+use crate::controllers::job::attempt::{Seen, is_launched};
 use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
-use crate::domain::job::{Doubt, Memory, attempt_name, current_attempt, limits};
+use crate::domain::job::{Doubt, Memory, current_attempt, limits};
 use crate::domain::names;
 use crate::domain::queue::{Candidate, Counts, Holdback, Limit, Line, Occupant, Offer, Settings, is_active};
-use crate::domain::run::{BatchState, batch_outcome};
+use crate::domain::run::{BatchState, batch_outcome, pod_has_ended};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::{in_namespace, of_uid};
@@ -326,20 +326,58 @@ fn settings(context: &Context, queue: &Queue) -> Settings {
 }
 
 /// Brings what the line knows of a Job's places up to what the stores say: it takes them while it is being launched, and
-/// while a batch Job of it has not ended.
-pub fn sync(context: &Context, namespace: &str, uid: &str) {
+/// until its attempt has ended. Returns whether it gave them back.
+pub fn sync(context: &Context, namespace: &str, uid: &str) -> bool {
     let mut line = context.dispatcher.line();
-    let batches = context.stores.batch_jobs.find(&of_uid(uid));
-    let active = batches.iter().find(|batch| batch_outcome(batch) == BatchState::Active);
+    let occupied = line.occupies(uid);
+    let holder = holder(context, uid);
     let launching = line.is_admitted(uid) || context.memories.get(uid).is_some_and(|memory| memory.launching.is_some());
     if !launching {
         line.launched(uid);
     }
-    match active {
-        Some(batch) => line.occupy(namespace, uid, occupant(context, uid, batch)),
+    match holder {
+        Some(place) => line.occupy(namespace, uid, place),
         None if launching => {}
         None => line.release(uid),
     }
+    occupied && !line.occupies(uid)
+}
+
+/// A pod of a Job has ended. That matters where no batch Job tells of the attempt's end.
+pub fn pod_ended(context: &Context, namespace: &str, uid: &str) {
+    let batches = context.stores.batch_jobs.find(&of_uid(uid));
+    let tells = |batch: &Arc<BatchJob>| batch.metadata.deletion_timestamp.is_none();
+    if !batches.iter().any(tells) && context.dispatcher.line().occupies(uid) && sync(context, namespace, uid) {
+        context.triggers.dispatch(namespace);
+    }
+}
+
+/// The places of a Job whose attempt was launched and has not ended.
+fn holder(context: &Context, uid: &str) -> Option<Occupant> {
+    let batches = context.stores.batch_jobs.find(&of_uid(uid));
+    let active = |batch: &&Arc<BatchJob>| batch_outcome(batch) == BatchState::Active;
+    if let Some(batch) = batches.iter().filter(active).find(|it| it.metadata.deletion_timestamp.is_none()) {
+        return Some(occupant(context, uid, batch));
+    }
+    let found = context.stores.jobs.find(&of_uid(uid));
+    if let Some(job) = found.iter().find(|job| job.uid().as_deref() == Some(uid)) {
+        let memory = context.memories.get(uid).unwrap_or_else(|| Memory::new(now()));
+        let attempt = current_attempt(job);
+        let ended = memory.recorded.as_ref().is_some_and(|it| it.attempt == attempt) || context.ending(job).is_some();
+        let stand = Seen::of(context, job);
+        let stand = stand.stand(job, &memory);
+        return (!ended && stand.was_launched() && stand.takes_place()).then(|| place(job, &memory, None));
+    }
+    // The Job is gone, and what it ran may not be.
+    if let Some(batch) = batches.iter().find(active) {
+        return Some(occupant(context, uid, batch));
+    }
+    let ended = |attempt: &str| batches.iter().any(|batch| label(batch.labels(), labels::ATTEMPT) == attempt);
+    let pods = context.stores.pods.find(&of_uid(uid));
+    let left = pods.iter().find(|pod| !pod_has_ended(pod) && !ended(&label(pod.labels(), labels::ATTEMPT)))?;
+    let name = label(left.labels(), labels::JOB);
+    // Which queue it came from its pod does not say. Where that is known, it keeps its places.
+    Some(Occupant { name: name.into(), queue: "".into(), limits: [].into() })
 }
 
 /// Completes what an earlier leader admitted and did not launch, once all that was there has been looked at.
@@ -377,10 +415,7 @@ fn is_left(context: &Context, job: &Job, memory: &Memory, attempt: u32) -> bool 
 /// Whether an attempt that was admitted was not launched and is not being launched.
 fn is_unlaunched(context: &Context, job: &Job, memory: &Memory, attempt: u32) -> bool {
     let status = job.status.as_ref();
-    let said = status.and_then(|status| status.batch_job_ref.as_ref());
-    let launched = batch_of(context, job).is_some()
-        || said.is_some_and(|said| said.name == attempt_name(job, attempt))
-        || memory.launched.is_some_and(|(launched, _)| launched == attempt);
+    let launched = is_launched(context, job, memory);
     let ended = status.and_then(|status| status.phase).is_some_and(JobPhase::is_ended) || memory.recorded.is_some();
     attempt == current_attempt(job) && !launched && !ended && memory.launching.is_none()
 }
@@ -415,15 +450,15 @@ fn stale(context: &Context, queue: &Queue, namespace: &str) -> Stale {
 /// The places that an unfinished batch Job takes.
 fn occupant(context: &Context, uid: &str, batch: &BatchJob) -> Occupant {
     let found = context.stores.jobs.find(&of_uid(uid));
-    let queue = Some(label(batch, labels::QUEUE)).filter(|it| !it.is_empty());
+    let queue = Some(label(batch.labels(), labels::QUEUE)).filter(|it| !it.is_empty());
     match (found.iter().find(|job| job.uid().as_deref() == Some(uid)), context.memories.get(uid)) {
         (Some(job), Some(memory)) => place(job, &memory, queue.as_deref()),
         _ => Occupant {
             name: batch.name_any().into(),
             queue: queue.unwrap_or_default().into(),
             limits: [
-                Some(label(batch, labels::TEMPLATE)).filter(|it| !it.is_empty()).map(Limit::Template),
-                Some(label(batch, labels::SCHEDULE)).filter(|it| !it.is_empty()).map(Limit::Schedule),
+                Some(label(batch.labels(), labels::TEMPLATE)).filter(|it| !it.is_empty()).map(Limit::Template),
+                Some(label(batch.labels(), labels::SCHEDULE)).filter(|it| !it.is_empty()).map(Limit::Schedule),
             ]
             .into_iter()
             .flatten()
@@ -432,8 +467,8 @@ fn occupant(context: &Context, uid: &str, batch: &BatchJob) -> Occupant {
     }
 }
 
-fn label(batch: &BatchJob, name: &str) -> String {
-    batch.labels().get(name).cloned().unwrap_or_default()
+fn label(labels: &BTreeMap<String, String>, name: &str) -> String {
+    labels.get(name).cloned().unwrap_or_default()
 }
 
 /// The places that a Job takes: as it was admitted, else as its status says, else in the queue that something else says

@@ -45,9 +45,7 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
         return Ok(Next::Wait);
     }
     let doubt = memory.doubt.as_ref();
-    if let Some(doubt) = doubt
-        && is_there(context, &job, attempt, doubt).await?
-    {
+    if doubt.is_some() && is_there(context, &job, attempt).await? {
         return Ok(launched(context, &job, attempt, &memory));
     }
     let observed = observe(context, &job);
@@ -70,11 +68,19 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
     if !(sent || is_as_admitted(&job, &resolved, &memory) && begin_launch(context, &job, &resolved)) {
         return Ok(give_back(context, &job));
     }
-    let manifest = match launch::batch_job(&input(&job, attempt, &resolved)) {
-        Ok(manifest) => manifest,
-        Err(error) => return Ok(judged(context, &job, attempt, doubt, error.to_string(), true)),
+    let input = input(&job, attempt, &resolved);
+    let mut is_taken = false;
+    let answer = loop {
+        let manifest = match launch::batch_job(&input, is_taken) {
+            Ok(manifest) => manifest,
+            Err(error) => return Ok(judged(context, &job, attempt, doubt, error.to_string(), true)),
+        };
+        match context.writer.launch(&manifest, &uid).await {
+            Err(WriteError::Foreign { .. }) if !is_taken => is_taken = true,
+            answer => break answer,
+        }
     };
-    match context.writer.launch(&manifest, &uid).await {
+    match answer {
         Ok(()) => Ok(launched(context, &job, attempt, &memory)),
         Err(error) => match error.meaning() {
             // It keeps its place, and is sent again.
@@ -93,14 +99,11 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
 }
 
 /// Whether the batch Job of an attempt, whose creation is in doubt, is there.
-async fn is_there(context: &Context, job: &Job, attempt: u32, doubt: &Doubt) -> Result<bool, WriteError> {
-    let names = attempt_names(job, attempt);
-    // An earlier leader may have been an earlier build.
-    let asked = if *doubt == Doubt::Inherited { names.as_slice() } else { names.get(..1).unwrap_or_default() };
-    for name in asked {
+async fn is_there(context: &Context, job: &Job, attempt: u32) -> Result<bool, WriteError> {
+    for name in attempt_names(job, attempt) {
         match context
             .writer
-            .find_launched(&job.namespace().unwrap_or_default(), name, &job.uid().unwrap_or_default())
+            .find_launched(&job.namespace().unwrap_or_default(), &name, &job.uid().unwrap_or_default())
             .await
         {
             Ok(true) => return Ok(true),

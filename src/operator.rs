@@ -12,13 +12,14 @@ use tokio::task::JoinSet;
 
 use crate::answers::Answers;
 use crate::api::job_group::{GroupPhase, MemberStatus};
-use crate::api::labels::JOB_NAME_ANNOTATION;
 use crate::api::{Job, JobGroup, JobPhase, Schedule};
 use crate::apply::Writer;
 use crate::controllers::{self, Context, Memories, Readings, Triggers};
 use crate::dispatcher::Dispatcher;
+use crate::domain::attempt::{job_name, job_uid};
+use crate::domain::job::{is_batch_held, was_launched};
 use crate::domain::queue::Limit;
-use crate::domain::run::{BatchState, batch_outcome};
+use crate::domain::run::{BatchState, batch_outcome, pod_has_ended};
 use crate::domain::schedule::newly_settled;
 use crate::runtime::clock::now;
 use crate::runtime::events;
@@ -26,7 +27,7 @@ use crate::runtime::http::{self, Endpoints};
 use crate::runtime::lease::{Acquired, Election, Leadership, LeaseError, Terms, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::{Key, Stored};
-use crate::runtime::stores::{Stores, in_namespace, job_uid, of_group, of_resumed, of_schedule, of_template, of_uid};
+use crate::runtime::stores::{Stores, in_namespace, of_group, of_resumed, of_schedule, of_template, of_uid};
 use crate::runtime::work;
 use crate::{dispatcher, launcher};
 
@@ -310,6 +311,10 @@ fn tell_line(context: &Context) {
         let uid = job.uid().unwrap_or_default();
         let memory = context.memories.update(&uid, |memory| memory.from_start = true);
         dispatcher::expect(context, &job, memory.first_seen, true);
+        if was_launched(&job, None) {
+            // Its batch Job may be gone, or not have been seen yet.
+            dispatcher::sync(context, &job.namespace().unwrap_or_default(), &uid);
+        }
     }
     for batch in context.stores.batch_jobs.keys().iter().filter_map(|key| context.stores.batch_jobs.get(key)) {
         dispatcher::sync(context, &batch.namespace().unwrap_or_default(), job_uid(&batch.metadata).unwrap_or_default());
@@ -332,6 +337,9 @@ fn look_at_all(context: &Context) {
     context.stores.groups.keys().into_iter().for_each(|key| triggers.groups.trigger(key));
     for job in in_order_of_creation(context) {
         triggers.jobs.trigger(Key::of(job.as_ref()));
+    }
+    for batch in context.stores.batch_jobs.keys() {
+        poke_holder(context, context.stores.batch_jobs.get(&batch).as_ref());
     }
     namespaces(context).iter().for_each(|namespace| triggers.dispatch(namespace));
 }
@@ -461,12 +469,27 @@ fn listen_to_jobs(context: &Arc<Context>) {
             shared.triggers.dispatch(namespace);
         }
     });
+    listen_to_attempts(context);
+}
+
+/// Batch Jobs and pods: what they belong to has to look, and what is gone is remembered as it was last seen.
+fn listen_to_attempts(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.batch_jobs.listen(move |change| {
-        let Some(batch) = change.after.or(change.before) else { return };
-        let name = batch.annotations().get(JOB_NAME_ANNOTATION).cloned().unwrap_or_default();
-        shared.triggers.jobs.trigger(Key::new(&change.key.namespace, name));
-        dispatcher::sync(&shared, &change.key.namespace, job_uid(&batch.metadata).unwrap_or_default());
+        let uid = |batch: Option<&Arc<BatchJob>>| batch.and_then(|it| job_uid(&it.metadata)).map(str::to_owned);
+        let is_gone = |it: &&Arc<BatchJob>| change.after.is_none_or(|after| after.metadata.uid != it.metadata.uid);
+        let (before, after) = (uid(change.before), uid(change.after));
+        // One of which the label is changed is news to both.
+        let others = after.filter(|after| Some(after) != before.as_ref());
+        for uid in before.into_iter().chain(others) {
+            let jobs = shared.stores.jobs.find(&of_uid(&uid));
+            if let Some(gone) = change.before.filter(is_gone).filter(|_| !jobs.is_empty()) {
+                shared.memories.update(&uid, |memory| memory.gone_batch = Some(gone.clone()));
+            }
+            jobs.iter().for_each(|job| shared.triggers.jobs.trigger(Key::of(job.as_ref())));
+            dispatcher::sync(&shared, &change.key.namespace, &uid);
+        }
+        poke_holder(&shared, change.after);
         let ended = |batch: &Arc<BatchJob>| batch_outcome(batch) != BatchState::Active;
         if change.after.is_none_or(ended) {
             dispatcher::has_room(&shared, &change.key.namespace);
@@ -490,7 +513,19 @@ fn listen_to_jobs(context: &Arc<Context>) {
         for job in shared.stores.jobs.find(&of_uid(uid)) {
             shared.triggers.jobs.trigger_within(Key::of(job.as_ref()), delay.min(PODS_DELAY_MAX));
         }
+        if change.after.is_none_or(|pod| pod_has_ended(pod)) {
+            dispatcher::pod_ended(&shared, &change.key.namespace, uid);
+        }
     });
+}
+
+/// A batch Job that is held for a Job: the Job's controller lets it go when nothing of it is left to be recorded, also where
+/// the Job is gone.
+fn poke_holder(context: &Context, batch: Option<&Arc<BatchJob>>) {
+    let held = batch.filter(|batch| is_batch_held(batch));
+    if let Some((batch, name)) = held.and_then(|batch| Some((batch, job_name(&batch.metadata)?))) {
+        context.triggers.jobs.trigger(Key::new(batch.namespace().unwrap_or_default(), name));
+    }
 }
 
 /// A group changed: the Jobs whose gate may have opened or closed have to look, and the groups that resume it.

@@ -79,9 +79,7 @@ impl View {
             About::Why { job: name } => {
                 let found = self.stores.jobs.get(&Key::new(namespace, name)).ok_or_else(|| missing("Job", name))?;
                 let mut explanation = self.explain(&found, namespace, history, names_others, now);
-                if !phase(&found).is_some_and(JobPhase::is_ended) {
-                    explanation.say_that_it_leaves(&found);
-                }
+                explanation.say_that_it_leaves(&found);
                 Ok(explanation.json(name, Some(&found)))
             }
             About::Queues => {

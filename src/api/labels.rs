@@ -3,7 +3,8 @@
 //! Children get these and nothing else of their parents': a tracking label of Argo CD, Flux or Helm
 //! that reached a child would make the GitOps tool prune it.
 
-/// Finalizer on a Job until its outcome is recorded, so that no delete loses it.
+/// Finalizer on a Job until its outcome is recorded, so that no delete loses it; and on a batch Job that Kubernetes would
+/// delete too soon after its end.
 pub const RECORD_FINALIZER: &str = "rota.dev/record";
 /// Finalizer on a template revision while a Job refers to it.
 pub const REVISION_FINALIZER: &str = "rota.dev/revision-in-use";
@@ -57,6 +58,8 @@ pub const SEAL_ANNOTATION: &str = "rota.dev/seal";
 pub const SEALED_SINCE_ANNOTATION: &str = "rota.dev/sealed-since";
 /// Why Rota had Kubernetes end a batch Job, on batch Jobs: written together with the deadline that ends it.
 pub const ENDED_FOR_ANNOTATION: &str = "rota.dev/ended-for";
+/// When that was, RFC 3339, by the clock of the operator, on batch Jobs.
+pub const ENDED_AT_ANNOTATION: &str = "rota.dev/ended-for-since";
 /// The local queue of Kueue, on a rota Job and on the template of a batch Job; passed on to the batch Job.
 pub const KUEUE_QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// The priority within Kueue, on a rota Job and on the template of a batch Job; passed on to the batch Job.

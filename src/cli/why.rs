@@ -146,6 +146,7 @@ async fn ended(connection: &Connection, job: &Job, now: Timestamp) -> Result<Tol
     if status.run_refs.len() > 1 {
         explanation.sentences.push(format!("It had {} attempts; this was the last.", status.run_refs.len()));
     }
+    explanation.say_that_it_leaves(job);
     Ok((explanation, colour))
 }
 

@@ -1,19 +1,20 @@
 //! Job: queue it, follow its attempt, record it, let it go.
 
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, PoisonError};
 
 use futures::FutureExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::{Context, job_group, outcome, refusals};
 
+pub mod attempt;
 mod earlier;
 
+use attempt::Seen;
 pub use earlier::begin_launch;
 use earlier::{duplicate_of, look_up};
 
@@ -25,9 +26,7 @@ use crate::api::{
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{
-    self, Decision, Facts, Look, Memory, Recorded, Subject, Told, attempt_names, current_attempt,
-};
+use crate::domain::job::{self, Decision, Facts, Look, Memory, Recorded, Subject, Told, current_attempt};
 use crate::domain::plan::{Effect, Note, Plan};
 use crate::domain::resolve::{self, Judged, Resolved, Source, Unresolved};
 use crate::domain::{pinned, run, schedule, template};
@@ -36,6 +35,9 @@ use crate::runtime::store::Key;
 use crate::runtime::stores::of_uid;
 use crate::runtime::visibility::{Act, Blind};
 use crate::runtime::work::Next;
+
+/// When to ask the API server again for what changed while it was asked.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// What a decision about a Job depends on besides the Job and what is remembered of it.
 pub struct Observed {
@@ -46,8 +48,7 @@ pub struct Observed {
     gate: Option<Gate>,
     schedule_settled: bool,
     group_settled: bool,
-    batch: Option<Arc<BatchJob>>,
-    pods: Vec<Arc<Pod>>,
+    seen: Seen,
     kept_batches: Vec<Arc<BatchJob>>,
     duplicate_of: Option<String>,
     judged: Option<Arc<Judged>>,
@@ -90,7 +91,9 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
     // Observe.
-    let Some(current) = context.stores.jobs.get(key) else { return Ok(None) };
+    let current = context.stores.jobs.get(key);
+    attempt::let_go(context, key, current.as_deref()).await?;
+    let Some(current) = current else { return Ok(None) };
     let object = as_launched(context, current.clone());
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
@@ -102,16 +105,17 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         return Ok(None);
     }
     look_up(context, &object, &observed).await?;
-    ask_events(context, &object, observed.batch.as_deref(), &observed.pods).await;
+    ask_events(context, &object, observed.seen.batch.as_deref(), &observed.seen.pods).await;
     let mut memory = Memory { called_at: called.called_at, ..context.memories.update(&uid, |_| ()) };
     // A launch may have ended meanwhile. What is remembered as launched is in the stores, if one looks after remembering;
     // before, it would look as if somebody had deleted it.
-    (observed.batch, observed.pods) = attempt_of(context, &object);
+    observed.seen = Seen::of(context, &object);
     let now_is = now();
-    if observed.batch.as_ref().is_some_and(|batch| pinned::as_launched(&object, batch).is_some()) {
+    if observed.seen.batch.as_ref().is_some_and(|batch| pinned::as_launched(&object, batch).is_some()) {
         // It was launched meanwhile, and edited since.
         return Ok(Some(now_is));
     }
+    note_stand(context, &object, &observed, &mut memory, now_is);
     if memory.queueable_since.is_none() && resolve(&object, &observed).is_ok() {
         // A Job that had to wait for nothing but the operator keeps the order in which it came.
         let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
@@ -124,8 +128,18 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         memory.offered_at = Some(now_is);
     }
     // Decide.
-    let facts = facts(&object, &observed, &memory, context.writer.is_busy());
-    let mut decision = job::decide(&facts, now_is);
+    let busy = context.writer.is_busy();
+    let mut decision = job::decide(&facts(&object, &observed, &memory, busy), now_is);
+    if decision.look {
+        observed.seen = Seen::live(context, &object).await?;
+        if observed.seen.is_unsettled {
+            return Ok(Some(now_is.checked_add(LOOK_AGAIN).unwrap_or(now_is)));
+        }
+        let known = context.memories.update(&uid, |_| ());
+        memory = Memory { blocker: memory.blocker, offered_at: memory.offered_at, ..known };
+        note_stand(context, &object, &observed, &mut memory, now_is);
+        decision = job::decide(&facts(&object, &observed, &memory, busy), now_is);
+    }
     if !Arc::ptr_eq(&object, &current) && decision.plan.notes.iter().any(|note| note.reason == "Dispatched") {
         let text = "it was launched before it was edited: this attempt runs what it said before";
         decision.plan.notes.push(Note::warning("EditedTooLate", "Launch", text.to_owned()));
@@ -146,6 +160,21 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         dispatcher::looked_at(context, &key.namespace, &uid, &memory);
     }
     written
+}
+
+/// Takes note of when the attempt was first seen to stand as it does, where time counts.
+fn note_stand(context: &Context, object: &Job, observed: &Observed, memory: &mut Memory, now_is: Timestamp) {
+    let before = (memory.end_seen, memory.asked_seen);
+    let stand = observed.seen.stand(object, memory);
+    let mut seen = Memory { end_seen: before.0, asked_seen: before.1, ..Memory::new(now_is) };
+    seen.see(current_attempt(object), &stand, now_is);
+    (memory.end_seen, memory.asked_seen) = (seen.end_seen, seen.asked_seen);
+    if before != (memory.end_seen, memory.asked_seen) {
+        let uid = object.uid().unwrap_or_default();
+        context
+            .memories
+            .update(&uid, |known| (known.end_seen, known.asked_seen) = (memory.end_seen, memory.asked_seen));
+    }
 }
 
 /// Writes what was decided. Returns when to look again.
@@ -171,7 +200,6 @@ async fn write(
         }
         let mut asked = None;
         if let Effect::CreateRun(run) = &mut effect {
-            keep_name(context, object, run).await?;
             asked = run.metadata.name.clone();
         }
         again |= matches!(effect, Effect::HoldJob(_));
@@ -185,6 +213,11 @@ async fn write(
                 memory.recorded = Some(recorded);
                 memory.recording = None;
             });
+            // An attempt whose batch Job was not said to end keeps its places until it is recorded.
+            let namespace = object.namespace().unwrap_or_default();
+            if dispatcher::sync(context, &namespace, &uid) {
+                context.triggers.dispatch(&namespace);
+            }
             poke_owners(context, object);
             again = true;
         }
@@ -248,33 +281,19 @@ async fn ask_events(context: &Context, object: &Job, batch: Option<&BatchJob>, p
 
 /// Adds to the record of an attempt that never started in its time why, if only an event tells.
 async fn explain(context: &Context, observed: &Observed, effect: &mut Effect) {
-    let (Effect::CreateRun(run), Some(batch)) = (effect, &observed.batch) else { return };
+    let (Effect::CreateRun(run), Some(batch)) = (effect, &observed.seen.batch) else { return };
     let out_of_time = |reason: Reason| {
         matches!(reason, Reason::PendingTimeout | Reason::DeadlineExceeded | Reason::TotalDeadlineExceeded)
     };
     let unstarted = |status: &&mut JobRunStatus| out_of_time(status.reason) && status.started_at.is_none();
     let Some(status) = run.status.as_mut().filter(unstarted) else { return };
-    let subject = match observed.pods.first() {
+    let subject = match observed.seen.pods.first() {
         Some(pod) => Subject::Pod(job::identity(&pod.metadata)),
         None => Subject::BatchJob(job::identity(&batch.metadata)),
     };
     if let Some(Some(why)) = context.writer.warning(&subject).await {
         status.error = Some(run::with_reason(status.error.as_deref().unwrap_or_default(), &why));
     }
-}
-
-/// An earlier build may have recorded the attempt under the name that it gave: then that record stands.
-async fn keep_name(context: &Context, object: &Job, run: &mut JobRun) -> Result<(), WriteError> {
-    let [now, before] = attempt_names(object, run.spec.attempt);
-    let uid = object.uid().unwrap_or_default();
-    let from_start = context.memories.get(&uid).is_some_and(|memory| memory.from_start);
-    if !from_start || run.metadata.name.as_ref() != Some(&now) {
-        return Ok(());
-    }
-    if context.writer.record(&object.namespace().unwrap_or_default(), &before, &uid).await?.is_some() {
-        run.metadata.name = Some(before);
-    }
-    Ok(())
 }
 
 /// Creates the queue `default`, unless another Job's run is at it: in a burst one create is enough.
@@ -308,12 +327,12 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let namespace = object.namespace().unwrap_or_default();
     let template =
         object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
-    let (batch, pods) = attempt_of(context, object);
+    let seen = Seen::of(context, object);
     let schedule = schedule_of(context, object, &namespace);
     let group =
         object.spec.group_ref.as_ref().and_then(|it| context.stores.groups.get(&Key::new(&namespace, &it.name)));
     let standing = group.as_deref().map(|group| job_group::standing(context, group));
-    let snapshot = queued_with(context, object, batch.as_deref());
+    let snapshot = queued_with(context, object, seen.batch.as_deref());
     let is_unread = Unreadable::of(context, object, &namespace);
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
     let mut observed = Observed {
@@ -324,8 +343,7 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         schedule_settled: schedule_settled(object, schedule.as_deref()) && !(schedule.is_none() && is_unread.schedule),
         group_settled: group::is_settled(group.as_deref(), object, context.ending(object).as_ref())
             && !(group.is_none() && is_unread.group),
-        batch,
-        pods,
+        seen,
         kept_batches: kept_batches(context, object),
         duplicate_of: duplicate_of(context, object, &namespace),
         template,
@@ -370,26 +388,8 @@ pub fn resolve<'a>(object: &'a Job, observed: &'a Observed) -> Result<Resolved<'
 
 /// A Job as it was when its current attempt was launched.
 fn as_launched(context: &Context, object: Arc<Job>) -> Arc<Job> {
-    let batch = batch_of(context, &object);
+    let (batch, _) = attempt::batch_of(context, &object, current_attempt(&object));
     batch.and_then(|batch| pinned::as_launched(&object, &batch)).map_or(object, Arc::new)
-}
-
-/// The batch Job of a Job's current attempt, under whichever name a build gave it.
-pub fn batch_of(context: &Context, object: &Job) -> Option<Arc<BatchJob>> {
-    let namespace = object.namespace().unwrap_or_default();
-    let uid = object.uid().unwrap_or_default();
-    let names = attempt_names(object, current_attempt(object)).into_iter();
-    let mut found = names.filter_map(|name| context.stores.batch_jobs.get(&Key::new(&namespace, name)));
-    found.find(|batch| batch.owner_references().iter().any(|owner| owner.uid == uid))
-}
-
-/// The batch Job and the pods of a Job's current attempt.
-fn attempt_of(context: &Context, object: &Job) -> (Option<Arc<BatchJob>>, Vec<Arc<Pod>>) {
-    let uid = object.uid().unwrap_or_default();
-    let label = current_attempt(object).to_string();
-    let of_attempt =
-        |pod: &Arc<Pod>| pod.labels().get(crate::api::labels::ATTEMPT).is_some_and(|found| *found == label);
-    (batch_of(context, object), pods(context, &uid).into_iter().filter(of_attempt).collect())
 }
 
 /// The batch Jobs of a Job that has ended, of all its attempts.
@@ -400,18 +400,6 @@ fn kept_batches(context: &Context, object: &Job) -> Vec<Arc<BatchJob>> {
     }
     let is_own = |batch: &Arc<BatchJob>| batch.owner_references().iter().any(|owner| owner.uid == uid);
     context.stores.batch_jobs.find(&of_uid(&uid)).into_iter().filter(is_own).collect()
-}
-
-/// The pods of a Job: those there are, and those that are gone, as they were last seen.
-fn pods(context: &Context, uid: &str) -> Vec<Arc<Pod>> {
-    let mut pods = context.stores.pods.find(&of_uid(uid));
-    let gone = context.memories.get(uid).map(|memory| memory.gone_pods).unwrap_or_default();
-    if !gone.is_empty() {
-        let uid = |pod: &Arc<Pod>| pod.metadata.uid.clone();
-        let known: HashSet<_> = pods.iter().map(uid).collect();
-        pods.extend(gone.into_iter().filter(|gone| !known.contains(&uid(gone))));
-    }
-    pods
 }
 
 /// The revision that the Job was queued with, according to its status; before that is written, according to its batch
@@ -483,8 +471,11 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
         gate: observed.gate.as_ref(),
         schedule_settled: observed.schedule_settled,
         group_settled: observed.group_settled,
-        batch: observed.batch.as_deref(),
-        pods: &observed.pods,
+        batch: observed.seen.batch.as_deref(),
+        disowned: observed.seen.disowned,
+        pods: &observed.seen.pods,
+        pods_there: &observed.seen.there,
+        looked: observed.seen.looked,
         kept_batches: &observed.kept_batches,
         duplicate_of: observed.duplicate_of.as_deref(),
         memory,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::estimate::Estimate;
+use super::job::keepers;
 use super::outlook::{Outlook, Standing, condition, estimate_json, phase, said, sentence, told_by_the_queue};
 use super::queue::{Blocker, ordinal};
 use super::words::{ago, capital, full_stop, within};
@@ -50,7 +51,8 @@ impl Explanation {
         })
     }
 
-    /// Puts first what the API server refuses, that it was cancelled, or that it is being deleted.
+    /// Puts first what the API server refuses, that it was cancelled, or that it is being deleted; of one that has ended, what keeps
+    /// it though it is deleted.
     pub fn say_that_it_leaves(&mut self, job: &Job) {
         let conditions = job.status.iter().flat_map(|status| &status.conditions).cloned().collect::<Vec<_>>();
         if let Some((since, why)) = conditions::refused(&conditions) {
@@ -59,12 +61,18 @@ impl Explanation {
                 full_stop(&format!("Since {since} the API server refuses what is to be written for it: {why}")),
             );
         }
-        if let Some(cancel) = &job.spec.cancel {
+        let is_deleted = job.metadata.deletion_timestamp.is_some();
+        let keepers = keepers(job).filter(|_| is_deleted);
+        if phase(job).is_some_and(JobPhase::is_ended) {
+            let kept = keepers.map(|by| format!("It is being deleted, and stays until somebody takes off its {by}."));
+            self.sentences.extend(kept);
+        } else if let Some(cancel) = &job.spec.cancel {
             let by = cancel.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
             let why = if cancel.reason.is_empty() { String::new() } else { format!(": {}", cancel.reason) };
             self.sentences.insert(0, format!("It was cancelled{by}{why}."));
-        } else if job.metadata.deletion_timestamp.is_some() {
-            self.sentences.insert(0, "It is being deleted; it goes when its outcome is recorded.".into());
+        } else if is_deleted {
+            let by = keepers.map(|by| format!(" and somebody takes off its {by}")).unwrap_or_default();
+            self.sentences.insert(0, format!("It is being deleted; it goes when its outcome is recorded{by}."));
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The order of writes is: batch Job created, JobRun created, status written, finalizer taken off, Job deleted. Every
 //! step is decided from what is in the cluster, so a crash after any of them is completed by the next decision. An
-//! attempt ends when its batch Job does: a timeout or a cancel only asks Kubernetes to end the batch Job, and whichever
-//! end came first is the one that is recorded. This module must not decide order or limits; [`super::queue`] does.
+//! attempt ends when its pods have ([`super::attempt`]): a timeout or a cancel only asks Kubernetes to end the batch Job, and
+//! whichever end came first is the one that is recorded. This module must not decide order or limits; [`super::queue`] does.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::attempt::{Sight, Stand};
 use super::conditions::micro;
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
 use super::queue::{Blocker, Candidate, Limit, Limits, Occupant, Rank};
 use super::resolve::{Judged, Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
 use super::retry;
-use super::run::{self, BatchState, RunInput};
+use super::run::{self, RunInput};
 use super::{group, names, pinned};
 use crate::api::job::{RerunPolicy, WaitingFor};
 use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER};
@@ -28,18 +29,20 @@ mod doubt;
 mod earlier;
 mod end;
 mod gate;
+mod leaving;
 mod silent;
 mod status;
 mod waiting;
 
-use attempt::with_batch;
 pub use doubt::{Doubt, Finality, Next as AfterAbsence};
 pub use earlier::{Earlier, Question, Search, Selector, asked_of, content_label, question};
+pub use end::keepers;
 use end::{after_end, is_surely_last, may_retry, requeue};
 pub use gate::awaits_call;
+pub use leaving::is_batch_held;
 pub use silent::{Look, Subject, Told, look};
 use status::previously_waiting_for;
-use waiting::without_batch;
+use waiting::not_launched;
 pub use waiting::{limits, may_launch, own_blocker};
 
 /// How long a Job may go without a status before it is written, in milliseconds. Most Jobs are launched, and many
@@ -72,6 +75,14 @@ pub struct Memory {
     pub is_failing: bool,
     /// Its pods that are gone, as they were last seen: their exit codes are still to be recorded.
     pub gone_pods: Vec<Arc<Pod>>,
+    /// Its batch Job that is gone, as it was last seen: how it ended is still to be recorded.
+    pub gone_batch: Option<Arc<BatchJob>>,
+    /// The attempt whose batch Job the API server was asked for and had none.
+    pub absent: Option<u32>,
+    /// The attempt whose batch Job was seen to have ended, and when it first was.
+    pub end_seen: Option<(u32, Timestamp)>,
+    /// The attempt whose batch Job was seen to be asked to end, and when it first was.
+    pub asked_seen: Option<(u32, Timestamp)>,
     /// The places it takes in its limits, since it was admitted.
     pub place: Option<Occupant>,
     /// Since when it could be queued, if its status does not say.
@@ -127,6 +138,10 @@ impl Memory {
             called_at: None,
             is_failing: false,
             gone_pods: Vec::new(),
+            gone_batch: None,
+            absent: None,
+            end_seen: None,
+            asked_seen: None,
             place: None,
             queueable_since: None,
             launching: None,
@@ -147,6 +162,24 @@ impl Memory {
             blocker: None,
             dropped: None,
             candidate: None,
+        }
+    }
+}
+
+impl Memory {
+    /// The batch Job of the current attempt of a Job as it was last seen, if it is gone.
+    pub fn last_batch_of(&self, job: &Job) -> Option<&BatchJob> {
+        let name = attempt_name(job, current_attempt(job));
+        self.gone_batch.as_deref().filter(|batch| batch.metadata.name.as_ref() == Some(&name))
+    }
+
+    /// Takes note of when an attempt was first seen to stand where time counts.
+    pub fn see(&mut self, attempt: u32, stand: &Stand<'_>, now: Timestamp) {
+        let first = |seen: Option<(u32, Timestamp)>| seen.filter(|(of, _)| *of == attempt).or(Some((attempt, now)));
+        match stand {
+            Stand::Ended(_) => self.end_seen = first(self.end_seen),
+            Stand::Running(batch) if run::ended_for(batch).is_some() => self.asked_seen = first(self.asked_seen),
+            _ => {}
         }
     }
 }
@@ -172,7 +205,8 @@ impl Recorded {
         // An attempt that was not made any more did not run, but the Job did, and failed.
         let failed_before = reason == Reason::TotalDeadlineExceeded && run.spec.attempt > 1;
         let outcome = status.map(|status| status.phase).filter(|_| !failed_before).unwrap_or(Outcome::Failed);
-        let finished_at = status.and_then(|status| status.finished_at.as_ref()).map_or(now, |time| time.0);
+        // A node's clock that is ahead does not put off what follows.
+        let finished_at = status.and_then(|status| status.finished_at.as_ref()).map_or(now, |time| time.0.min(now));
         let name = run.metadata.name.clone().unwrap_or_default();
         Self {
             attempt: run.spec.attempt,
@@ -213,10 +247,16 @@ pub struct Facts<'a> {
     pub group_settled: bool,
     /// The batch Job of its current attempt.
     pub batch: Option<&'a BatchJob>,
-    /// The pods of its current attempt.
+    /// Whether somebody took off that batch Job's owner reference or labels.
+    pub disowned: bool,
+    /// The pods of its current attempt, as they were last seen.
     pub pods: &'a [Arc<Pod>],
     /// The batch Jobs of all attempts of a Job that has ended, as far as they are still there.
     pub kept_batches: &'a [Arc<BatchJob>],
+    /// Those of them that are in the cluster.
+    pub pods_there: &'a [Arc<Pod>],
+    /// Whether the API server was asked just now for the batch Job and the pods of its current attempt.
+    pub looked: bool,
     /// The unfinished Job with the same dedupKey that came first, if there is one.
     pub duplicate_of: Option<&'a str>,
     /// What the shell remembers of it.
@@ -225,10 +265,36 @@ pub struct Facts<'a> {
     pub busy: bool,
 }
 
+impl<'a> Facts<'a> {
+    /// Where its current attempt stands.
+    pub fn stand(&self) -> Stand<'a> {
+        let attempt = current_attempt(self.job);
+        Stand::of(&Sight {
+            launching: self.memory.launching == Some(attempt),
+            launched: was_launched(self.job, Some(self.memory)),
+            batch: self.batch,
+            last: self.memory.last_batch_of(self.job),
+            pods: self.pods_there,
+        })
+    }
+}
+
+/// Whether the current attempt of a Job is known to have been launched, also when nothing of it is seen: by this process, or
+/// as its status says.
+pub fn was_launched(job: &Job, memory: Option<&Memory>) -> bool {
+    let attempt = current_attempt(job);
+    let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
+    memory.and_then(|memory| memory.launched).is_some_and(|(launched, _)| launched == attempt)
+        || said.is_some_and(|said| said.name == attempt_name(job, attempt))
+}
+
 /// What is to be done about a Job, and what its queue may launch.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Decision {
+    /// Whether the API server has to be asked for the batch Job and the pods of the attempt, and then to be decided again:
+    /// nothing follows from what the caches do not have.
+    pub look: bool,
     /// Effects, status, events and the time to look again.
     pub plan: Plan<JobStatus>,
     /// What its queue may launch if limits allow.
@@ -270,7 +336,7 @@ pub fn ending(job: &Job, memory: Option<&Memory>) -> Option<Ending> {
 
 /// Decides about one Job.
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
-    let attempt = current_attempt(facts.job);
+    let number = current_attempt(facts.job);
     let mut resolved = resolve(facts.job, facts.source, facts.memory.judged.as_deref());
     let of_group = facts.gate.and_then(|gate| gate.priority).filter(|_| facts.job.spec.priority.is_none());
     if let (Ok(resolved), Some(priority)) = (&mut resolved, of_group) {
@@ -281,7 +347,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         let plan = after_end(facts, known, None, now);
         return plan.into();
     }
-    if let Some(recorded) = facts.memory.recorded.as_ref().filter(|it| it.attempt == attempt) {
+    if let Some(recorded) = facts.memory.recorded.as_ref().filter(|it| it.attempt == number) {
         let deadline = total_deadline(facts.job, facts.memory, known, now);
         let in_time = deadline.is_none_or(|deadline| recorded.ending.finished_at < deadline);
         if in_time && may_retry(facts.job, recorded, known) {
@@ -289,17 +355,24 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         }
         return after_end(facts, known, Some(&recorded.ending), now).into();
     }
-    if let Some(run) = facts.memory.recording.as_ref().filter(|run| run.spec.attempt == attempt) {
+    if let Some(run) = facts.memory.recording.as_ref().filter(|run| run.spec.attempt == number) {
         return record(run.as_ref().clone()).into();
     }
     if !is_held(facts.job) && facts.job.metadata.deletion_timestamp.is_none() {
         let effects = vec![Effect::HoldJob(identity(&facts.job.metadata))];
         return Plan { effects, ..Plan::default() }.into();
     }
-    if let Some(batch) = facts.batch {
-        return with_batch(facts, known, batch, attempt, now).into();
-    }
-    without_batch(facts, resolved, attempt, now)
+    let stand = facts.stand();
+    let mut decision = match &stand {
+        Stand::NotLaunched => return not_launched(facts, resolved, number, now),
+        Stand::Launching => return doubt::launching(facts, now),
+        Stand::Running(batch) => attempt::running(facts, known, batch, now).into(),
+        Stand::Ended(batch) => attempt::ended(facts, known, batch, number, now).into(),
+        Stand::PodsEnding(leaving, pods) => leaving::pods_ending(facts, known, *leaving, pods, now),
+        Stand::Gone(leaving) => leaving::gone(facts, known, *leaving, now),
+    };
+    decision.plan.effects.splice(..0, leaving::kept(facts, &stand));
+    decision
 }
 
 /// The request to end a Job: its own, its group's, or its deletion.
@@ -390,19 +463,19 @@ pub fn is_held(job: &Job) -> bool {
     job.metadata.finalizers.iter().flatten().any(|it| it == RECORD_FINALIZER)
 }
 
-/// The name of the batch Job and of the JobRun of an attempt: the one that the status says, which an earlier build may have
-/// given, else the one that this build gives.
+/// The name of the batch Job and of the JobRun of an attempt: its other one, if the status says so.
 pub fn attempt_name(job: &Job, attempt: u32) -> String {
     let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
-    let [now, before] = attempt_names(job, attempt);
-    if said.is_some_and(|said| said.name == before) { before } else { now }
+    let [own, other] = attempt_names(job, attempt);
+    if said.is_some_and(|said| said.name == other) { other } else { own }
 }
 
-/// The names that the batch Job and the JobRun of an attempt may have: as this build gives it, and as earlier builds did.
+/// The names that the batch Job and the JobRun of an attempt may have: its own, and the one that it gets where that is taken by
+/// somebody else's object, or too long.
 pub fn attempt_names(job: &Job, attempt: u32) -> [String; 2] {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    [names::attempt(name, uid, attempt), names::attempt_with_short_hash(name, uid, attempt)]
+    [names::attempt(name, uid, attempt), names::other_attempt(name, uid, attempt)]
 }
 
 /// Which object this is.

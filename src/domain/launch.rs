@@ -8,6 +8,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::job::attempt_names;
 use super::{names, params, pinned};
 use crate::api::job::TemplateSnapshot;
 use crate::api::job_template::{Param, ParamType, ParamValues};
@@ -79,21 +80,37 @@ pub struct LaunchError {
     pub message: String,
 }
 
-/// The batch Job of an attempt.
-pub fn batch_job(input: &LaunchInput<'_>) -> Result<Value, LaunchError> {
+/// The batch Job of an attempt. `is_taken` says that somebody else's object has its name, so that it gets its other one.
+pub fn batch_job(input: &LaunchInput<'_>, is_taken: bool) -> Result<Value, LaunchError> {
     let metadata = &input.job.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
     let uid = metadata.uid.as_deref().unwrap_or_default();
-    let batch_name = names::attempt(name, uid, input.attempt);
-    let mut manifest = manifest(input, &batch_name)?;
-    let owner = json!([{
-        "apiVersion": API_VERSION, "kind": "Job", "name": name, "uid": uid,
-        "controller": true, "blockOwnerDeletion": true,
-    }]);
+    let [own, other] = attempt_names(input.job, input.attempt);
+    let mut manifest = manifest(input, &own)?;
+    if is_taken || own.len() + index_length(&manifest) > names::NAME_MAX {
+        manifest = self::manifest(input, &other)?;
+    }
     if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("ownerReferences".into(), owner);
+        metadata.insert("ownerReferences".into(), json!([owner(name, uid)]));
     }
     Ok(manifest)
+}
+
+/// What Kubernetes appends to the name of an Indexed batch Job for its last pod, in characters: the whole has to be a label
+/// (`ValidateJobSpec` of Kubernetes).
+fn index_length(manifest: &Value) -> usize {
+    let spec = |field: &str| manifest.pointer(&format!("/spec/{field}"));
+    let indexed = spec("completionMode").and_then(Value::as_str) == Some("Indexed");
+    let last = spec("completions").and_then(Value::as_i64).unwrap_or(1).saturating_sub(1).max(0);
+    if indexed { last.to_string().len() + 1 } else { 0 }
+}
+
+/// The owner reference by which a batch Job belongs to a Job.
+pub fn owner(name: &str, uid: &str) -> Value {
+    json!({
+        "apiVersion": API_VERSION, "kind": "Job", "name": name, "uid": uid,
+        "controller": true, "blockOwnerDeletion": true,
+    })
 }
 
 /// A batch Job as a template would make it, for asking the API server whether it would accept one. It has no owner, and
@@ -121,7 +138,7 @@ pub fn dry_run_job(
         timeout_seconds: None,
     };
     // The length of a name says nothing about a template: that of an attempt is made to fit.
-    manifest(&input, &names::attempt(template_name, "probe", 1))
+    manifest(&input, &names::other_attempt(template_name, "probe", 1))
 }
 
 /// Values that the parameters could have: their defaults, where they have one.
@@ -184,16 +201,19 @@ pub fn counts_failures_itself(spec: &Map<String, Value>) -> bool {
 }
 
 /// The labels that tell whose pod and whose batch Job this is.
-fn identity_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
-    let metadata = &input.job.metadata;
-    let name = metadata.name.as_deref().unwrap_or_default();
-    let uid = metadata.uid.as_deref().unwrap_or_default();
+pub fn identity_labels(name: &str, uid: &str, attempt: u32) -> Map<String, Value> {
     strings([
         (MANAGED_BY, MANAGER.to_owned()),
         (JOB, names::label_value(name)),
         (JOB_UID, uid.to_owned()),
-        (ATTEMPT, input.attempt.to_string()),
+        (ATTEMPT, attempt.to_string()),
     ])
+}
+
+fn own_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
+    let metadata = &input.job.metadata;
+    let name = metadata.name.as_deref().unwrap_or_default();
+    identity_labels(name, metadata.uid.as_deref().unwrap_or_default(), input.attempt)
 }
 
 fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
@@ -204,7 +224,7 @@ fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
         (GROUP, spec.group_ref.as_ref().map(|group| group.name.as_str())),
         (QUEUE, Some(input.queue)),
     ];
-    let mut labels = identity_labels(input);
+    let mut labels = own_labels(input);
     labels.extend(strings(pinned::content(input.job).map(|content| (CONTENT, content))));
     let own = input.job.metadata.labels.as_ref();
     let of_kueue = [KUEUE_QUEUE, KUEUE_PRIORITY].map(|label| Some((label, own?.get(label)?.clone())));
@@ -244,7 +264,7 @@ fn pod_template(
     };
     let mut labels = user.labels;
     let managed_by = labels.remove(MANAGED_BY);
-    labels.extend(identity_labels(input));
+    labels.extend(own_labels(input));
     labels.extend(managed_by.map(|managed_by| (MANAGED_BY.to_owned(), managed_by)));
     let mut annotations = user.annotations;
     annotations.extend(strings([(PARAMS_ANNOTATION, params::json(input.declared, input.params).to_string())]));

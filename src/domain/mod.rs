@@ -3,6 +3,7 @@
 //! Nothing here is async, talks to the cluster, or reads a clock, a random source, the environment or a file. One file
 //! answers one question.
 
+pub mod attempt;
 pub mod calendar;
 pub mod conditions;
 pub mod estimate;

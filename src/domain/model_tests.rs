@@ -1,5 +1,5 @@
 //! The invariants through crashes: random histories of a small cluster, with the operator ending after any single write,
-//! users deleting Jobs and turning the schedule off and on, and the clock going on.
+//! users deleting Jobs and batch Jobs and turning the schedule off and on, and the clock going on.
 //!
 //! Whatever happens, after each step: one outcome at most for each time of the schedule (I1), one batch Job for each
 //! attempt (I2), and no limit exceeded (I3); nothing fires that had passed when the schedule was enabled (I7). When the
@@ -51,6 +51,8 @@ enum Event {
     Launch { index: usize, crash: Option<u32> },
     Crash,
     BatchEnds { index: usize, code: i32 },
+    UserDeletesBatch { index: usize },
+    PodEnds { index: usize, code: i32 },
     UserDeletes { index: usize },
     UserCancels { index: usize },
     UserToggles,
@@ -72,6 +74,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Crash),
         5 => (0usize..9, prop_oneof![Just(0), Just(1), Just(FATAL), Just(IDLE)])
             .prop_map(|(index, code)| Event::BatchEnds { index, code }),
+        2 => (0usize..9).prop_map(|index| Event::UserDeletesBatch { index }),
+        2 => (0usize..9, prop_oneof![Just(0), Just(1), Just(FATAL), Just(IDLE)])
+            .prop_map(|(index, code)| Event::PodEnds { index, code }),
         2 => (0usize..9).prop_map(|index| Event::UserDeletes { index }),
         1 => (0usize..9).prop_map(|index| Event::UserCancels { index }),
         1 => Just(Event::UserToggles),
@@ -189,6 +194,21 @@ spec:
                     self.cluster.end_batch(name, *code);
                 }
             }
+            Event::UserDeletesBatch { index } => {
+                let active = self.cluster.active_batches();
+                let Some(name) = active.get(index % active.len().max(1)) else { return };
+                let of = |job: &&Job| attempt_name(job, current_attempt(job)) == *name;
+                let job = self.cluster.jobs.values().find(of).cloned();
+                if let (Some(job), Some(batch)) = (job, self.cluster.delete_batch(name)) {
+                    self.operator.lost_batch(batch, &job);
+                }
+            }
+            Event::PodEnds { index, code } => {
+                let running = self.cluster.running_pods();
+                if let Some((name, _)) = running.get(index % running.len().max(1)) {
+                    self.cluster.end_pod(name, *code);
+                }
+            }
             Event::UserDeletes { index } => {
                 let name = self.job(*index);
                 self.cluster.delete_job(&name);
@@ -302,7 +322,8 @@ spec:
         for (name, count) in &self.cluster.made {
             assert_eq!(*count, 1, "I1, I2: {name} was created {count} times");
         }
-        let active = self.cluster.active_batches();
+        let mut active = self.cluster.active_batches();
+        active.extend(self.cluster.running_pods().into_iter().map(|(name, _)| name));
         let limit = self.template.max_running.map_or(self.cluster.queue_max, |max| max.min(self.cluster.queue_max));
         assert!(active.len() <= limit as usize, "I3: {active:?} run, and the limit is {limit}");
         let of_group = active.iter().filter(|name| name.starts_with("batch-")).count();
@@ -340,6 +361,11 @@ spec:
                 let expired = self.cluster.batches[&name].spec.is_some();
                 if end_batches || expired {
                     self.cluster.end_batch(&name, 0);
+                }
+            }
+            for (name, asked) in self.cluster.running_pods() {
+                if end_batches || asked {
+                    self.cluster.end_pod(&name, 0);
                 }
             }
             let before = self.cluster.requests;
@@ -397,7 +423,9 @@ spec:
     fn assert_in_time(&self, run: &JobRun) {
         let (name, status) = (run.metadata.name.as_ref().unwrap(), run.status.as_ref().unwrap());
         let by_rule = status.reason == crate::api::Reason::SkippedByRule;
-        assert_eq!(by_rule, status.exit_code == Some(IDLE), "{status:?}");
+        // What a cancel ended is none of a rule's business, whatever its pod said then.
+        let is_ruled = status.exit_code == Some(IDLE) && !retry::is_final(status.reason);
+        assert_eq!(by_rule, is_ruled, "{status:?}");
         let queued_at = status.queued_at.as_ref().unwrap().0;
         let deadline = self.template.deadline_seconds.map(|seconds| queued_at + SignedDuration::from_secs(seconds));
         let launched = self.cluster.launched.get(name);

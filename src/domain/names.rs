@@ -13,7 +13,7 @@ pub const JOB_NAME_MAX: usize = 52;
 /// The longest name of a batch Job (its pods carry it as a label) and of what shares its name.
 pub const NAME_MAX: usize = 63;
 
-/// The longest name of an attempt: Kubernetes appends the index of a pod to the name of an Indexed batch Job, a dash and up to
+/// The longest name of an attempt of any batch Job: Kubernetes appends the index of a pod to the name of an Indexed batch Job, a dash and up to
 /// ten digits, and the whole has to be a label.
 pub const ATTEMPT_NAME_MAX: usize = NAME_MAX - 11;
 
@@ -21,8 +21,7 @@ pub const ATTEMPT_NAME_MAX: usize = NAME_MAX - 11;
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The length of a short hash, in characters.
 const SHORT_HASH_LENGTH: usize = 5;
-/// The length of the hash in the name of an attempt, in characters: records stay for ever, and a Job may be created under the
-/// same name again and again.
+/// The length of the hash in the other name of an attempt, in characters.
 const ATTEMPT_HASH_LENGTH: usize = 10;
 /// The length of the hash in the name of a template revision, in characters.
 const REVISION_HASH_LENGTH: usize = 10;
@@ -102,12 +101,13 @@ pub fn member_job(group_name: &str, group_uid: &str, member: &str) -> String {
 
 /// The name of the batch Job of an attempt, and of the JobRun of that attempt.
 pub fn attempt(job_name: &str, job_uid: &str, attempt: u32) -> String {
-    with_suffix(job_name, &format!("{}-{attempt}", hash(job_uid, ATTEMPT_HASH_LENGTH)), ATTEMPT_NAME_MAX)
+    with_suffix(job_name, &format!("{}-{attempt}", short_hash(job_uid)), NAME_MAX)
 }
 
-/// The same as builds gave it that used five characters of the hash: what they launched or recorded is still found.
-pub fn attempt_with_short_hash(job_name: &str, job_uid: &str, attempt: u32) -> String {
-    with_suffix(job_name, &format!("{}-{attempt}", short_hash(job_uid)), NAME_MAX)
+/// The name of an attempt whose own name is taken by somebody else's object, or is too long for what Kubernetes makes of it.
+/// Builds that know only [`attempt`] find all others, so that a downgrade repeats nothing.
+pub fn other_attempt(job_name: &str, job_uid: &str, attempt: u32) -> String {
+    with_suffix(job_name, &format!("{}-{attempt}", hash(job_uid, ATTEMPT_HASH_LENGTH)), ATTEMPT_NAME_MAX)
 }
 
 /// The name of a record whose own name is taken, from something that stands for it.

@@ -37,13 +37,35 @@ pub enum Effect {
         reason: Reason,
     },
     /// Delete a batch Job that has no pods (it is suspended), or whose failure is recorded and was made up for, unless
-    /// somebody has written to it since, as to resume it.
+    /// somebody has written to it since, as to resume it; or one that nothing ends.
     DeleteBatchJob {
         /// Which one.
         batch: ObjectIdentity,
-        /// Its version when that was so.
-        version: String,
+        /// The version that it has to have; absent: any.
+        version: Option<String>,
     },
+    /// Make a batch Job the Job's again, from which somebody took the owner reference or the labels.
+    AdoptBatchJob {
+        /// Which one.
+        batch: ObjectIdentity,
+        /// The Job.
+        job: ObjectIdentity,
+        /// Which attempt of it this is.
+        attempt: u32,
+    },
+    /// Put Rota's finalizer on a batch Job that Kubernetes would delete before its end is recorded.
+    HoldBatchJob(ObjectIdentity),
+    /// Take Rota's finalizer off a batch Job whose end is recorded.
+    ReleaseBatchJob(ObjectIdentity),
+    /// Have Kubernetes delete a batch Job that has ended and that nobody owns, so many seconds after its end.
+    LimitBatchJob {
+        /// Which one.
+        batch: ObjectIdentity,
+        /// How long it stays.
+        seconds: i64,
+    },
+    /// Delete a pod with its grace period.
+    EndPod(ObjectIdentity),
     /// Kill a pod without a grace period.
     KillPod(ObjectIdentity),
     /// Ask a Job to end.

@@ -29,11 +29,13 @@ pub fn prune_pod(pod: &mut Pod) {
     }
 }
 
-/// Leaves all of a batch Job but its pod template.
+/// Leaves all of a batch Job but its pod template, of which it leaves how long its pods may take to end.
 pub fn prune_batch_job(batch: &mut BatchJob) {
     batch.metadata.managed_fields = None;
     if let Some(spec) = batch.spec.as_mut() {
-        spec.template = PodTemplateSpec::default();
+        let grace = spec.template.spec.take().and_then(|pod| pod.termination_grace_period_seconds);
+        let pod = PodSpec { termination_grace_period_seconds: grace, ..PodSpec::default() };
+        spec.template = PodTemplateSpec { spec: grace.map(|_| pod), ..PodTemplateSpec::default() };
     }
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::ObjectMeta;
 
-use super::conditions::{micro, shorten};
+use super::conditions::{DISPATCHED, micro, shorten};
 use super::job::{attempt_name, content_label};
 use super::resolve::Resolved;
 use super::words::printable;
@@ -20,22 +20,25 @@ use super::{group, names, retry, sizes};
 use crate::api::job_run::{JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
 use crate::api::labels::{
-    ATTEMPT, CONTENT, DAY, DEDUP, ENDED_FOR_ANNOTATION, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER, OUTCOME, QUEUE,
-    SCHEDULE, TEMPLATE,
+    ATTEMPT, CONTENT, DAY, DEDUP, ENDED_AT_ANNOTATION, ENDED_FOR_ANNOTATION, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER,
+    OUTCOME, QUEUE, SCHEDULE, TEMPLATE,
 };
 use crate::api::{Cancel, Job, JobRun, ObjectReference, Outcome, Reason, Schedule};
 
 mod deciding;
+mod gone;
 mod notes;
 mod pods;
 mod policy;
 mod report;
 mod suspension;
+mod times;
 mod verdict;
 
 use deciding::Deciding;
 pub use pods::{
-    is_over, outlived_since, outlived_text, pod_started, pods_settled, stuck_text, waiting_since, waiting_text,
+    is_over, outlived_since, outlived_text, pod_has_ended, pod_started, pod_text, pods_settled, stuck_text,
+    waiting_since, waiting_text,
 };
 pub use suspension::{is_being_resumed, is_suspended, last_start, pods_since, resumed_at, suspended_text};
 
@@ -131,6 +134,32 @@ pub fn ended_for(batch: &BatchJob) -> Option<Reason> {
     serde_json::from_value(word.as_str().into()).ok()
 }
 
+/// When Rota had Kubernetes end a batch Job, if it did and says so.
+pub fn ended_for_since(batch: &BatchJob) -> Option<Timestamp> {
+    batch.metadata.annotations.as_ref()?.get(ENDED_AT_ANNOTATION)?.parse().ok()
+}
+
+/// Whether Kubernetes ends a batch Job: it decided how, and waits for the pods to end.
+pub fn is_ending(batch: &BatchJob) -> bool {
+    let mut conditions = batch.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|it| matches!(it.type_.as_str(), "FailureTarget" | "SuccessCriteriaMet") && it.status == "True")
+}
+
+/// Why an attempt is being ended whose batch Job may be gone, as the condition of its Job says.
+pub fn said_reason(job: &Job) -> Option<Reason> {
+    let said = job.status.as_ref()?.conditions.iter().find(|it| it.type_ == DISPATCHED && it.status == "True")?;
+    let reason = serde_json::from_value(said.reason.as_str().into()).ok()?;
+    let ends = [
+        Reason::Cancelled,
+        Reason::Replaced,
+        Reason::JobDeleted,
+        Reason::PendingTimeout,
+        Reason::DeadlineExceeded,
+        Reason::TotalDeadlineExceeded,
+    ];
+    ends.contains(&reason).then_some(reason)
+}
+
 /// The record of an attempt whose batch Job ended. What was before its last suspension is not in it.
 pub fn ended_run(input: &RunInput<'_>, batch: &BatchJob, state: &BatchState) -> JobRun {
     let last = verdict::pods_of_last_start(batch, input.pods);
@@ -184,15 +213,17 @@ pub fn no_pods_text(batch: &BatchJob) -> Option<String> {
     none.then(|| "its batch Job has parallelism 0, so that Kubernetes makes no pod for it".to_owned())
 }
 
-/// The record of an attempt whose batch Job vanished before it was seen to end.
-pub fn vanished_run(input: &RunInput<'_>) -> JobRun {
-    let too_late = verdict::deleted_too_late(input);
-    let verdict = verdict::cancelled(input).or(too_late).unwrap_or_else(|| Verdict {
-        outcome: Outcome::Failed,
-        reason: Reason::BatchJobDeleted,
-        error: Some("somebody deleted the batch Job before it was seen to end".into()),
-    });
-    build_run(input, verdict, deciding::of_failure(None, input.pods).as_ref(), None, input.now)
+/// The record of an attempt whose batch Job is gone, or is being deleted, without having been said to end; `batch` is how it
+/// was last seen. Its pods have ended, and what they said counts.
+pub fn gone_run(input: &RunInput<'_>, batch: Option<&BatchJob>) -> JobRun {
+    let last = batch.map_or_else(|| input.pods.to_vec(), |batch| verdict::pods_of_last_start(batch, input.pods));
+    let input = &RunInput { pods: &last, ..*input };
+    let verdict = gone::verdict(input, batch);
+    let deciding = match verdict.outcome {
+        Outcome::Completed => deciding::of_success(input.pods),
+        Outcome::Failed | Outcome::Skipped => deciding::of_failure(batch, input.pods),
+    };
+    build_run(input, verdict, deciding.as_ref(), batch, input.now)
 }
 
 /// The record of an attempt whose batch Job the API server refused to create.
@@ -295,7 +326,8 @@ fn build_run(
     let resumed = batch.and_then(resumed_at);
     let started = (verdict.outcome != Outcome::Skipped).then(|| first_start(input, resumed)).flatten();
     let verdict = skipped_by_rule(input, verdict, deciding.and_then(Deciding::exit_code));
-    let ended = started.map(|started| pods::pod_finished(input.pods).unwrap_or(decided).max(started));
+    let ended = started.and_then(|_| pods::pod_finished(input.pods)).unwrap_or(decided);
+    let (started, ended) = times::in_order(input.queued_at, started, ended, input.now);
     let report = reported(input.pods, deciding);
     let notes = notes::of(batch, input.pods, &report);
     let attempt = input.attempt.to_string();
@@ -315,14 +347,14 @@ fn build_run(
         (DEDUP, spec.dedup_key.as_ref().map(|key| names::label_hash(key)).as_deref()),
         (CONTENT, launched_with.or_else(|| content_label(job)).as_deref()),
         (OUTCOME, Some(verdict.outcome.as_str())),
-        (DAY, Some(names::day(ended.unwrap_or(decided)).as_str())),
+        (DAY, Some(names::day(ended).as_str())),
     ]));
     run.spec = spec;
     run.status = Some(JobRunStatus {
         queued_at: Some(micro(input.queued_at)),
         started_at: started.map(micro),
-        finished_at: Some(micro(ended.unwrap_or(decided))),
-        duration_ms: started.zip(ended).and_then(|(started, ended)| milliseconds(started, ended)),
+        finished_at: Some(micro(ended)),
+        duration_ms: started.and_then(|started| milliseconds(started, ended)),
         worker_id: deciding.and_then(Deciding::worker),
         exit_code: deciding.and_then(Deciding::exit_code),
         cancelled_by: cancelled_by(input, verdict.reason),

@@ -236,6 +236,26 @@ impl<K: Stored> Store<K> {
         }
     }
 
+    /// Takes in that an object was deleted, as the answer to its deletion says.
+    pub fn remove_for_good(&self, object: &K) {
+        self.take_out(object, None);
+    }
+
+    /// Takes in an object as it was read just now. One that is in the watch no more was not deleted if it is read with the
+    /// version of that change or a later one: a deleted object has no such version.
+    pub fn apply_read(&self, object: K) {
+        {
+            let mut inner = self.write();
+            let uid = object.uid().unwrap_or_default();
+            let last = inner.gone.get(&uid).copied().flatten();
+            if last.zip(version(&object)).is_some_and(|(last, read)| read >= last) {
+                inner.gone.remove(&uid);
+                inner.gone_order.retain(|gone| *gone != uid);
+            }
+        }
+        self.apply(object);
+    }
+
     /// A listing begins: objects that it does not name are gone when it ends.
     pub fn begin_listing(&self) {
         let mut inner = self.write();
@@ -402,6 +422,20 @@ mod tests {
         assert!(store.is_empty());
         store.apply(queue("a", "2", 8, 1));
         assert_eq!(store.len(), 1);
+    }
+
+    #[test]
+    fn an_object_that_only_left_the_selection_of_the_watch_comes_back_when_it_is_read() {
+        let store = Store::default();
+        store.apply(queue("a", "1", 5, 1));
+        store.remove(&queue("a", "1", 8, 1));
+        store.apply_read(queue("a", "1", 7, 1));
+        assert!(store.is_empty(), "an answer from before");
+        store.apply_read(queue("a", "1", 8, 1));
+        assert_eq!(store.len(), 1, "what is read with the version of the change is there");
+        store.remove_for_good(&queue("a", "1", 8, 1));
+        store.apply_read(queue("a", "1", 8, 1));
+        assert!(store.is_empty(), "its deletion was answered");
     }
 
     #[test]

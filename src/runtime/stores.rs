@@ -20,6 +20,8 @@ use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
 use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER, STATUS_MANAGER};
 use crate::api::{Job, JobGroup, JobPhase, JobTemplate, Queue, Schedule};
+use crate::domain::attempt::{job_name, job_uid};
+use crate::domain::job::is_batch_held;
 use crate::domain::pruned;
 
 /// How long writes may fail before the operator says so.
@@ -280,6 +282,11 @@ pub fn of_revision(namespace: &str, name: &str) -> String {
     format!("revision:{namespace}/{name}")
 }
 
+/// The index word of the batch Jobs that Rota's finalizer holds for a Job of that name.
+pub fn held_for(namespace: &str, name: &str) -> String {
+    format!("held:{namespace}/{name}")
+}
+
 /// The index word of everything that belongs to the object of that uid, and of that object.
 pub fn of_uid(uid: &str) -> String {
     format!("uid:{uid}")
@@ -333,6 +340,8 @@ impl Stored for BatchJob {
     fn index(&self) -> Vec<String> {
         let mut words = vec![in_namespace(self.metadata.namespace.as_deref().unwrap_or_default())];
         words.extend(job_uid(&self.metadata).map(of_uid));
+        let held = job_name(&self.metadata).filter(|_| is_batch_held(self));
+        words.extend(held.map(|name| namespaced("held", self.metadata.namespace.as_ref(), name)));
         words
     }
 }
@@ -348,11 +357,6 @@ impl Stored for ControllerRevision {
         let owner = self.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "JobTemplate");
         owner.map(|owner| namespaced("template", self.metadata.namespace.as_ref(), &owner.name)).into_iter().collect()
     }
-}
-
-/// The uid of the rota Job that a batch Job or pod belongs to.
-pub fn job_uid(metadata: &kube::core::ObjectMeta) -> Option<&str> {
-    metadata.labels.as_ref()?.get(JOB_UID).map(String::as_str)
 }
 
 #[cfg(test)]

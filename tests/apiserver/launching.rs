@@ -346,37 +346,29 @@ async fn a_forged_record_is_not_believed_and_the_true_one_has_another_name() {
     .await;
 }
 
-/// What an earlier build launched under a shorter name is followed and recorded under it, and not launched again.
+/// A batch Job of somebody else's under the name of an attempt is left alone: the attempt runs under its other name, and is
+/// followed and recorded under that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_earlier_build_launched_is_followed_under_its_name() {
+async fn an_attempt_whose_name_is_taken_runs_under_its_other_name() {
     in_namespace(|scope| async move {
         create(&scope, "Job", "one", ad_hoc(json!({}))).await;
-        let one = job(&scope, "one").await;
-        let uid = one.uid().unwrap();
-        let before = names::attempt_with_short_hash("one", &uid, 1);
-        let owner = json!([{ "apiVersion": rota::api::API_VERSION, "kind": "Job", "name": "one", "uid": uid, "controller": true }]);
-        let labels = json!({
-            "app.kubernetes.io/managed-by": "rota", JOB_UID: uid, "rota.dev/attempt": "1", "rota.dev/queue": "default",
-        });
-        let batch: BatchJob = serde_json::from_value(json!({
-            "metadata": {
-                "name": before, "labels": labels, "ownerReferences": owner, "annotations": { JOB_NAME_ANNOTATION: "one" },
-            },
-            "spec": pod_template()["spec"],
-        }))
-        .unwrap();
-        api::<BatchJob>(&scope).create(&PostParams::default(), &batch).await.unwrap();
+        let uid = job(&scope, "one").await.uid().unwrap();
+        let (own, other) = (names::attempt("one", &uid, 1), names::other_attempt("one", &uid, 1));
+        let squatter = json!({ "metadata": { "name": own }, "spec": pod_template()["spec"] });
+        let squatter: BatchJob = serde_json::from_value(squatter).unwrap();
+        api::<BatchJob>(&scope).create(&PostParams::default(), &squatter).await.unwrap();
         let rights = Rights::of_the_chart(&scope, false);
         let operator = Operator::start(&scope, &rights, "one");
         let said = until("it is followed", || async { job(&scope, "one").await.status?.batch_job_ref }).await;
-        assert_eq!(said.name, before);
-        succeed(&scope, &before).await;
+        assert_eq!(said.name, other);
+        succeed(&scope, &other).await;
         let status = until("it has ended", || async {
             job(&scope, "one").await.status.filter(|status| status.outcome.is_some())
         })
         .await;
-        assert_eq!(status.run_refs[0].name, before);
-        assert_eq!(launched(&scope).await, ["one"]);
+        assert_eq!(status.run_refs[0].name, other);
+        let left = api::<BatchJob>(&scope).get(&own).await.unwrap();
+        assert!(left.owner_references().is_empty() && left.metadata.deletion_timestamp.is_none());
         drop(operator);
         rights.remove(&scope);
     })

@@ -11,6 +11,7 @@ mod cancel;
 mod clocks;
 mod containers;
 mod crash;
+mod ends;
 mod groups;
 mod outcomes;
 mod pasted;

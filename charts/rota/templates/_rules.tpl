@@ -33,11 +33,13 @@ makes the pods and every quota and admission policy applies.
   resources: [jobtemplates/finalizers, schedules/finalizers, jobs/finalizers, jobgroups/finalizers]
   verbs: [update]
 # To launch an attempt as a batch Job and see how it goes (create also asks, as a dry run, whether a template would be
-# accepted), to let Kubernetes end one (patch of activeDeadlineSeconds), and to remove it after its time.
+# accepted), to let Kubernetes end one (patch of activeDeadlineSeconds), to adopt one again that was disowned, and to remove
+# it after its time or where nothing else ends it.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
-# To read exit codes, container times and termination messages, and to kill the pods of a Job whose cancel says force.
+# To read exit codes, container times and termination messages, to kill the pods of a Job whose cancel says force, and to end
+# those of which no batch Job is left.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]

@@ -5,13 +5,14 @@ use std::sync::PoisonError;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{Observed, attempt_of, resolve};
+use super::attempt::{batch_of, is_launched};
+use super::{Observed, resolve};
 use crate::api::labels::{DAY, OUTCOME, SCHEDULE};
 use crate::api::queue::OverflowPolicy;
 use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Outcome};
 use crate::apply::WriteError;
 use crate::controllers::Context;
-use crate::domain::job::{self, Memory, Recorded, Selector, attempt_name, attempt_names, current_attempt};
+use crate::domain::job::{self, Memory, Recorded, Selector, attempt_names, current_attempt};
 use crate::domain::resolve::Resolved;
 use crate::domain::{names, schedule};
 use crate::runtime::clock::now;
@@ -95,8 +96,11 @@ async fn skipped(context: &Context, object: &Job, memory: &Memory) -> Result<Opt
     let namespace = object.namespace().unwrap_or_default();
     if !made {
         let name = names::skipped_run(&schedule.name, &schedule.uid, time.0);
-        let mut found =
-            context.writer.record(&namespace, &name, &schedule.uid).await?.filter(|run| schedule::has_skipped(run, object));
+        let mut found = context
+            .writer
+            .record(&namespace, &name, &schedule.uid)
+            .await?
+            .filter(|run| schedule::has_skipped(run, object));
         if found.is_none() && !memory.from_start {
             // A record that stands for several times has the name of the first. It was written since the Job was asked for.
             let created = object.creation_timestamp().map_or_else(now, |time| time.0);
@@ -160,21 +164,14 @@ pub fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<
     (first.uid() != object.uid()).then(|| first.name_any())
 }
 
-/// Whether the attempt that comes next was launched already.
-fn is_launched(context: &Context, job: &Job, memory: &Memory) -> bool {
-    let attempt = current_attempt(job);
-    let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
-    said.is_some_and(|said| said.name == attempt_name(job, attempt))
-        || memory.launched.is_some_and(|(launched, _)| launched == attempt)
-        || attempt_of(context, job).0.is_some()
-}
-
+/// Whether an attempt of the Job was launched.
 fn was_launched(context: &Context, job: &Job, memory: &Memory) -> bool {
-    memory.launched.is_some() || is_said_or_seen(context, job)
+    memory.launched.is_some() || is_said_or_seen(context, job) || is_launched(context, job, memory)
 }
 
 fn is_said_or_seen(context: &Context, job: &Job) -> bool {
-    job.status.as_ref().is_some_and(|status| status.batch_job_ref.is_some()) || attempt_of(context, job).0.is_some()
+    let said = job.status.as_ref().is_some_and(|status| status.batch_job_ref.is_some());
+    said || batch_of(context, job, current_attempt(job)).0.is_some()
 }
 
 /// Whether an admitted Job may be launched, decided in one step with the claim that keeps others with its dedupKey from it.

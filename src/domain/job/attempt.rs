@@ -2,52 +2,41 @@
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 
+use super::leaving::being_ended;
 use super::status::running_status;
 use super::*;
 use crate::domain::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT;
 
-pub(super) fn with_batch(
+/// An attempt that has ended, as Kubernetes said of its batch Job: recorded when its pods are seen to have ended too. They
+/// are waited for a little, by the operator's own clock since it saw the end.
+pub(super) fn ended(
     facts: &Facts<'_>,
     known: Option<&Resolved<'_>>,
     batch: &BatchJob,
     attempt: u32,
     now: Timestamp,
 ) -> Plan<JobStatus> {
-    let cancel = cancel_request(facts);
-    match run::batch_outcome(batch) {
-        BatchState::Active => active(facts, known, batch, cancel.as_ref(), now),
-        ended => {
-            let created = batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
-            let deadline = ended_at(batch).or(created).unwrap_or(now).saturating_add_ms(PODS_DELAY_MS);
-            let settled = !facts.pods.is_empty() && run::pods_settled(facts.pods);
-            if !settled && now < deadline {
-                let mut plan = Plan::default();
-                plan.wake(deadline);
-                return plan;
-            }
-            let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
-            record(run::ended_run(&input, batch, &ended))
-        }
+    let seen = facts.memory.end_seen.filter(|(ended, _)| *ended == attempt).map_or(now, |(_, at)| at.min(now));
+    let deadline = seen.saturating_add_ms(PODS_DELAY_MS);
+    let settled = !facts.pods.is_empty() && run::pods_settled(facts.pods);
+    if !settled && now < deadline {
+        let mut plan = Plan::default();
+        plan.wake(deadline);
+        return plan;
     }
+    let cancel = cancel_request(facts);
+    let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
+    record(run::ended_run(&input, batch, &run::batch_outcome(batch)))
 }
 
-/// When a batch Job's terminal condition was set.
-fn ended_at(batch: &BatchJob) -> Option<Timestamp> {
-    let conditions = batch.status.as_ref()?.conditions.as_ref()?;
-    conditions
-        .iter()
-        .filter(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
-        .filter_map(|condition| condition.last_transition_time.as_ref().map(|time| time.0))
-        .max()
-}
-
-fn active(
+/// An attempt whose batch Job is there and has not ended.
+pub(super) fn running(
     facts: &Facts<'_>,
     known: Option<&Resolved<'_>>,
     batch: &BatchJob,
-    cancel: Option<&(Reason, Cancel)>,
     now: Timestamp,
 ) -> Plan<JobStatus> {
+    let cancel = cancel_request(facts);
     let mut plan = Plan::default();
     let resumed = run::resumed_at(batch);
     let pods = run::pods_since(facts.pods, resumed);
@@ -56,29 +45,40 @@ fn active(
     let started = run::last_start(said, facts.pods, resumed);
     let deadline = total_deadline(facts.job, facts.memory, known, now);
     let too_late = deadline.filter(|deadline| now >= *deadline).map(|_| Reason::TotalDeadlineExceeded);
-    let ends = cancel.map(|(reason, _)| *reason).or(too_late);
+    let ends = cancel.as_ref().map(|(reason, _)| *reason).or(too_late);
     let suspended = run::is_suspended(batch);
-    match ends {
-        Some(_) if suspended => plan.effects.push(delete(batch)),
-        Some(reason) if run::ended_for(batch).is_none() => plan.effects.push(expire(batch, reason)),
-        Some(_) => {}
-        None => {
+    let mut said = None;
+    match (ends, run::ended_for(batch)) {
+        (Some(_), _) if suspended => plan.effects.push(delete(batch, batch.metadata.resource_version.clone())),
+        (Some(reason), None) => {
+            plan.effects.push(expire(batch, reason));
+            plan.notes.extend(deleted_note(batch, reason));
+        }
+        (_, Some(reason)) if !suspended => said = being_ended(facts, batch, reason, &mut plan, now),
+        (None, asked) => {
             deadline.iter().for_each(|deadline| plan.wake(*deadline));
-            if !suspended && !run::is_being_resumed(batch) && run::ended_for(batch).is_none() {
+            if !suspended && !run::is_being_resumed(batch) && asked.is_none() {
                 give_up_on_pending(facts, known, batch, &pods, started, &mut plan, now);
                 silent::wake(facts, batch, &mut plan, now);
             }
         }
+        (Some(_), Some(_)) => {}
     }
     if cancel.is_some_and(|(_, cancel)| cancel.force) {
         plan.effects.extend(facts.pods.iter().filter_map(|pod| kill(pod)));
     }
-    running_status(facts, known, batch, started, &mut plan, now);
+    running_status(facts, known, batch, started, said, &mut plan, now);
     plan
 }
 
-pub(super) fn delete(batch: &BatchJob) -> Effect {
-    let version = batch.metadata.resource_version.clone().unwrap_or_default();
+/// That a Job was deleted while it ran, for those who watch its events: its status goes with it.
+fn deleted_note(batch: &BatchJob, reason: Reason) -> Option<Note> {
+    let name = batch.metadata.name.as_deref().unwrap_or_default();
+    let text = format!("it was deleted: batch Job {name} is ended, and the Job goes when that is recorded");
+    (reason == Reason::JobDeleted).then(|| Note::normal("JobDeleted", "End", text))
+}
+
+pub(super) fn delete(batch: &BatchJob, version: Option<String>) -> Effect {
     Effect::DeleteBatchJob { batch: identity(&batch.metadata), version }
 }
 
@@ -141,7 +141,7 @@ fn pending_from(
 }
 
 /// A pod that is to be killed at once, unless that was already asked.
-fn kill(pod: &Pod) -> Option<Effect> {
+pub(super) fn kill(pod: &Pod) -> Option<Effect> {
     let asked = pod.metadata.deletion_timestamp.is_some() && pod.metadata.deletion_grace_period_seconds == Some(0);
     let ended = matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
     (!asked && !ended).then(|| Effect::KillPod(identity(&pod.metadata)))

@@ -7,6 +7,7 @@ use super::status::{base_status, ended_note, ended_status, set_waiting};
 use super::*;
 use crate::api::job_template::RetryAction;
 use crate::api::labels::ATTEMPT;
+use crate::domain::conditions::{self, Conditions, Fact};
 
 /// An ended Job: its status says so, and once its schedule and group know, it is let go and cleaned up.
 pub(super) fn after_end(
@@ -24,20 +25,23 @@ pub(super) fn after_end(
     let settled = (facts.schedule_settled || !held) && facts.group_settled;
     // A Job that is not kept needs no last status, unless its schedule or group cannot tell without it that it ended.
     let told = settled || self::ending(facts.job, Some(facts.memory)).is_some();
-    let keep = !deleting && (ttl != Some(0) || !told);
+    let keepers = deleting.then(|| keepers(facts.job)).flatten();
+    let keep = keepers.is_some() || (!deleting && (ttl != Some(0) || !told));
     if let Some(ending) = just_recorded.filter(|_| keep) {
         plan.status = Some(ended_status(facts, known, ending, now));
         plan.notes.push(ended_note(ending));
     }
+    if let Some(keepers) = &keepers {
+        say_what_keeps_it(facts, keepers, &mut plan, now);
+    }
     if settled && held {
+        plan.effects.extend(limit_of_orphan(facts, ttl));
         plan.effects.push(Effect::ReleaseJob(identity.clone()));
     }
     if just_recorded.is_none() && !deleting {
         clear_failures(facts, &mut plan, now);
     }
-    let finished_at = just_recorded
-        .map(|ending| ending.finished_at)
-        .or_else(|| facts.job.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0));
+    let finished_at = just_recorded.map(|ending| ending.finished_at).or_else(|| finished_at(facts.job));
     if let (Some(ttl), Some(finished_at), true, false) = (ttl, finished_at, settled, deleting) {
         let due = finished_at.saturating_add_ms(ttl.saturating_mul(1_000));
         if now >= due {
@@ -57,16 +61,61 @@ fn clear_failures(facts: &Facts<'_>, plan: &mut Plan<JobStatus>, now: Timestamp)
     let no_failure = |ending: &Ending| ending.outcome != Outcome::Failed || wanted(ending);
     let Some(ending) = ending(facts.job, None).filter(no_failure) else { return };
     let last = facts.job.status.as_ref().map_or(0, |status| status.run_refs.len()).to_string();
-    let failed = |batch: &&Arc<BatchJob>| matches!(run::batch_outcome(batch), BatchState::Failed { .. });
+    let failed = |batch: &&Arc<BatchJob>| matches!(run::batch_outcome(batch), run::BatchState::Failed { .. });
     for batch in facts.kept_batches.iter().filter(failed).filter(|batch| batch.metadata.deletion_timestamp.is_none()) {
         let is_last = batch.metadata.labels.as_ref().and_then(|labels| labels.get(ATTEMPT)) == Some(&last);
         let due = ending.finished_at.saturating_add_ms(TTL_SECONDS_DEFAULT * 1_000);
         if is_last && now < due {
             plan.wake(due);
         } else {
-            plan.effects.push(delete(batch));
+            plan.effects.push(delete(batch, batch.metadata.resource_version.clone()));
         }
     }
+}
+
+/// When a Job ended, as its status says. The clock of a node may have told that: not after it was written.
+fn finished_at(job: &Job) -> Option<Timestamp> {
+    let status = job.status.as_ref()?;
+    let types = [conditions::COMPLETE, conditions::FAILED, conditions::SKIPPED, conditions::CANCELLED];
+    let written = status.conditions.iter().find(|it| it.status == "True" && types.contains(&it.type_.as_str()));
+    // Conditions count whole seconds.
+    let written = written.map(|it| it.last_transition_time.0.saturating_add_ms(1_000));
+    status.finished_at.as_ref().map(|time| written.map_or(time.0, |written| time.0.min(written)))
+}
+
+/// The finalizers of others that keep a Job, in words, if there are any.
+pub fn keepers(job: &Job) -> Option<String> {
+    let others = job.metadata.finalizers.iter().flatten().filter(|it| *it != RECORD_FINALIZER);
+    let others: Vec<String> = others.map(|it| format!("{it:?}")).collect();
+    let word = if others.len() > 1 { "finalizers" } else { "finalizer" };
+    (!others.is_empty()).then(|| format!("{word} {}", others.join(", ")))
+}
+
+/// Adds to the condition of an ended Job what keeps it, though it is deleted.
+fn say_what_keeps_it(facts: &Facts<'_>, keepers: &str, plan: &mut Plan<JobStatus>, now: Timestamp) {
+    let Some(mut status) = plan.status.take().or_else(|| facts.job.status.clone()) else { return };
+    let types = [conditions::COMPLETE, conditions::FAILED, conditions::SKIPPED, conditions::CANCELLED];
+    let said = status.conditions.iter().find(|it| it.status == "True" && types.contains(&it.type_.as_str()));
+    if let Some((said, type_)) = said.and_then(|said| Some((said, types.into_iter().find(|it| *it == said.type_)?))) {
+        let (own, _) = said.message.split_once("; ").unwrap_or((&said.message, ""));
+        let message = format!("{own}; it is being deleted, and stays until somebody takes off its {keepers}");
+        let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+        if let Some(reason) = status.reason {
+            list.set(Fact { type_, holds: true, reason: reason.as_str(), message });
+        }
+        status.conditions = list.into_list();
+    }
+    plan.status = Some(status);
+}
+
+/// A batch Job that was orphaned with the deletion of its Job would stay for ever.
+fn limit_of_orphan(facts: &Facts<'_>, ttl: Option<i64>) -> Option<Effect> {
+    let batch = facts.batch.filter(|_| facts.job.metadata.deletion_timestamp.is_some())?;
+    let is_owned = batch.metadata.owner_references.iter().flatten().any(|it| it.controller == Some(true));
+    let has_limit = batch.spec.as_ref().is_some_and(|spec| spec.ttl_seconds_after_finished.is_some());
+    let seconds = ttl.unwrap_or(TTL_SECONDS_DEFAULT);
+    let limit = Effect::LimitBatchJob { batch: identity(&batch.metadata), seconds };
+    (!is_owned && !has_limit && facts.disowned).then_some(limit)
 }
 
 /// One attempt failed and another may follow: back into the queue, with the record of this one.

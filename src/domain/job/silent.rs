@@ -65,7 +65,7 @@ pub fn look(job: &Job, memory: &Memory, batch: &BatchJob, pods: &[Arc<Pod>], now
     let attempt = current_attempt(job);
     let launched = launched_of(job, memory, now);
     let pods = &run::pods_since(pods, run::resumed_at(batch));
-    let ends = run::batch_outcome(batch) != BatchState::Active || run::ended_for(batch).is_some();
+    let ends = run::batch_outcome(batch) != run::BatchState::Active || run::ended_for(batch).is_some();
     if ends || run::is_suspended(batch) || run::is_being_resumed(batch) {
         return Look::No;
     }

@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::attempt::pending;
-use super::{Facts, SaturatingTime, current_attempt, launch_time, launched_at, queued_at, status_rests};
+use super::leaving::{OVERDUE, Said};
+use super::{Facts, SaturatingTime, attempt_name, current_attempt, launch_time, launched_at, queued_at, status_rests};
 use crate::api::job::WaitingFor;
 use crate::api::{Job, JobPhase, JobStatus, LocalReference, ObjectReference, Outcome, Reason};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
@@ -26,6 +27,7 @@ pub(super) fn running_status(
     known: Option<&Resolved<'_>>,
     batch: &BatchJob,
     started: Option<Timestamp>,
+    ending: Option<Said>,
     plan: &mut Plan<JobStatus>,
     now: Timestamp,
 ) {
@@ -50,7 +52,7 @@ pub(super) fn running_status(
         status.started_at = None;
     }
     // The pods may be gone by now, with a suspension for one; that they had started stays true.
-    status.started_at = started.map(micro).or(status.started_at);
+    status.started_at = started.map(|at| started_at(facts, at, now)).or(status.started_at);
     status.attempts = current_attempt(facts.job);
     status.waiting_for = suspended.then_some(WaitingFor::Suspended);
     status.retry_at = None;
@@ -58,6 +60,7 @@ pub(super) fn running_status(
     let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
     let (reason, message) = match (suspended, started) {
         (true, _) => (WaitingFor::Suspended.as_str(), run::suspended_text(batch)),
+        _ if ending.is_some() => said_once(facts, ending.unwrap_or_default()),
         (false, _) => ("Launched", launched_text(facts, batch, plan, now)),
     };
     list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason, message });
@@ -67,6 +70,52 @@ pub(super) fn running_status(
         plan.notes.push(Note::normal("Dispatched", "Launch", dispatched_text(batch)));
     }
     plan.status = Some(status);
+}
+
+/// The status of an attempt whose batch Job is gone or going, and whose pods have not ended.
+pub(super) fn leaving_status(
+    facts: &Facts<'_>,
+    known: Option<&Resolved<'_>>,
+    batch: Option<&BatchJob>,
+    said: Said,
+    plan: &mut Plan<JobStatus>,
+    now: Timestamp,
+) {
+    let mut status = base_status(facts, known, now);
+    let named = status.batch_job_ref.as_ref().map(|said| said.name.clone());
+    if let Some(batch) = batch.filter(|batch| batch.metadata.name != named) {
+        say_launched(&mut status, batch, launch_time(facts, now));
+        status.started_at = None;
+    }
+    let before = status.started_at.as_ref().map(|time| time.0);
+    let started = run::last_start(before, facts.pods, batch.and_then(run::resumed_at));
+    status.phase = Some(if started.is_some() { JobPhase::Running } else { JobPhase::Dispatched });
+    status.started_at = started.map(|at| started_at(facts, at, now)).or(status.started_at);
+    status.attempts = current_attempt(facts.job);
+    status.waiting_for = None;
+    status.retry_at = None;
+    status.refused_since = None;
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    let (reason, message) = said_once(facts, said);
+    list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason, message });
+    list.remove(conditions::STALLED);
+    status.conditions = list.into_list();
+    plan.status = Some(status);
+}
+
+/// A sentence about how an attempt ends is rewritten when its word changes, or when its pods should have ended and have not:
+/// not whenever one of them has.
+fn said_once(facts: &Facts<'_>, (word, text): Said) -> Said {
+    let before = facts.job.status.iter().flat_map(|status| &status.conditions);
+    let before = before.filter(|it| it.type_ == conditions::DISPATCHED && it.reason == word);
+    let same = |said: &str| said.contains(OVERDUE) == text.contains(OVERDUE);
+    let before = before.map(|it| &it.message).find(|said| same(said)).cloned();
+    (word, before.unwrap_or(text))
+}
+
+/// When the attempt started, told by the clock of its node in whole seconds: not before the Job was queued.
+fn started_at(facts: &Facts<'_>, at: Timestamp, now: Timestamp) -> MicroTime {
+    micro(at.max(queued_at(facts, now)))
 }
 
 /// That it was launched, with what keeps its main containers from starting, or the attempt from ending.
@@ -212,6 +261,10 @@ pub(super) fn ended_note(ending: &Ending) -> Note {
     }
 }
 
+fn is_current(job: &Job, batch: &str) -> bool {
+    attempt_name(job, current_attempt(job)) == batch
+}
+
 pub(super) fn ended_status(
     facts: &Facts<'_>,
     known: Option<&Resolved<'_>>,
@@ -230,7 +283,8 @@ pub(super) fn ended_status(
     status.retry_at = None;
     let said = status.started_at.as_ref().map(|time| time.0);
     let resumed = facts.batch.and_then(run::resumed_at);
-    status.started_at = run::last_start(said, facts.pods, resumed).map(micro).or(status.started_at);
+    let started = run::last_start(said, facts.pods, resumed);
+    status.started_at = started.map(|at| started_at(facts, at, now)).or(status.started_at);
     let type_ = match (cancelled, ending.outcome) {
         (true, _) => conditions::CANCELLED,
         (false, Outcome::Completed) => conditions::COMPLETE,
@@ -248,10 +302,9 @@ pub(super) fn ended_status(
             reason: "Launched",
             message: dispatched_text(batch),
         });
-    } else if previously_waiting_for(facts.job) == Some(WaitingFor::Suspended) {
-        // It was deleted while it was suspended, which it is no longer.
-        let name = status.batch_job_ref.as_ref().map(|batch| batch.name.as_str()).unwrap_or_default();
-        let message = format!("launched as batch Job {name}");
+    } else if let Some(said) = status.batch_job_ref.as_ref().filter(|said| is_current(facts.job, &said.name)) {
+        // It is gone, and with it what was to be said of how it went.
+        let message = format!("launched as batch Job {}", said.name);
         list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason: "Launched", message });
     } else if !conditions::holds(&status.conditions, conditions::DISPATCHED) {
         list.remove(conditions::DISPATCHED);

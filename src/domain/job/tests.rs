@@ -1,6 +1,7 @@
 //! What is decided about a Job, branch by branch: the whole decision is compared, hence also that nothing else is done.
 
 mod ended;
+mod leaving;
 mod limits;
 mod running;
 mod waiting;
@@ -51,8 +52,12 @@ struct Case {
     schedule_settled: bool,
     group_settled: bool,
     batch: Option<BatchJob>,
+    disowned: bool,
     pods: Vec<Arc<Pod>>,
     kept_batches: Vec<Arc<BatchJob>>,
+    /// Whether those pods are gone, and this is how they were last seen.
+    pods_are_gone: bool,
+    looked: bool,
     duplicate_of: Option<&'static str>,
     busy: bool,
 }
@@ -83,8 +88,11 @@ spec:
         schedule_settled: true,
         group_settled: true,
         batch: None,
+        disowned: false,
         pods: Vec::new(),
         kept_batches: Vec::new(),
+        pods_are_gone: false,
+        looked: false,
         duplicate_of: None,
         busy: false,
     }
@@ -117,8 +125,11 @@ impl Case {
             schedule_settled: self.schedule_settled,
             group_settled: self.group_settled,
             batch: self.batch.as_ref(),
+            disowned: self.disowned,
             pods: &self.pods,
             kept_batches: &self.kept_batches,
+            pods_there: if self.pods_are_gone { &[] } else { &self.pods },
+            looked: self.looked,
             duplicate_of: self.duplicate_of,
             busy: self.busy,
             memory: &self.memory,

@@ -1,10 +1,10 @@
-//! A Job without a batch Job: queued, recorded as skipped, or told what it waits for.
+//! A Job whose attempt was not launched: queued, recorded as skipped, or told what it waits for.
 
 use super::gate::kept_out;
 use super::status::{base_status, previously_waiting_for, set_waiting, waiting_status};
 use super::*;
 
-pub(super) fn without_batch(
+pub(super) fn not_launched(
     facts: &Facts<'_>,
     resolved: Result<Resolved<'_>, Unresolved>,
     attempt: u32,
@@ -13,19 +13,6 @@ pub(super) fn without_batch(
     let known = resolved.as_ref().ok();
     let cancel = cancel_request(facts);
     let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
-    let launched = facts.memory.launched.is_some_and(|(launched, _)| launched == attempt)
-        || facts
-            .job
-            .status
-            .as_ref()
-            .and_then(|status| status.batch_job_ref.as_ref())
-            .is_some_and(|batch| batch.name == attempt_name(facts.job, attempt));
-    if launched {
-        return record(run::vanished_run(&input)).into();
-    }
-    if facts.memory.launching == Some(attempt) {
-        return doubt::launching(facts, now);
-    }
     if let Some((reason, cancel)) = &cancel {
         return record(run::skipped_run(&input, *reason, cancel_text(cancel))).into();
     }

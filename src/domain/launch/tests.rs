@@ -54,7 +54,7 @@ fn launch_with(
         queue: "default",
         timeout_seconds: timeout,
     };
-    batch_job(&input)
+    batch_job(&input, false)
 }
 
 fn launch(template_job: &Value) -> Value {

@@ -27,7 +27,7 @@ pub struct Cluster {
     pub jobs: BTreeMap<String, Job>,
     pub runs: BTreeMap<String, JobRun>,
     pub batches: BTreeMap<String, BatchJob>,
-    /// The pod of each batch Job that ended by itself.
+    /// The pod of each batch Job that ended by itself or was deleted.
     pub pods: BTreeMap<String, Vec<Arc<Pod>>>,
     /// When each batch Job was created.
     pub launched: BTreeMap<String, Timestamp>,
@@ -106,8 +106,9 @@ impl Cluster {
                 }
             }
             Effect::DeleteBatchJob { batch, .. } => {
-                self.batches.remove(&batch.name);
+                self.delete_batch(&batch.name);
             }
+            Effect::EndPod(pod) => self.ask_pod_to_end(&pod.name),
             other => panic!("the model has no such thing: {other:?}"),
         }
         self.request()?;
@@ -187,6 +188,49 @@ impl Cluster {
             last_transition_time: Some(Time(now)),
             ..JobCondition::default()
         }]);
+    }
+
+    /// Somebody deletes a batch Job; its pod, if it is said to run on, does so. Returns it as it was.
+    pub fn delete_batch(&mut self, name: &str) -> Option<BatchJob> {
+        let batch = self.batches.remove(name)?;
+        if is_active(&batch) {
+            let now = self.now;
+            let pod = super::yaml(&format!(
+                "{{metadata: {{name: {name}}}, spec: {{containers: [{{name: main}}]}}, status: {{phase: Running, containerStatuses: [
+                {{name: main, image: x, imageID: x, ready: true, restartCount: 0, state: {{running: {{startedAt: '{now}'}}}}}}]}}}}"
+            ));
+            self.pods.insert(name.to_owned(), vec![Arc::new(pod)]);
+        }
+        Some(batch)
+    }
+
+    fn ask_pod_to_end(&mut self, name: &str) {
+        let now = self.now;
+        for pod in self.pods.get_mut(name).into_iter().flatten() {
+            Arc::make_mut(pod).metadata.deletion_timestamp.get_or_insert(Time(now));
+        }
+    }
+
+    /// The pods that run without a batch Job, and whether they were asked to end.
+    pub fn running_pods(&self) -> Vec<(String, bool)> {
+        let runs = |pod: &Arc<Pod>| pod.status.as_ref().is_some_and(|it| it.phase.as_deref() == Some("Running"));
+        let running = self.pods.iter().filter(|(_, pods)| pods.iter().any(runs));
+        let asked = |pods: &[Arc<Pod>]| pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
+        running.map(|(name, pods)| (name.clone(), asked(pods))).collect()
+    }
+
+    /// A pod that runs without a batch Job ends.
+    pub fn end_pod(&mut self, name: &str, code: i32) {
+        let now = self.now;
+        for pod in self.pods.get_mut(name).into_iter().flatten() {
+            let deletion = pod.metadata.deletion_timestamp.clone();
+            let mut ended: Pod = super::yaml(&format!(
+                "{{metadata: {{name: {name}}}, spec: {{containers: [{{name: main}}]}}, status: {{phase: Failed, containerStatuses: [
+                {{name: main, image: x, imageID: x, ready: false, restartCount: 0, state: {{terminated: {{exitCode: {code}, startedAt: '{now}', finishedAt: '{now}'}}}}}}]}}}}"
+            ));
+            ended.metadata.deletion_timestamp = deletion;
+            *pod = Arc::new(ended);
+        }
     }
 
     pub fn active_batches(&self) -> Vec<String> {

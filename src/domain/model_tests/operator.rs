@@ -1,13 +1,16 @@
 //! The operator of the model: it observes, decides and applies as the controllers and the dispatcher do, one at a time.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
 
-use super::cluster::{Cluster, Crash, is_active};
+use super::cluster::{Cluster, Crash};
 use crate::api::job::TemplateSnapshot;
 use crate::api::queue::InFlight;
 use crate::api::{Job, JobTemplateSpec, ObjectReference, ScheduleStatus};
+use crate::domain::attempt::{Sight, Stand};
 use crate::domain::group::{self, Gate, MemberJob};
 use crate::domain::job::{self, Memory, attempt_name, current_attempt};
 use crate::domain::plan::Ending;
@@ -54,6 +57,13 @@ impl Operator {
 
     fn jobs(&mut self, cluster: &mut Cluster) -> Result<(), Crash> {
         cluster.jobs.keys().cloned().collect::<Vec<_>>().iter().try_for_each(|name| self.job(cluster, name))
+    }
+
+    /// The watch tells that a batch Job is gone.
+    pub fn lost_batch(&mut self, batch: BatchJob, job: &Job) {
+        if let Some(memory) = self.memories.get_mut(uid(job)) {
+            memory.gone_batch = Some(Arc::new(batch));
+        }
     }
 
     fn ending(&self, job: &Job) -> Option<Ending> {
@@ -144,12 +154,12 @@ impl Operator {
             let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
             memory.queueable_since = Some(if waited { now } else { memory.first_seen });
         }
-        let memory = memory.clone();
+        let mut memory = memory.clone();
         let ending = self.ending(&object);
         let gate = self.gate(cluster, &object);
         let batch_name = attempt_name(&object, current_attempt(&object));
         let pods = cluster.pods.get(&batch_name).cloned().unwrap_or_default();
-        let facts = job::Facts {
+        let facts = |memory, looked: bool| job::Facts {
             job: &object,
             source: Source::Template { spec: &self.template, snapshot: &self.snapshot },
             gate: gate.as_ref(),
@@ -157,14 +167,28 @@ impl Operator {
                 || cluster.schedule.status.as_ref().is_some_and(|status| schedule::has_settled(status, &object)),
             group_settled: group::is_settled(Some(&cluster.group), &object, ending.as_ref()),
             batch: cluster.batches.get(&batch_name),
+            disowned: false,
             pods: &pods,
             kept_batches: &[],
+            pods_there: &pods,
+            looked,
             duplicate_of: None,
             busy: false,
-            memory: &memory,
+            memory,
         };
-        let decision = job::decide(&facts, now);
+        let attempt = current_attempt(&object);
+        let before = memory.clone();
+        memory.see(attempt, &facts(&before, false).stand(), now);
+        let first = memory.clone();
+        let mut decision = job::decide(&facts(&first, false), now);
+        memory.absent = Some(attempt).filter(|_| decision.look && !cluster.batches.contains_key(&batch_name));
+        let second = memory.clone();
+        if decision.look {
+            decision = job::decide(&facts(&second, true), now);
+        }
+        let seen = (memory.absent, memory.end_seen, memory.asked_seen);
         let memory = self.memories.get_mut(uid(&object)).unwrap();
+        (memory.absent, memory.end_seen, memory.asked_seen) = seen;
         memory.looked_at = true;
         memory.candidate = decision.candidate;
         for effect in &decision.plan.effects {
@@ -227,12 +251,8 @@ impl Operator {
         for entry in &cluster.in_flight {
             let Some(job) = known.iter().find(|job| uid(job) == entry.uid) else { continue };
             let attempt = current_attempt(job);
-            let name = attempt_name(job, attempt);
-            let said = job.status.as_ref().and_then(|status| status.batch_job_ref.as_ref());
+            let launched = stand(cluster, job, &self.memories[&entry.uid]).was_launched();
             let memory = self.memories.get_mut(&entry.uid).unwrap();
-            let launched = cluster.batches.contains_key(&name)
-                || said.is_some_and(|said| said.name == name)
-                || memory.launched.is_some_and(|(launched, _)| launched == attempt);
             if entry.attempt == attempt && !launched && memory.launching.is_none() && memory.recorded.is_none() {
                 memory.launching = Some(attempt);
             }
@@ -246,17 +266,15 @@ impl Operator {
         let of_group = group::max_running(&cluster.group.spec);
         let of_group = of_group.map(|max| (Limit::Group(cluster.group.metadata.uid.clone().unwrap_or_default()), max));
         snapshot.limits.extend(of_template.into_iter().chain(of_group));
-        for batch in cluster.batches.values().filter(|batch| is_active(batch)) {
-            let job = &cluster.jobs[&batch.metadata.labels.as_ref().unwrap()["job"]];
-            snapshot.occupants.push(occupant(job));
-        }
         for job in known {
             let memory = &self.memories[uid(job)];
             let attempt = current_attempt(job);
+            let stand = stand(cluster, job, memory);
+            let recorded = memory.recorded.as_ref().is_some_and(|it| it.attempt == attempt);
+            if stand.takes_place() && !recorded {
+                snapshot.occupants.push(occupant(job));
+            }
             if memory.launching == Some(attempt) {
-                if !cluster.batches.contains_key(&attempt_name(job, attempt)) {
-                    snapshot.occupants.push(occupant(job));
-                }
                 continue;
             }
             let launched = memory.launched.is_some_and(|(launched, _)| launched == attempt);
@@ -288,6 +306,18 @@ impl Operator {
         memory.launching = None;
         Ok(())
     }
+}
+
+/// As controllers/job/attempt.rs.
+fn stand<'a>(cluster: &'a Cluster, job: &Job, memory: &'a Memory) -> Stand<'a> {
+    let name = attempt_name(job, current_attempt(job));
+    Stand::of(&Sight {
+        launching: memory.launching == Some(current_attempt(job)),
+        launched: job::was_launched(job, Some(memory)),
+        batch: cluster.batches.get(&name),
+        last: memory.last_batch_of(job),
+        pods: cluster.pods.get(&name).map(Vec::as_slice).unwrap_or_default(),
+    })
 }
 
 fn occupant(job: &Job) -> Occupant {

@@ -33,16 +33,16 @@ fn names_never_change() {
         ("an occurrence", occurrence_job("nightly", UID, second(1_767_225_600)), "nightly-8wtkh-1767225600"),
         ("a skipped one", skipped_run("nightly", UID, second(1_767_225_600)), "nightly-8wtkh-1767225600-skipped"),
         ("a member", member_job("batch", UID, "import"), "batch-import-s9xqd"),
-        ("an attempt", attempt("nightly", UID, 1), "nightly-8wtkhtgkxm-1"),
-        ("an attempt of a dotted name", attempt("a.b", UID, 12), "a-b-8wtkhtgkxm-12"),
-        ("an attempt of a long name", attempt(&long, UID, 1), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkhtgkxm-1"),
-        ("an attempt of before", attempt_with_short_hash("nightly", UID, 1), "nightly-8wtkh-1"),
-        ("a dotted attempt of before", attempt_with_short_hash("a.b", UID, 12), "a-b-8wtkh-12"),
+        ("an attempt", attempt("nightly", UID, 1), "nightly-8wtkh-1"),
+        ("an attempt of a dotted name", attempt("a.b", UID, 12), "a-b-8wtkh-12"),
         (
-            "a long attempt of before",
-            attempt_with_short_hash(&long, UID, 1),
+            "an attempt of a long name",
+            attempt(&long, UID, 1),
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkh-1",
         ),
+        ("its other name", other_attempt("nightly", UID, 1), "nightly-8wtkhtgkxm-1"),
+        ("a dotted other name", other_attempt("a.b", UID, 12), "a-b-8wtkhtgkxm-12"),
+        ("a long other name", other_attempt(&long, UID, 1), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r87f9-8wtkhtgkxm-1"),
         ("a revision", revision("report", UID, "00ff"), "report-8wtkh-2s7z57fql9"),
         ("a shortened name", shorten(&long, 20), "aaaaaaaaaaaaaa-r87f9"),
     ];
@@ -98,8 +98,8 @@ proptest! {
             (occurrence_job(&name, &uid, second(time)), JOB_NAME_MAX),
             (skipped_run(&name, &uid, second(time)), NAME_MAX),
             (member_job(&name, &uid, &member), JOB_NAME_MAX),
-            (attempt(&name, &uid, number), ATTEMPT_NAME_MAX),
-            (attempt_with_short_hash(&name, &uid, number), NAME_MAX),
+            (attempt(&name, &uid, number), NAME_MAX),
+            (other_attempt(&name, &uid, number), ATTEMPT_NAME_MAX),
             (revision(&name, &uid, "digest"), NAME_MAX),
         ];
         for (made, max) in table {
@@ -108,7 +108,7 @@ proptest! {
         }
         prop_assert!(is_label_value(&label_value(&name)));
         // The hostname of the last pod of an Indexed batch Job with as many completions as there can be.
-        let hostname = format!("{}-{}", attempt(&name, &uid, number), i32::MAX - 1);
+        let hostname = format!("{}-{}", other_attempt(&name, &uid, number), i32::MAX - 1);
         prop_assert!(is_dns_label(&hostname) && hostname.len() <= NAME_MAX, "{hostname}");
     }
 

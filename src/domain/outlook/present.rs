@@ -13,7 +13,7 @@ use super::{Paused, is_of_the_line, paused, phase, said};
 use crate::api::labels::{JOB_UID, QUEUE};
 use crate::api::queue::InFlight;
 use crate::api::{Job, JobGroup, JobPhase, Queue};
-use crate::domain::job::{attempt_name, attempt_names, current_attempt, limits, own_blocker};
+use crate::domain::job::{attempt_name, attempt_names, current_attempt, limits, own_blocker, was_launched};
 use crate::domain::place;
 use crate::domain::queue::{Blocker, Candidate, Holdback, Limit, Limits, Line, Occupant, Offer, Settings};
 use crate::domain::run::{BatchState, batch_outcome};
@@ -112,11 +112,15 @@ impl Present {
             let label = |name: &str| batch.metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
             let Some(uid) = label(JOB_UID) else { continue };
             let job = by_uid.get(&uid).copied();
+            if batch.metadata.deletion_timestamp.is_some() && job.is_some_and(has_ended) {
+                continue;
+            }
             let said = job.and_then(|job| job.status.as_ref()?.queue.clone());
             let name = job.map_or(&batch.metadata.name, |job| &job.metadata.name).clone().unwrap_or_default();
             let queue = said.or_else(|| label(QUEUE)).unwrap_or_default();
             self.occupy(surroundings.namespace, uid, name, queue, job.map_or_else(|| [].into(), limits));
         }
+        self.keep_places(surroundings);
         let launched: HashSet<&str> =
             surroundings.batches.iter().filter_map(|batch| batch.metadata.name.as_deref()).collect();
         for queue in surroundings.queues {
@@ -130,6 +134,22 @@ impl Present {
                 let queue = queue.metadata.name.clone().unwrap_or_default();
                 self.occupy(surroundings.namespace, entry.uid.clone(), entry.job.clone(), queue, limits(job));
             }
+        }
+    }
+
+    /// A Job of which a batch Job was launched takes its place until Kubernetes says that it ended, or until it is recorded:
+    /// the batch Job may be gone before its pods have ended.
+    fn keep_places(&mut self, surroundings: &Surroundings<'_>) {
+        let is_ended = |batch: &&Arc<BatchJob>| batch_outcome(batch) != BatchState::Active;
+        let ended: HashSet<&str> =
+            surroundings.batches.iter().filter(is_ended).filter_map(|batch| batch.metadata.name.as_deref()).collect();
+        for job in surroundings.jobs.iter().filter(|job| was_launched(job, None) && !has_ended(job)) {
+            let uid = job.metadata.uid.clone().unwrap_or_default();
+            if self.running.contains_key(&uid) || ended.contains(attempt_name(job, current_attempt(job)).as_str()) {
+                continue;
+            }
+            let name = job.metadata.name.clone().unwrap_or_default();
+            self.occupy(surroundings.namespace, uid, name, place::queue_name(job).to_owned(), limits(job));
         }
     }
 
@@ -168,6 +188,10 @@ impl Present {
             self.line.offer(Offer { namespace, candidate, accepted: true, asks_for: None }, now);
         }
     }
+}
+
+fn has_ended(job: &Job) -> bool {
+    phase(job).is_some_and(JobPhase::is_ended)
 }
 
 /// Whether an attempt that was admitted is still to be launched, as far as the Job says. The list of a queue is brought up to

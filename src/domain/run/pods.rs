@@ -132,6 +132,18 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
+/// Whether a pod has ended: the kubelet says so, or none of its containers runs and all main ones have.
+pub fn pod_has_ended(pod: &Pod) -> bool {
+    has_ended(pod) || is_settled(pod)
+}
+
+/// Which pod, and where it is.
+pub fn pod_text(pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    node.map_or_else(|| format!("pod {name}"), |node| format!("pod {name} on node {node}"))
+}
+
 /// When the first container of the pods started, an init container included and one that has ended too. A sidecar does
 /// nothing of what was asked for.
 pub fn pod_started(pods: &[Arc<Pod>]) -> Option<Timestamp> {
@@ -145,13 +157,15 @@ pub(super) fn pod_finished(pods: &[Arc<Pod>]) -> Option<Timestamp> {
 
 /// Whether all pods have ended and say how, so that a record misses nothing by being written now.
 pub fn pods_settled(pods: &[Arc<Pod>]) -> bool {
-    pods.iter().all(|pod| {
-        let containers = containers(pod);
-        let mut main = containers.iter().filter(|container| container.is_main()).peekable();
-        let all_terminated = main.peek().is_some() && main.all(|container| container.terminated().is_some());
-        let none_runs = !containers.iter().any(Container::is_running);
-        none_runs && (all_terminated || has_ended(pod))
-    })
+    pods.iter().all(|pod| is_settled(pod))
+}
+
+fn is_settled(pod: &Pod) -> bool {
+    let containers = containers(pod);
+    let mut main = containers.iter().filter(|container| container.is_main()).peekable();
+    let all_terminated = main.peek().is_some() && main.all(|container| container.terminated().is_some());
+    let none_runs = !containers.iter().any(Container::is_running);
+    none_runs && (all_terminated || has_ended(pod))
 }
 
 /// Since when the pods have been waiting without anything of them running, or absent if something runs, or did and has

@@ -148,6 +148,11 @@ impl Case {
     }
 }
 
+/// The record of an attempt of which no batch Job is left, nor remembered.
+fn vanished_run(input: &RunInput<'_>) -> JobRun {
+    gone_run(input, None)
+}
+
 /// Outcome, reason, exit code and error of a record, in one line.
 fn summary(run: &JobRun) -> String {
     let status = run.status.as_ref().unwrap();

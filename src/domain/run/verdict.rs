@@ -48,10 +48,10 @@ pub(super) fn failed(
     if let Some(why) = super::ended_for(batch)
         && (too_late || was_killed(input))
     {
-        return brought_forward(input, batch, deciding, why);
+        return brought_forward(input, Some(batch), deciding, why);
     }
     if too_late {
-        return late(input, batch, deciding);
+        return late(input, Some(batch), deciding);
     }
     let indexes = indexes_text(batch, deciding).unwrap_or_default();
     let kubernetes = join(&[&indexes, reason, message]);
@@ -108,9 +108,16 @@ fn was_killed(input: &RunInput<'_>) -> bool {
 }
 
 /// A batch Job that Kubernetes ended because Rota brought its deadline forward, and why Rota did.
-fn brought_forward(input: &RunInput<'_>, batch: &BatchJob, deciding: Option<&Deciding<'_>>, why: Reason) -> Verdict {
+pub(super) fn brought_forward(
+    input: &RunInput<'_>,
+    batch: Option<&BatchJob>,
+    deciding: Option<&Deciding<'_>>,
+    why: Reason,
+) -> Verdict {
     match why {
         Reason::PendingTimeout => pending(input, batch),
+        // Only where its batch Job is gone: Kubernetes minds that limit otherwise.
+        Reason::DeadlineExceeded => late(input, batch, deciding),
         Reason::TotalDeadlineExceeded => {
             failure(why, join(&[&total_text(input), &stopped_text(input, batch, deciding)]))
         }
@@ -121,11 +128,11 @@ fn brought_forward(input: &RunInput<'_>, batch: &BatchJob, deciding: Option<&Dec
 
 /// How far an attempt had come that was stopped: what kept it from starting, or which containers went on, and the last that
 /// the deciding one said.
-fn stopped_text(input: &RunInput<'_>, batch: &BatchJob, deciding: Option<&Deciding<'_>>) -> String {
+fn stopped_text(input: &RunInput<'_>, batch: Option<&BatchJob>, deciding: Option<&Deciding<'_>>) -> String {
     if started(input).is_none() {
-        return stuck(input, Some(batch)).or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
+        return stuck(input, batch).or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
     }
-    let outlived = pods::outlived_text(input.pods, super::ended_at(batch));
+    let outlived = pods::outlived_text(input.pods, batch.and_then(super::ended_at));
     let container = deciding.and_then(|deciding| deciding.container);
     let said = container.and_then(|it| Some((it, quote(last_words(&it)?)))).filter(|(_, said)| !said.is_empty());
     let said = said.map(|(it, said)| format!("the last that container {} said: {said}", it.status.name));
@@ -154,8 +161,8 @@ fn total_text(input: &RunInput<'_>) -> String {
 }
 
 /// An attempt of which no container started in time.
-fn pending(input: &RunInput<'_>, batch: &BatchJob) -> Verdict {
-    let stuck = stuck(input, Some(batch));
+fn pending(input: &RunInput<'_>, batch: Option<&BatchJob>) -> Verdict {
+    let stuck = stuck(input, batch);
     let waiting = stuck.clone().or_else(|| pods::waiting_text(input.pods)).unwrap_or_default();
     let seconds = input.resolved.map(|known| format!(" within {} s", known.pending_timeout_seconds));
     let which = if started(input).is_some() { "no main container" } else { "no container" };
@@ -164,9 +171,12 @@ fn pending(input: &RunInput<'_>, batch: &BatchJob) -> Verdict {
     failure(Reason::PendingTimeout, join(&[&text, &waiting, &images]))
 }
 
-/// A batch Job that Kubernetes ended at the deadline that it was launched with.
-fn late(input: &RunInput<'_>, batch: &BatchJob, deciding: Option<&Deciding<'_>>) -> Verdict {
-    let deadline = batch.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+/// An attempt that was ended at the deadline with which it was launched.
+fn late(input: &RunInput<'_>, batch: Option<&BatchJob>, deciding: Option<&Deciding<'_>>) -> Verdict {
+    let own = batch.and_then(|batch| batch.spec.as_ref()?.active_deadline_seconds);
+    // Where Rota brought it forward, or the batch Job is gone, what was asked for tells.
+    let asked = input.resolved.and_then(|known| known.timeout_seconds);
+    let deadline = if batch.and_then(super::ended_for).is_some() { asked } else { own.or(asked) };
     let seconds = deadline.map(|seconds| format!(" of {seconds} s")).unwrap_or_default();
     let ran = if started(input).is_some() { "ran longer than" } else { "did not start within" };
     let text = format!("{ran} its timeout{seconds}");
@@ -220,7 +230,7 @@ fn lost(deciding: &Deciding<'_>) -> Option<String> {
 }
 
 /// How a container ended, and the last that it said.
-fn exit_text(container: &Container<'_>) -> String {
+pub(super) fn exit_text(container: &Container<'_>) -> String {
     let Some(end) = container.terminated() else { return String::new() };
     let kind = match container.role {
         Role::Init => "init container",

@@ -441,9 +441,9 @@ status: {startTime: '2026-03-01T00:05:00Z', conditions: [{type: Suspended, statu
     );
     case.batch.as_mut().unwrap().metadata.resource_version = Some("7".into());
     let deleted = identity(&case.batch.as_ref().unwrap().metadata);
-    let delete = Effect::DeleteBatchJob { batch: deleted, version: "7".into() };
+    let delete = Effect::DeleteBatchJob { batch: deleted, version: Some("7".into()) };
     assert_eq!(case.decide(after(3_600)).plan.effects, [delete]);
-    case.batch = None;
+    (case.batch, case.looked) = (None, true);
     let decision = case.decide(after(3_601));
     assert_eq!(only_record(&decision), (name.clone(), Outcome::Skipped, Reason::TotalDeadlineExceeded));
     case.memory.recorded = Some(Recorded::of(record_of(&decision), after(3_601)));

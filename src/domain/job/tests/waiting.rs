@@ -43,6 +43,7 @@ fn a_new_job_may_be_launched_at_once_and_its_status_comes_later() {
         candidate: Some(the_candidate(after(0))),
         queue: Some("default".into()),
         is_coming: false,
+        look: false,
     };
     assert_eq!(case.decide(after_ms(5)), expected);
     assert_eq!(case.decide(after_ms(999)), expected);
@@ -82,6 +83,7 @@ conditions:
         candidate: Some(the_candidate(after(0))),
         queue: Some("default".into()),
         is_coming: false,
+        look: false,
     };
     assert_eq!(decision, expected);
     case.assert_settled(after(3_600));
