@@ -249,7 +249,7 @@ impl Writer {
         for _ in 0..RECORD_PAGES_MAX {
             let page = self.send::<JobRun, _, _>("list", || api.list(&params)).await?;
             let is_over =
-                page.items.iter().filter(|run| seal.vouches_for(run)).fold(false, |over, run| see(run) || over);
+                page.items.iter().filter(|run| seal.vouches_for(run)).map(&mut *see).filter(|over| *over).count() > 0;
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) if !is_over => params = params.continue_token(&token),
                 _ => return Ok(()),

@@ -140,14 +140,11 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         note_stand(context, &object, &observed, &mut memory, now_is);
         decision = job::decide(&facts(&object, &observed, &memory, busy), now_is);
     }
-    if !Arc::ptr_eq(&object, &current) && decision.plan.notes.iter().any(|note| note.reason == "Dispatched") {
-        let text = "it was launched before it was edited: this attempt runs what it said before";
-        decision.plan.notes.push(Note::warning("EditedTooLate", "Launch", text.to_owned()));
+    if !Arc::ptr_eq(&object, &current) {
+        say_edited_too_late(&mut decision);
     }
-    let mut queue = Ok(());
-    if decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace) {
-        queue = make_default_queue(context, &key.namespace).await;
-    }
+    let lacks_queue = decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace);
+    let queue = if lacks_queue { make_default_queue(context, &key.namespace).await } else { Ok(()) };
     tell_queue(context, &object, &memory, &decision, observed.is_unread(&object));
     // Apply, and status.
     let is_coming = decision.is_coming;
@@ -160,6 +157,14 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         dispatcher::looked_at(context, &key.namespace, &uid, &memory);
     }
     written
+}
+
+/// That an edit came after the launch, told once, with the launch.
+fn say_edited_too_late(decision: &mut Decision) {
+    if decision.plan.notes.iter().any(|note| note.reason == "Dispatched") {
+        let text = "it was launched before it was edited: this attempt runs what it said before";
+        decision.plan.notes.push(Note::warning("EditedTooLate", "Launch", text.to_owned()));
+    }
 }
 
 /// Takes note of when the attempt was first seen to stand as it does, where time counts.

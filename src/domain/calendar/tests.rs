@@ -85,7 +85,8 @@ fn an_instant_comes_once() {
 fn every_zone_of_the_database_can_be_used() {
     let mut count = 0;
     for zone in ZONES.available() {
-        if zone.as_str() != "Etc/Unknown" {
+        // These two of the database are no zones: one says that none is known, the other that none was set.
+        if !matches!(zone.as_str(), "Etc/Unknown" | "Factory") {
             assert!(read(&spec("0 9 * * *", zone.as_str())).is_ok(), "{}", zone.as_str());
             count += 1;
         }

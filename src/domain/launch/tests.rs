@@ -10,7 +10,7 @@ use crate::api::ObjectReference;
 use crate::api::job::GroupReference;
 
 const UID: &str = "6f1e1d2c-9d3b-4a6e-8f7a-0b1c2d3e4f50";
-const BATCH_NAME: &str = "nightly-8wtkhtgkxm-2";
+const BATCH_NAME: &str = "nightly-8wtkh-2";
 
 fn job() -> Job {
     let mut job = Job::new("nightly", crate::api::JobSpec::default());

@@ -191,7 +191,7 @@ fn the_whole_record_of_an_attempt_that_succeeded() {
         "apiVersion": "rota.dev/v1alpha1",
         "kind": "JobRun",
         "metadata": {
-            "name": "nightly-8wtkh-1767225600-8wtkhtgkxm-2",
+            "name": "nightly-8wtkh-1767225600-8wtkh-2",
             "namespace": "team",
             "labels": {
                 "app.kubernetes.io/managed-by": "rota",

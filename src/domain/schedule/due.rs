@@ -215,10 +215,10 @@ fn missed(
     let why = |index: usize, time: Timestamp| {
         let later_missed = missed - index - 1;
         match policy {
+            CatchUpPolicy::None => Some((Reason::MissedWindow, format!("{}, and catchUp is None", cause(time)))),
             _ if lateness(time) > SignedDuration::from_secs(window) => {
                 Some((Reason::MissedWindow, format!("it was due more than {window} s ago, when {}", cause(time))))
             }
-            CatchUpPolicy::None => Some((Reason::MissedWindow, format!("{}, and catchUp is None", cause(time)))),
             CatchUpPolicy::Latest if later_missed > 0 || on_time > 0 => {
                 let text = "a later time runs instead, and catchUp is Latest".to_owned();
                 Some((Reason::CatchUpLimit, limited(time, text)))

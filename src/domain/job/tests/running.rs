@@ -357,6 +357,7 @@ fn what_events_told_is_in_the_condition_and_in_every_record_that_follows() {
             ended = expired(ended, reason);
         }
         let mut case = Case { batch: Some(ended), ..case.clone() };
+        case.memory.end_seen = Some((1, after(20)));
         if reason == Some(Reason::Cancelled) {
             case = case.cancelled("{}");
         }
@@ -393,6 +394,7 @@ fn a_batch_job_that_makes_no_pods_is_said_to() {
     let ended = batch_ended("Failed").replace("BackoffLimitExceeded", "DeadlineExceeded");
     let more = format!("spec: {{parallelism: 0, template: {{}}}}\n{ended}");
     case.batch = Some(expired(batch(&attempt_name(&case.job, 1), &more), Reason::PendingTimeout));
+    case.memory.end_seen = Some((1, after(20)));
     let error = record_of(&case.decide(after(30))).status.clone().unwrap().error.unwrap();
     assert_eq!(error, format!("no container started within 600 s: {why}"));
 }

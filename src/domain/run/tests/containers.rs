@@ -34,11 +34,14 @@ fn a_sidecar_that_runs_is_no_start_and_does_not_end_the_wait() {
         json!({ "phase": "Pending", "initContainerStatuses": [proxy.clone()], "containerStatuses": [waits("ImagePullBackOff")] }),
     );
     let created = at("2026-01-01T00:00:05Z");
-    assert_eq!((pod_started(&[stuck.clone()]), waiting_since(&[stuck.clone()], created)), (None, Some(created)));
+    assert_eq!(
+        (pod_started(std::slice::from_ref(&stuck)), waiting_since(std::slice::from_ref(&stuck), created)),
+        (None, Some(created))
+    );
     assert_eq!(stuck_text(&[stuck]).as_deref(), Some("container main: ImagePullBackOff: image x"));
     let main = container("main", json!({ "running": { "startedAt": "2026-01-01T00:00:12Z" } }));
     let runs = pod(json!({ "phase": "Running", "initContainerStatuses": [proxy], "containerStatuses": [main] }));
-    assert_eq!(pod_started(&[runs.clone()]), Some(at("2026-01-01T00:00:12Z")));
+    assert_eq!(pod_started(std::slice::from_ref(&runs)), Some(at("2026-01-01T00:00:12Z")));
     assert_eq!(waiting_since(&[runs], created), None);
 }
 
@@ -68,7 +71,7 @@ fn a_container_that_is_started_again_in_its_pod_has_started() {
     let created = at("2026-01-01T00:00:05Z");
     let waits = restarted(json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
     assert_eq!(
-        (pod_started(&[waits.clone()]), waiting_since(&[waits], created)),
+        (pod_started(std::slice::from_ref(&waits)), waiting_since(&[waits], created)),
         (Some(at("2026-01-01T00:00:12Z")), None)
     );
     let mut forgotten = (*pulling()).clone();

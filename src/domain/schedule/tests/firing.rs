@@ -245,10 +245,15 @@ fn what_is_written_wrongly_is_a_failure_that_holds_the_schedule_in_the_end() {
 
 #[test]
 fn times_that_are_skipped_for_different_causes_have_a_record_and_an_event_each() {
-    let mut case = hourly("catchUp: {policy: None, windowSeconds: 3600}");
+    let mut skips = super::super::skips::Skips::default();
+    skips.push(at("01:00"), Reason::MissedWindow, "the operator was not running");
+    skips.push(at("02:00"), Reason::MissedWindow, "the operator was not running");
+    skips.push(at("03:00"), Reason::MissedWindow, "its Job was refused");
+    assert_eq!(skips.notes().len(), 2);
+    let mut case = hourly("catchUp: {policy: Latest, windowSeconds: 7200}");
     case.step("00:30");
     assert_eq!(case.decide(at("05:30")).plan.notes.len(), 2);
-    assert_eq!(case.step("05:30"), ["skip 4 01:00-04:00 MissedWindow", "skip 05:00 MissedWindow"]);
+    assert_eq!(case.step("05:30"), ["skip 3 01:00-03:00 MissedWindow", "skip 04:00 CatchUpLimit", "run 05:00"]);
 }
 
 /// What the shell does when the API server refuses an effect of a decision.
@@ -282,7 +287,7 @@ fn a_refusal_is_said_and_is_the_cause_of_what_is_skipped_then() {
     assert_eq!(case.status, said, "nothing to write");
     for (policy, time, expected) in [
         ("Latest", "01:30", vec!["run 01:00"]),
-        ("Latest", "03:10", vec!["skip 2 01:00-02:00", "run 03:00"]),
+        ("Latest", "03:10", vec!["skip 01:00", "skip 02:00", "run 03:00"]),
         ("All", "04:10", vec!["skip 2 01:00-02:00", "run 03:00", "run 04:00"]),
         ("None", "02:10", vec!["skip 2 01:00-02:00"]),
     ] {
