@@ -42,7 +42,7 @@ pub struct Field {
     pub path: &'static str,
     /// What becomes of it, for docs/jobs.md.
     pub meaning: &'static str,
-    warn: fn(&Body<'_>) -> Option<String>,
+    warn: Option<fn(&Body<'_>) -> Option<String>>,
 }
 
 /// What is not passed on as it is, or means something else than to Kubernetes.
@@ -51,64 +51,71 @@ pub const FIELDS: [Field; 12] = [
         path: "spec.backoffLimit",
         meaning: "0, so that each try is an attempt with a record of its own; `retry.maxAttempts` says how many there are. \
                   Left as it is beside `backoffLimitPerIndex` or `successPolicy`.",
-        warn: backoff_limit,
+        warn: Some(backoff_limit),
     },
     Field {
         path: "spec.template.spec.restartPolicy",
         meaning: "Never: what fails is tried again in a pod of its own, as often as `retry.maxAttempts` says. A batch Job \
                   that says nothing is tried seven times, an attempt of Rota's once.",
-        warn: restart_policy,
+        warn: Some(restart_policy),
     },
     Field {
         path: "spec.activeDeadlineSeconds",
         meaning: "Counts for each attempt, as `timeoutSeconds` does; the shorter one of both. `deadlineSeconds` bounds all \
                   attempts together.",
-        warn: active_deadline,
+        warn: Some(active_deadline),
     },
     Field {
         path: "spec.template.spec.containers.terminationMessagePolicy",
         meaning: "FallbackToLogsOnError, so that a record quotes the end of the log. `File` stays, unless \
                   `terminationMessagePath: /dev/termination-log` stands beside it: these two are what the API server writes into \
                   what it stores.",
-        warn: |_| None,
+        warn: None,
     },
     Field {
         path: "spec.ttlSecondsAfterFinished",
         meaning: "How long the Job is kept with its batch Job and pods, unless `ttlSecondsAfterFinished` of the template or \
                   the Job says so. The batch Job itself has it too, but never less than 3,600, so that Kubernetes does not \
                   remove what is not recorded yet.",
-        warn: time_to_live,
+        warn: Some(time_to_live),
     },
     Field {
         path: "spec.suspend",
         meaning: "Passed on: whoever patches the batch Job to `suspend: false`, such as Kueue, starts it. Rota does not.",
-        warn: suspend,
+        warn: Some(suspend),
     },
     Field {
         path: "spec.managedBy",
         meaning: "Passed on: the batch Job runs and ends only if that controller is there.",
-        warn: managed_by,
+        warn: Some(managed_by),
     },
     Field {
         path: "spec.parallelism",
         meaning: "Passed on. With 0 no pod is started, and the attempt waits until `pendingTimeoutSeconds`.",
-        warn: parallelism,
+        warn: Some(parallelism),
     },
     Field {
         path: "spec.manualSelector",
         meaning: "Not passed on, nor is `selector`: Kubernetes makes one for each batch Job.",
-        warn: manual_selector,
+        warn: Some(manual_selector),
     },
     Field {
         path: "metadata.labels",
         meaning: "Passed on to the batch Job, but for those by which Argo CD, Flux and Helm tell what is theirs, and would \
                   prune it. Those of pods stay; Rota adds its own, and says on batch Jobs that it manages \
                   them.",
-        warn: labels,
+        warn: Some(labels),
     },
-    Field { path: "metadata.annotations", meaning: "The same.", warn: annotations },
-    Field { path: "metadata.name, finalizers, ownerReferences", meaning: "Not used, as by a CronJob.", warn: |_| None },
+    Field { path: "metadata.annotations", meaning: "The same.", warn: Some(annotations) },
+    Field { path: "metadata.name, finalizers, ownerReferences", meaning: "Not used, as by a CronJob.", warn: None },
 ];
+
+impl Field {
+    /// Whether there is a warning about it: what is always so, as for a CronJob, is only documented.
+    pub fn has_warning(&self) -> bool {
+        self.warn.is_some()
+    }
+}
 
 impl<'a> Body<'a> {
     /// The body of a template.
@@ -157,7 +164,7 @@ pub fn sentences(body: &Body<'_>) -> Vec<String> {
 /// What of a body is not used as it is written.
 pub fn warnings(body: &Body<'_>) -> Vec<Warning> {
     let warning =
-        |field: &Field| Some(Warning { field: format!("{ROOT}.{}", field.path), message: (field.warn)(body)? });
+        |field: &Field| Some(Warning { field: format!("{ROOT}.{}", field.path), message: (field.warn?)(body)? });
     FIELDS.iter().filter_map(warning).collect()
 }
 

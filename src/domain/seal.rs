@@ -7,16 +7,14 @@
 
 use std::fmt::Write;
 
+use hmac::{Hmac, Mac};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::names;
 use crate::api::JobRun;
 use crate::api::job_run::JobRunStatus;
 use crate::api::labels::SEAL_ANNOTATION;
-
-/// The length of a block of SHA-256, in bytes.
-const BLOCK: usize = 64;
 
 /// What seals records, and what is believed without a seal.
 #[derive(Clone, Debug)]
@@ -68,19 +66,13 @@ impl Seal {
 
     /// HMAC-SHA256 of the parts, in hexadecimal.
     fn sign(&self, parts: &[&str]) -> String {
-        let hashed = Sha256::digest(self.key.as_bytes());
-        let pad = |with: u8| -> Vec<u8> {
-            let key = hashed.iter().copied().chain(std::iter::repeat(0)).take(BLOCK);
-            key.map(|byte| byte ^ with).collect()
-        };
-        let mut inner = Sha256::new_with_prefix(pad(0x36));
+        // A key of any length is one.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.key.as_bytes()) else { return String::new() };
         for part in parts {
-            inner.update(part.len().to_be_bytes());
-            inner.update(part.as_bytes());
+            mac.update(&part.len().to_be_bytes());
+            mac.update(part.as_bytes());
         }
-        let mut outer = Sha256::new_with_prefix(pad(0x5c));
-        outer.update(inner.finalize());
-        outer.finalize().iter().fold(String::new(), |mut text, byte| {
+        mac.finalize().into_bytes().iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         })

@@ -168,6 +168,8 @@ pub fn job_run() -> Value {
             "exitCode": 3,
             "cancelledBy": "system:admin",
             "error": "container main ended with exit code 3",
+            "notes": ["the result was left out: it has more than 2,048 bytes"],
+            "finalBy": "podFailurePolicy",
             "artifacts": [{ "path": "/out/report.pdf", "uri": "s3://reports/1.pdf", "sha256": "00ff", "bytes": 4096 }],
             "result": { "rows": 12, "nested": { "list": [1, "two", null] } },
             "logPath": "/var/log/pods/reports_report-1-1-abcde",

@@ -108,14 +108,19 @@ fn say_what_keeps_it(facts: &Facts<'_>, keepers: &str, plan: &mut Plan<JobStatus
     plan.status = Some(status);
 }
 
-/// A batch Job that was orphaned with the deletion of its Job would stay for ever.
+/// The finalizer by which the garbage collector of Kubernetes knows that it has dependents to orphan.
+const ORPHAN_FINALIZER: &str = "orphan";
+
+/// A batch Job that was orphaned with the deletion of its Job, or is about to be, would stay for ever.
 fn limit_of_orphan(facts: &Facts<'_>, ttl: Option<i64>) -> Option<Effect> {
     let batch = facts.batch.filter(|_| facts.job.metadata.deletion_timestamp.is_some())?;
     let is_owned = batch.metadata.owner_references.iter().flatten().any(|it| it.controller == Some(true));
     let has_limit = batch.spec.as_ref().is_some_and(|spec| spec.ttl_seconds_after_finished.is_some());
     let seconds = ttl.unwrap_or(TTL_SECONDS_DEFAULT);
     let limit = Effect::LimitBatchJob { batch: identity(&batch.metadata), seconds };
-    (!is_owned && !has_limit && facts.disowned).then_some(limit)
+    let is_orphaned = !is_owned && facts.disowned;
+    let is_to_be = facts.job.metadata.finalizers.iter().flatten().any(|it| it == ORPHAN_FINALIZER);
+    ((is_orphaned || is_to_be) && !has_limit).then_some(limit)
 }
 
 /// One attempt failed and another may follow: back into the queue, with the record of this one.
