@@ -189,7 +189,8 @@ impl Writer {
             match self.send::<K, _, _>("patch", || api.patch_status(&key.name, &params, &patch)).await {
                 Ok(object) => return Ok(Some(self.take_in(object))),
                 Err(error) if error.is(404) => return Ok(None),
-                Err(error) if error.is(409) => {}
+                // A webhook may deny with any code; only a version that has changed is worth another try.
+                Err(error) if error.is(409) && matches!(error.meaning(), Meaning::NotTried) => {}
                 Err(error) => return Err(error),
             }
             let Some(found) = self.send::<K, _, _>("get", || api.get_opt(&key.name)).await? else { return Ok(None) };

@@ -339,8 +339,10 @@ fn take_over(context: &Context, namespace: &str) {
             // One that cannot be looked at may be recorded already: it comes to its queue anew when it can.
             let is_left = |memory: &Memory| !memory.is_failing && is_left(context, &job, memory, entry.attempt);
             let Some(memory) = memory.filter(is_left) else { continue };
-            line.occupy(namespace, &entry.uid, place(&job, &memory, Some(&queue.name_any())));
+            let place = place(&job, &memory, Some(&queue.name_any()));
+            line.occupy(namespace, &entry.uid, place.clone());
             context.memories.update(&entry.uid, |memory| {
+                memory.place = Some(place);
                 // Nobody else with its key is launched before it is known whether it was.
                 (memory.launching, memory.claimed) = (Some(entry.attempt), Some(entry.attempt));
                 memory.doubt = Some(Doubt::Inherited);

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 
 use crate::api::Job;
 use crate::apply::{Meaning, WriteError};
+use crate::controllers::job::attempt::is_launched;
 use crate::controllers::job::{begin_launch, observe, resolve};
 use crate::controllers::{Context, NOT_LEADING_DELAY};
 use crate::dispatcher;
@@ -45,7 +46,7 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
         return Ok(Next::Wait);
     }
     let doubt = memory.doubt.as_ref();
-    if doubt.is_some() && is_there(context, &job, attempt).await? {
+    if doubt.is_some() && (is_launched(context, &job, &memory) || is_there(context, &job, attempt).await?) {
         return Ok(launched(context, &job, attempt, &memory));
     }
     let observed = observe(context, &job);

@@ -1,7 +1,7 @@
 //! Operator: wires caches, controllers and dispatcher together, and runs them while this process leads.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -233,7 +233,7 @@ fn lead(
     let events =
         events::send(client.clone(), settings.identity.clone(), leadership.clone(), metrics.clone(), event_queue);
     parts.spawn(until_halted(events, watch_clock(context.clone()), watch_sight(context.clone()), halted.clone()));
-    start_all(&context);
+    look_at_all(&context);
     parts
 }
 
@@ -314,18 +314,18 @@ fn tell_line(context: &Context) {
 }
 
 /// Looks at every object once, for the first time.
-fn start_all(context: &Context) {
-    look_at_all(context);
-    for revision in context.stores.revisions.keys() {
-        poke_template_of(context, &revision);
-    }
-}
-
 /// Looks at every object once.
 fn look_at_all(context: &Context) {
     let triggers = &context.triggers;
     context.stores.templates.keys().into_iter().for_each(|key| triggers.templates.trigger(key));
     context.stores.schedules.keys().into_iter().for_each(|key| triggers.schedules.trigger(key));
+    // Those that are gone may still owe a record, and a template that is gone may have left revisions.
+    let gone = context.gone_schedules.lock().unwrap_or_else(PoisonError::into_inner);
+    let gone: Vec<Key> = gone.keys().cloned().collect();
+    gone.into_iter().for_each(|key| triggers.schedules.trigger(key));
+    for revision in context.stores.revisions.keys() {
+        poke_template_of(context, &revision);
+    }
     context.stores.groups.keys().into_iter().for_each(|key| triggers.groups.trigger(key));
     for job in in_order_of_creation(context) {
         triggers.jobs.trigger(Key::of(job.as_ref()));

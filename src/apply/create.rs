@@ -40,7 +40,7 @@ impl Writer {
                 let (namespace, name) = (text(manifest, "/metadata/namespace"), text(manifest, "/metadata/name"));
                 let found = self.find_launched(namespace, name, owner_uid).await?;
                 // Gone meanwhile: created again by the next try.
-                found.then_some(()).ok_or(error)
+                found.then_some(()).ok_or(WriteError::Changed { kind: "batch Job".into(), name: name.into() })
             }
             Err(error) => Err(error),
         }

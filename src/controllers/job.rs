@@ -92,8 +92,8 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
     // Observe.
     let current = context.stores.jobs.get(key);
-    attempt::let_go(context, key, current.as_deref()).await?;
-    let Some(current) = current else { return Ok(None) };
+    let let_go = attempt::let_go(context, key, current.as_deref()).await;
+    let Some(current) = current else { return let_go.map(|()| None) };
     let object = as_launched(context, current.clone());
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
@@ -156,7 +156,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         // It holds up nobody.
         dispatcher::looked_at(context, &key.namespace, &uid, &memory);
     }
-    written
+    written.and_then(|again| let_go.map(|()| again))
 }
 
 /// That an edit came after the launch, told once, with the launch.
@@ -191,8 +191,14 @@ async fn write(
 ) -> Result<Option<Timestamp>, WriteError> {
     let uid = object.uid().unwrap_or_default();
     let mut again = false;
+    let mut refused = Ok(());
     for mut effect in plan.effects {
         may(context, object, &effect)?;
+        if matches!(effect, Effect::AdoptBatchJob { .. } | Effect::HoldBatchJob(_)) {
+            // What keeps the batch Job the Job's must not keep the rest from being done.
+            refused = refused.and(context.writer.apply(effect).await.map(|_| ()));
+            continue;
+        }
         // One that is being created was explained already.
         if context.memories.get(&uid).is_none_or(|memory| memory.recording.is_none()) {
             explain(context, observed, &mut effect).await;
@@ -234,6 +240,7 @@ async fn write(
         context.writer.status(object, &status).await?;
     }
     context.tell(object, plan.notes);
+    refused?;
     Ok(if again { Some(now()) } else { plan.wake_at })
 }
 

@@ -11,6 +11,7 @@ use crate::api::{Job, JobGroup};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::conditions::micro;
+use crate::domain::conditions::{self, Conditions};
 use crate::domain::group::{self, Belonging, MemberJob, Standing};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
@@ -108,7 +109,18 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Apply, in the order in which they go: a member must not be launched before the one ahead of it is there. A group that just
     // got members says so when they are there.
     let mut next = (!plan.effects.is_empty()).then_some(now_is);
-    context.apply_all(plan.effects).await?;
+    if let Err(error) = context.apply_all(plan.effects).await {
+        // Members that were made and have ended are still counted: else none of them could go, and a quota would never be free.
+        if let (Some(why), Some(mut status)) = (error.refusal(), plan.status) {
+            let mut said = Conditions::continuing(&status.conditions, object.metadata.generation, now_is);
+            conditions::refuse(&mut said, false, &why);
+            status.conditions = said.into_list();
+            if object.status.as_ref() != Some(&status) {
+                context.writer.status(object.as_ref(), &status).await?;
+            }
+        }
+        return Err(error);
+    }
     // Status.
     if let Some(status) = plan.status.filter(|status| object.status.as_ref() != Some(status)) {
         let written =

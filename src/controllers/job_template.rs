@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 
 use super::{Context, outcome, refusals};
 use crate::apply::WriteError;
+use crate::domain::plan::Effect;
 use crate::domain::template::{self, Facts, Probe};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
@@ -21,6 +22,9 @@ pub struct Asked {
     uid: String,
     digest: String,
 }
+
+/// When to try again to delete what is unused and was refused to be deleted.
+const UNUSED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// One run for a template.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
@@ -49,7 +53,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let plan = template::decide(&facts, now());
     // Apply.
     let mut probed = false;
-    for effect in plan.effects {
+    let (unused, effects): (Vec<Effect>, Vec<Effect>) =
+        plan.effects.into_iter().partition(|effect| matches!(effect, Effect::DeleteRevision(_)));
+    for effect in effects {
         if let Some(answer) = context.writer.apply(effect).await?.probe {
             probed = true;
             let next = Probe::next(probe.as_ref(), answer, now());
@@ -61,6 +67,14 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         context.writer.status(object.as_ref(), &status).await?;
     }
     context.tell(object.as_ref(), plan.notes);
+    // Last, and apart: that something unused cannot be removed says nothing of the template.
+    if let Err(error) = context.apply_all(unused).await {
+        if !error.is_refusal() {
+            return Err(error);
+        }
+        tracing::warn!(%key, error = %error.text(), "an unused revision cannot be deleted");
+        return Ok(plan.wake_at.or(now().checked_add(UNUSED_AGAIN).ok()));
+    }
     Ok(if probed { Some(now()) } else { plan.wake_at })
 }
 

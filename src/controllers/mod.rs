@@ -245,7 +245,8 @@ impl Context {
     /// Forgets a Job that went while it was worked on: whoever heard of that may have been earlier than what was remembered last.
     pub fn forget_if_gone(&self, key: &Key, uid: &str) {
         if self.stores.jobs.get(key).is_none_or(|job| job.metadata.uid.as_deref() != Some(uid)) {
-            self.memories.forget(uid);
+            crate::dispatcher::forget(self, &key.namespace, uid);
+            self.triggers.dispatch(&key.namespace);
         }
     }
 

@@ -7,7 +7,7 @@ use kube::core::ObjectMeta;
 
 use super::{Context, outcome};
 use crate::api::{Job, JobRun, JobTemplate, Reason, Schedule, ScheduleStatus};
-use crate::apply::WriteError;
+use crate::apply::{Meaning, WriteError};
 use crate::domain::conditions::micro;
 use crate::domain::plan::{Effect, Note};
 use crate::domain::schedule::{self, Facts, OwnJob};
@@ -42,6 +42,10 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let gone = record_gone(&context, &key).await;
     let result = gone.and(run(&context, &key).await);
     if result.is_err() {
+        // A failed run is no look: its delay grows with each in a row, and nothing else makes it wait.
+        if let Some(uid) = context.stores.schedules.get(&key).and_then(|schedule| schedule.metadata.uid.clone()) {
+            context.schedule_memory.rests.forget(&uid);
+        }
         // What of it was written is not known: the next run asks for records before it fires a time up to now.
         context.doubts.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), now());
     } else {
@@ -167,7 +171,7 @@ async fn record_gone(context: &Context, key: &Key) -> Result<(), WriteError> {
         match record_owed(context, key, schedule).await {
             Ok(()) => {}
             // What the API server will never take must not hold up a new schedule of that name.
-            Err(error) if error.is_refusal() => {
+            Err(error) if matches!(error.meaning(), Meaning::Never) => {
                 tracing::error!(%key, error = %error.text(), "what a deleted schedule owed cannot be recorded");
             }
             Err(error) => {

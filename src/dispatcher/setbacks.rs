@@ -19,6 +19,8 @@ use crate::domain::queue::{Candidate, Trust};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 
+/// How long a Queue rests that could not be tried.
+const NOT_TRIED_DELAY: SignedDuration = SignedDuration::from_millis(500);
 /// The wait after the first failure.
 const WAIT_MIN: SignedDuration = SignedDuration::from_millis(100);
 /// The longest wait.
@@ -124,7 +126,9 @@ impl Setbacks {
     /// It was not tried after all.
     fn not_tried(&self, key: &Key, now: Timestamp) {
         if let Some(setback) = lock(&self.0).get_mut(&key.namespace).and_then(|queues| queues.get_mut(&key.name)) {
-            setback.state = State::Waits(now, now);
+            // Not at once: what kept it from being tried, such as a lease that has lapsed, may go on for a while.
+            let again = now.checked_add(NOT_TRIED_DELAY).unwrap_or(now);
+            setback.state = State::Waits(now, again);
         }
     }
 
@@ -164,12 +168,11 @@ pub fn ended_well(context: &Context, key: &Key, written: bool) {
         return;
     }
     let failures = setbacks.succeeded(key);
-    if failures > 0 {
-        let mut line = context.dispatcher.line();
-        line.set_trust(&key.namespace, &key.name, Trust::Full);
-        if failures >= TOLD_AFTER {
-            tell_first(context, &line, &key.namespace);
-        }
+    let mut line = context.dispatcher.line();
+    // Also where a trial that took long was let go meanwhile.
+    line.set_trust(&key.namespace, &key.name, Trust::Full);
+    if failures >= TOLD_AFTER {
+        tell_first(context, &line, &key.namespace);
     }
 }
 
@@ -226,6 +229,6 @@ mod tests {
         assert_eq!(waits.last(), Some(&60_000));
         assert_eq!(setbacks.turn(&queue, at(-3_600)), Turn::Trial);
         setbacks.not_tried(&queue, at(5));
-        assert_eq!(setbacks.turn(&queue, at(5)), Turn::Trial);
+        assert_eq!((setbacks.turn(&queue, at(5)), setbacks.turn(&queue, at(6))), (Turn::Later, Turn::Trial));
     }
 }

@@ -169,8 +169,8 @@ impl Memory {
 impl Memory {
     /// The batch Job of the current attempt of a Job as it was last seen, if it is gone.
     pub fn last_batch_of(&self, job: &Job) -> Option<&BatchJob> {
-        let name = attempt_name(job, current_attempt(job));
-        self.gone_batch.as_deref().filter(|batch| batch.metadata.name.as_ref() == Some(&name))
+        let names = attempt_names(job, current_attempt(job));
+        self.gone_batch.as_deref().filter(|batch| batch.metadata.name.as_ref().is_some_and(|name| names.contains(name)))
     }
 
     /// Takes note of when an attempt was first seen to stand where time counts.

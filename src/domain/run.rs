@@ -331,7 +331,8 @@ fn build_run(
     let report = reported(input.pods, deciding);
     let notes = notes::of(batch, input.pods, &report);
     let attempt = input.attempt.to_string();
-    let batch_name = input.batch.and_then(|batch| batch.name.clone());
+    let of_batch = batch.and_then(|batch| batch.metadata.name.clone());
+    let batch_name = input.batch.and_then(|batch| batch.name.clone()).or(of_batch);
     let run_name = batch_name.unwrap_or_else(|| attempt_name(job, input.attempt));
     let launched_with = input.batch.and_then(|batch| batch.labels.as_ref()?.get(CONTENT).cloned());
     let mut run = JobRun::new(&run_name, JobRunSpec::default());

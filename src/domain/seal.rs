@@ -54,9 +54,16 @@ impl Seal {
         names::other_run(name, &self.sign(&[name, owner_uid]))
     }
 
-    /// What the API server may write otherwise than it was sent is not sealed; nobody can change it once it is there.
+    /// What the API server may write otherwise than it was sent, or drop because its CRD is of an earlier version, is not sealed; nobody
+    /// can change it once it is there.
     fn of(&self, run: &JobRun) -> String {
-        let status = run.status.clone().map(|it| JobRunStatus { result: None, artifacts: Vec::new(), ..it });
+        let status = run.status.clone().map(|it| JobRunStatus {
+            result: None,
+            artifacts: Vec::new(),
+            notes: Vec::new(),
+            final_by: None,
+            ..it
+        });
         let spec = serde_json::to_string(&run.spec).unwrap_or_default();
         let status = serde_json::to_string(&status).unwrap_or_default();
         let metadata = &run.metadata;

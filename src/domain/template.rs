@@ -189,10 +189,12 @@ pub fn usable(template: &JobTemplate) -> Result<(), String> {
     }
 }
 
-/// Why it is not known yet whether a template can be used, if that is so because the API server could not say.
+/// Why it is not known yet whether a template can be used, if that is so because the API server could not say, or refuses for now
+/// what is to be written for it.
 pub fn unchecked(template: &JobTemplate) -> Option<&str> {
     let list = template.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let ready = list.iter().find(|it| it.type_ == conditions::READY && it.reason == UNCHECKED)?;
+    let is_unchecked = |reason: &str| matches!(reason, UNCHECKED | conditions::WRITE_REFUSED);
+    let ready = list.iter().find(|it| it.type_ == conditions::READY && is_unchecked(&it.reason))?;
     (ready.observed_generation == template.metadata.generation).then_some(ready.message.as_str())
 }
 

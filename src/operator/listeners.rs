@@ -12,7 +12,7 @@ use crate::api::{JobGroup, Schedule};
 use crate::controllers::Context;
 use crate::dispatcher;
 use crate::domain::attempt::{job_name, job_uid};
-use crate::domain::job::is_batch_held;
+use crate::domain::job::{attempt_names, current_attempt, is_batch_held};
 use crate::domain::queue::Limit;
 use crate::domain::run::{BatchState, batch_outcome, pod_has_ended};
 use crate::domain::schedule::newly_settled;
@@ -159,7 +159,12 @@ fn listen_to_attempts(context: &Arc<Context>) {
         let others = after.filter(|after| Some(after) != before.as_ref());
         for uid in before.into_iter().chain(others) {
             let jobs = shared.stores.jobs.find(&of_uid(&uid));
-            if let Some(gone) = change.before.filter(is_gone).filter(|_| !jobs.is_empty()) {
+            // That of an earlier attempt takes nobody's place.
+            let is_current = |gone: &&Arc<BatchJob>| {
+                let name = gone.name_any();
+                jobs.iter().any(|job| attempt_names(job, current_attempt(job)).contains(&name))
+            };
+            if let Some(gone) = change.before.filter(is_gone).filter(is_current) {
                 shared.memories.update(&uid, |memory| memory.gone_batch = Some(gone.clone()));
             }
             jobs.iter().for_each(|job| shared.triggers.jobs.trigger(Key::of(job.as_ref())));

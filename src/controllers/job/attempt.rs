@@ -129,6 +129,9 @@ pub fn is_launched(context: &Context, object: &Job, memory: &Memory) -> bool {
 /// Takes Rota's finalizer off the batch Jobs of a Job of that name of which nothing is left to be recorded: those of another
 /// attempt than the current one, of one that is recorded, or of a Job that is gone.
 pub async fn let_go(context: &Context, key: &Key, object: Option<&Job>) -> Result<(), WriteError> {
+    if object.is_none() && context.stores.jobs.is_unreadable(key) {
+        return Ok(());
+    }
     for batch in context.stores.batch_jobs.find(&held_for(&key.namespace, &key.name)) {
         let current = object.filter(|job| {
             let memory = job.uid().and_then(|uid| context.memories.get(&uid));

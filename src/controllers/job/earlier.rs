@@ -32,7 +32,11 @@ pub async fn look_up(context: &Context, object: &Job, observed: &Observed) -> Re
     }
     if memory.from_start && !memory.unrecorded && may_be_recorded(context, object, observed) {
         let namespace = object.namespace().unwrap_or_default();
-        for name in attempt_names(object, attempt) {
+        let [own, other] = attempt_names(object, attempt);
+        // The other name is that of few: where its own would be too long, or is taken.
+        let is_taken = context.stores.batch_jobs.get(&Key::new(&namespace, own.as_str())).is_some();
+        let other = Some(other).filter(|_| is_taken || own.len() > names::ATTEMPT_NAME_MAX);
+        for name in [Some(own), other].into_iter().flatten() {
             if let Some(run) = context.writer.record(&namespace, &name, &uid).await? {
                 let recorded = Recorded::of(&run, now());
                 context.memories.update(&uid, |memory| memory.recorded = Some(recorded));

@@ -187,6 +187,10 @@ impl Line {
         if rows.settings.as_ref().is_none_or(|it| it.depth.is_none()) {
             rows.arrivals.clear();
         }
+        if settings.is_none() {
+            // What is made under its name is another Queue.
+            rows.trust = Trust::Full;
+        }
         rows.settings = settings;
         if rows.settings.as_ref().is_some_and(|it| it.depth.is_some()) {
             self.overfull.insert((namespace.to_owned(), queue.to_owned()));
@@ -389,9 +393,11 @@ impl Line {
         while !self.is_full() && round.admitted.len() < ADMITTED_MAX {
             let Some((_, namespace)) = self.ready.first().cloned() else { break };
             let next = self.next(&namespace, now);
+            // Where it is put back its queue has taken it all the same.
+            let accepted = next.as_ref().is_some_and(|uid| self.is_taken(uid));
             let Some((namespace, waiting)) = next.and_then(|uid| self.leave(&uid)) else { continue };
             let candidate = waiting.offer.candidate.clone();
-            let offer = Some(Box::new(waiting.offer));
+            let offer = Some(Box::new(Offer { accepted, ..waiting.offer }));
             self.take_places(&namespace, candidate.uid.clone(), candidate.places(), offer);
             self.with_holdback(&namespace, &candidate.queue, |holdback| holdback.probe(&candidate.uid));
             round.admitted.push((namespace, candidate));

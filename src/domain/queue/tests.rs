@@ -298,3 +298,18 @@ fn a_queue_that_cannot_be_written_takes_no_place_and_then_one_at_a_time() {
     line.set_trust("bad", "default", Trust::Full);
     assert_eq!(names(line.admit(now())), ["bad-a", "bad-b", "bad-c"]);
 }
+
+#[test]
+fn a_queue_that_is_made_again_is_trusted_again() {
+    let mut line = Line::new(None, usize::MAX);
+    line.set_queue("team", "default", Some(Settings::default()));
+    line.set_trust("team", "default", Trust::None("it cannot be written".into()));
+    line.offer(
+        Offer { namespace: "team".into(), candidate: candidate("a", 0, 0, 1), accepted: true, asks_for: None },
+        now(),
+    );
+    assert!(line.admit(now()).admitted.is_empty());
+    line.set_queue("team", "default", None);
+    line.set_queue("team", "default", Some(Settings::default()));
+    assert_eq!(line.admit(now()).admitted.len(), 1);
+}

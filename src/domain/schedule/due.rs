@@ -230,7 +230,8 @@ fn missed(
         }
     };
     // After one edit a time that has just come still runs; after several it may have been turned off in between.
-    let several = edits_unseen(facts) > 1;
+    // Of a schedule that nobody has seen yet nothing is known but how it is now: each of its edits may have enabled it.
+    let several = edits_unseen(facts) > i64::from(facts.status.phase.is_some());
     let times = due.times.iter().enumerate();
     let verdicts = times.map(|(index, time)| {
         let before = edited.filter(|edit| timing.fires_at(*time) <= edit.until);

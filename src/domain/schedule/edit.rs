@@ -84,6 +84,10 @@ fn timed(facts: &Facts<'_>, created: Timestamp) -> Option<Timestamp> {
         1 => {}
         _ => return None,
     }
+    if !is_new && status.timing.is_none() && edits.stamped_before.is_none() {
+        // What it said before could not be read: nobody can tell what an edit has changed of it.
+        return None;
+    }
     let known = edits.stamped_before.or(status.last_edit_time.as_ref().map(|time| time.0)).or(edits.status_written);
     let known = if is_new { Some(created) } else { known };
     let is_later = |stamp: &Timestamp| {

@@ -19,6 +19,8 @@ use crate::domain::seal::Seal;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before trying again to take a lease after an error.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// How far the clock of the API server may be ahead when records begin to be sealed.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(10);
 /// The least time that is given to a renewal, also after a pause of the machine.
 const RENEWAL_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// The longest that a lease can be set to last, so the longest that what stands in it is believed.
@@ -121,7 +123,9 @@ impl Elector {
     /// Writes the Lease, over that version of it or anew. From then on it is held.
     async fn write(&mut self, over: Option<Lease>, spec: LeaseSpec, from: Moment) -> Result<(), LeaseError> {
         let params = PostParams::default();
-        let since = over.as_ref().and_then(sealed_since).unwrap_or_else(now);
+        // The clock of the API server, by which records are created, may be ahead of this one.
+        let first = || now().checked_add(CLOCKS_DIFFER).unwrap_or_else(|_| now());
+        let since = over.as_ref().and_then(sealed_since).unwrap_or_else(first);
         let written = match over {
             Some(mut lease) => {
                 lease.spec = Some(spec);
@@ -160,7 +164,11 @@ impl Elector {
                     leadership.drop_hold();
                     return LeaseError::Lost(why);
                 }
-                Err(error) => tracing::warn!(error = %chain(&error), "cannot renew the lease, trying again"),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "cannot renew the lease, trying again");
+                    // A higher epoch that is wanted would have it tried again at once.
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
             }
             if renewed.elapsed() > duration * 2 / 3 {
                 leadership.drop_hold();

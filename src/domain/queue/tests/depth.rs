@@ -118,3 +118,21 @@ fn a_queue_that_gets_a_depth_keeps_who_waits_already() {
     arrives(&mut line, "d", 4, None);
     assert_eq!(dropped(&mut line).len(), 1);
 }
+
+#[test]
+fn what_a_queue_has_taken_it_keeps_when_it_could_not_be_written_down() {
+    let mut line = line(OverflowPolicy::Reject);
+    for (name, queued) in [("a", 1), ("x", 8), ("y", 9)] {
+        arrives(&mut line, name, queued, None);
+    }
+    assert_eq!(dropped(&mut line).len(), 1);
+    line.release("runs");
+    assert_eq!(line.admit(now()).admitted.len(), 1, "a is to be written down");
+    for (name, queued) in [("e", 0), ("f", 3)] {
+        arrives(&mut line, name, queued, None);
+    }
+    assert_eq!(dropped(&mut line).len(), 1);
+    line.put_back("uid-a", now());
+    line.occupy("team", "other", occupant("other"));
+    assert_eq!(dropped(&mut line), [], "it was there before the others came");
+}

@@ -197,6 +197,15 @@ fn a_new_schedule_that_was_edited_before_it_was_seen_fires_nothing_of_before_the
 }
 
 #[test]
+fn a_new_schedule_that_was_enabled_before_it_was_seen_fires_nothing_of_before_that() {
+    let mut case = new("cron: 0 * * * *, enabled: false, catchUp: {policy: All, windowSeconds: 86400}");
+    case.edit_at("03:00:03", |schedule| schedule.spec.enabled = None);
+    let done = case.step("03:00:05");
+    assert!(done.iter().all(|it| !it.starts_with("run")), "{done:?}");
+    assert_eq!(case.step("04:00"), ["run 04:00"]);
+}
+
+#[test]
 fn an_edit_of_a_policy_loses_no_time_that_has_just_come() {
     let mut case = hourly("");
     case.edit_at("01:00:01", |schedule| schedule.spec.priority = Some(5));
