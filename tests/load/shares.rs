@@ -4,10 +4,11 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use rota::api::labels::JOB_NAME_ANNOTATION;
-use rota::api::{Job, JobTemplate};
+use rota::api::{Job, JobTemplate, Queue};
+use rota::domain::run::{BatchState, batch_outcome};
 use serde_json::json;
 
-use crate::cluster::{Worker, client, create, namespace, template, until};
+use crate::cluster::{Worker, client, create, namespace, patch, template, until};
 use crate::operators::Operators;
 
 const FLOOD: usize = 300;
@@ -50,5 +51,18 @@ async fn the_first_job_of_a_small_namespace_starts_at_the_next_free_place() {
     let version = |batch: &BatchJob| batch.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let overtook = before.iter().filter(|batch| version(batch) < version(&first)).count() - IN_ALL as usize;
     assert!(overtook <= 1, "{overtook} of the flood were launched before it");
+    // The operators of other tests see this namespace too: nothing of it may run or come to run any more.
+    let pause = json!({ "spec": { "paused": { "reason": "the test is over" } } });
+    patch::<Queue>(&client, &flood, "default", pause).await;
+    let worker = Worker::start(&client, vec![flood.clone(), small.clone()], IN_ALL as usize);
+    until("nothing of the flood runs", async || {
+        let left = batches.list(&ListParams::default()).await.unwrap().items;
+        let runs = left.iter().any(|batch| batch_outcome(batch) == BatchState::Active);
+        let queues: Api<Queue> = Api::namespaced(client.clone(), &flood);
+        let is_paused = queues.get("default").await.unwrap().status.is_some_and(|status| status.running == 0);
+        (!runs && is_paused).then_some(())
+    })
+    .await;
+    drop(worker);
     drop(operators);
 }
