@@ -43,7 +43,7 @@ pub(super) fn verdict(input: &RunInput<'_>, batch: Option<&BatchJob>) -> Verdict
 }
 
 /// Whether a pod had ended before it was asked to, if it was.
-fn ended_by_itself(pod: &Arc<Pod>) -> bool {
+pub(super) fn ended_by_itself(pod: &Arc<Pod>) -> bool {
     let Some(deletion) = pod.metadata.deletion_timestamp.as_ref() else { return super::pod_has_ended(pod) };
     // The API server sets it to the end of the grace period.
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();

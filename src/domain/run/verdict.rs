@@ -46,7 +46,7 @@ pub(super) fn failed(
 ) -> Verdict {
     let too_late = reason == "DeadlineExceeded";
     if let Some(why) = super::ended_for(batch)
-        && (too_late || was_killed(input))
+        && (too_late || was_killed(input) || was_stopped(input))
     {
         return brought_forward(input, Some(batch), deciding, why);
     }
@@ -105,6 +105,13 @@ fn was_killed(input: &RunInput<'_>) -> bool {
     let forced = input.cancel.is_some_and(|(_, cancel)| cancel.force);
     let gone = input.pods.is_empty() || input.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
     forced && gone
+}
+
+/// Whether all its pods were stopped while they ran. The Job controller deletes them before it writes down that the deadline has
+/// passed: if that write meets a conflict, it finds pods that failed, and says that it was the limit of retries.
+fn was_stopped(input: &RunInput<'_>) -> bool {
+    let was_deleted = |pod: &Arc<Pod>| pod.metadata.deletion_timestamp.is_some() && !super::gone::ended_by_itself(pod);
+    !input.pods.is_empty() && input.pods.iter().all(was_deleted)
 }
 
 /// A batch Job that Kubernetes ended because Rota brought its deadline forward, and why Rota did.

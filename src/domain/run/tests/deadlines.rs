@@ -216,3 +216,21 @@ fn who_cancelled_is_in_the_record_if_a_cancel_ended_it() {
         "its timeout came before"
     );
 }
+
+/// A conflict of the Job controller's own write has it say the limit of retries instead of the deadline.
+#[test]
+fn pods_that_were_stopped_because_rota_asked_are_no_failure_of_their_own() {
+    let asked = || {
+        ended_for(failed("BackoffLimitExceeded", "Job has reached the specified backoff limit", 1), Reason::JobDeleted)
+    };
+    let deleted = |finished: &str| {
+        let mut pod = ended_pod("Failed", json!({ "exitCode": 137, "finishedAt": finished }));
+        let metadata = &mut Arc::make_mut(&mut pod).metadata;
+        metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:20Z")).unwrap());
+        metadata.deletion_grace_period_seconds = Some(2);
+        pod
+    };
+    let reason = |pod| Case::new(&[pod]).ended(&asked()).status.unwrap().reason;
+    assert_eq!(reason(deleted("2026-01-01T00:00:19Z")), Reason::JobDeleted);
+    assert_ne!(reason(deleted("2026-01-01T00:00:12Z")), Reason::JobDeleted, "it had ended before");
+}
