@@ -11,7 +11,6 @@ use crate::api::{Job, JobGroup};
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::conditions::micro;
-use crate::domain::conditions::{self, Conditions};
 use crate::domain::group::{self, Belonging, MemberJob, Standing};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
@@ -111,13 +110,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let mut next = (!plan.effects.is_empty()).then_some(now_is);
     if let Err(error) = context.apply_all(plan.effects).await {
         // Members that were made and have ended are still counted: else none of them could go, and a quota would never be free.
-        if let (Some(why), Some(mut status)) = (error.refusal(), plan.status) {
-            let mut said = Conditions::continuing(&status.conditions, object.metadata.generation, now_is);
-            conditions::refuse(&mut said, false, &why);
-            status.conditions = said.into_list();
-            if object.status.as_ref() != Some(&status) {
-                context.writer.status(object.as_ref(), &status).await?;
-            }
+        if let Some(status) = plan.status {
+            refusals::say_beside(context, object.as_ref(), status, &error).await;
         }
         return Err(error);
     }

@@ -50,16 +50,24 @@ pub async fn say<K>(context: &Context, object: Option<&K>, error: &WriteError)
 where
     K: Conditioned + Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
 {
-    let (Some(object), Some(why)) = (object, error.refusal()) else { return };
-    let mut status = object.status().cloned().unwrap_or_default();
+    let Some(object) = object else { return };
+    say_beside(context, object, object.status().cloned().unwrap_or_default(), error).await;
+}
+
+/// Says what the API server refused beside what else there is to say in the status of an object.
+pub async fn say_beside<K>(context: &Context, object: &K, mut status: K::Status, error: &WriteError)
+where
+    K: Conditioned + Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
+{
+    let Some(why) = error.refusal() else { return };
     let list = K::conditions(&mut status);
-    let before = list.clone();
-    let mut said = Conditions::continuing(&before, object.meta().generation, now());
+    let mut said = Conditions::continuing(list, object.meta().generation, now());
     conditions::refuse(&mut said, K::HAS_READY, &why);
     *list = said.into_list();
-    if *list == before {
+    if object.status() == Some(&status) {
         return;
     }
+    let before = object.status().cloned().map(|mut it| std::mem::take(K::conditions(&mut it))).unwrap_or_default();
     if conditions::refused(&before).is_none() {
         context.tell(object, vec![Note::warning(conditions::WRITE_REFUSED, "Write", why)]);
     }

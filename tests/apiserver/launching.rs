@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use rota::api::labels::{JOB_NAME_ANNOTATION, JOB_UID};
 use rota::api::{Job, JobRun, Outcome, Queue, Reason};
 use rota::domain::names;
+use rota::runtime::lease::LEASE_NAME;
 use serde_json::{Value, json};
 
 use crate::cluster::{Scope, in_namespace};
@@ -328,6 +330,14 @@ async fn a_forged_record_is_not_believed_and_the_true_one_has_another_name() {
             "status": { "phase": "Failed", "reason": "ExitCode", "exitCode": 7, "finishedAt": "2026-03-01T00:00:00.000000Z" },
         });
         let forged: JobRun = serde_json::from_value(forged).unwrap();
+        // What was created within the second of the Lease might be older than it.
+        let lease = api::<Lease>(&scope).get(LEASE_NAME).await.unwrap();
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        until("it would be younger than the Lease", || async {
+            let tried = api::<JobRun>(&scope).create(&dry, &forged).await.unwrap();
+            (tried.creation_timestamp() > lease.creation_timestamp()).then_some(())
+        })
+        .await;
         api::<JobRun>(&scope).create(&PostParams::default(), &forged).await.unwrap();
         succeed(&scope, &batch).await;
         let one = until("it has ended", || async {

@@ -125,9 +125,9 @@ impl Elector {
         let params = PostParams::default();
         // The clock of the API server, by which records are created, may be ahead of this one.
         let first = || now().checked_add(CLOCKS_DIFFER).unwrap_or_else(|_| now());
-        let since = over.as_ref().and_then(sealed_since).unwrap_or_else(first);
         let written = match over {
             Some(mut lease) => {
+                let since = sealed_since(&lease).unwrap_or_else(first);
                 lease.spec = Some(spec);
                 say_sealed(&mut lease, since);
                 answer(self.api.replace(LEASE_NAME, &params, &lease)).await?
@@ -136,13 +136,14 @@ impl Elector {
                 let mut lease = Lease::default();
                 lease.metadata.name = Some(LEASE_NAME.into());
                 lease.spec = Some(spec);
-                say_sealed(&mut lease, since);
+                // Since it was created, by the clock of the API server.
+                say_sealed(&mut lease, Timestamp::UNIX_EPOCH);
                 answer(self.api.create(&params, &lease)).await?
             }
         };
         let epoch = written.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or_default();
         let key = written.metadata.uid.clone().unwrap_or_default();
-        self.terms.leadership.seal_with(Seal::new(&key, sealed_since(&written).unwrap_or(since)));
+        self.terms.leadership.seal_with(Seal::new(&key, sealed_since(&written).unwrap_or_else(first)));
         self.held = written;
         self.terms.leadership.hold(from, self.terms.duration, epoch.into());
         Ok(())
