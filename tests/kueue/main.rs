@@ -93,12 +93,16 @@ async fn completed_as_its_pod(world: &World, name: &str) -> (JobRun, Pod) {
     assert_eq!((status.phase, status.reason, run.spec.attempt), (Outcome::Completed, Reason::Succeeded, 1), "{run:#?}");
     let mut pods = world.pods_of(&run.spec.job_ref.as_ref().unwrap().uid).await;
     assert_eq!(pods.len(), 1, "{pods:#?}");
-    let (started, finished) = span(&pods[0]);
-    assert_eq!((status.started_at.unwrap().0, status.finished_at.unwrap().0), (started, finished));
-    assert_eq!(
-        status.duration_ms,
-        Some((finished - started).get_seconds() * 1_000 + (finished - started).get_milliseconds())
-    );
+    let [queued, started, finished] = [&status.queued_at, &status.started_at, &status.finished_at];
+    let [queued, started, finished] = [queued, started, finished].map(|time| time.as_ref().unwrap().0);
+    let ran = finished - started;
+    assert_eq!(status.duration_ms, Some(ran.get_seconds() * 1_000 + ran.get_milliseconds()));
+    // The clock of the node counts whole seconds, so that it may say an earlier time than that at which the Job was queued.
+    let (pod_started, pod_finished) = span(&pods[0]);
+    assert_eq!(started, pod_started.max(queued));
+    let expected = pod_finished.saturating_add(started.duration_since(pod_started)).unwrap();
+    let sooner = expected.duration_since(finished);
+    assert!((SignedDuration::ZERO..=SignedDuration::from_secs(1)).contains(&sooner), "{expected} {finished}");
     (run, pods.remove(0))
 }
 
