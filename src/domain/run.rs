@@ -37,8 +37,8 @@ mod verdict;
 
 use deciding::Deciding;
 pub use pods::{
-    is_over, outlived_since, outlived_text, pod_has_ended, pod_started, pod_text, pods_settled, stuck_text,
-    waiting_since, waiting_text,
+    counts_pods, is_over, outlived_since, outlived_text, pod_has_ended, pod_started, pod_text, pods_settled,
+    stuck_text, waiting_since, waiting_text,
 };
 pub use suspension::{is_being_resumed, is_suspended, last_start, pods_since, resumed_at, suspended_text};
 

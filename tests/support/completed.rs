@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// The status of a batch Job whose one pod has succeeded then.
+/// The status of a batch Job that has succeeded then. No pod is counted, as there is none that could be waited for.
 pub fn completed(at: Timestamp) -> Value {
     let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
     let condition = |kind: &str| {
@@ -19,7 +19,6 @@ pub fn completed(at: Timestamp) -> Value {
     json!({ "status": {
         "startTime": at,
         "completionTime": at,
-        "succeeded": 1,
         "active": 0,
         "ready": 0,
         "terminating": 0,

@@ -8,7 +8,7 @@ use super::*;
 use crate::domain::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT;
 
 /// An attempt that has ended, as Kubernetes said of its batch Job: recorded when its pods are seen to have ended too. They
-/// are waited for a little, by the operator's own clock since it saw the end.
+/// are waited for a little, by the operator's own clock since it saw the end, unless there were none.
 pub(super) fn ended(
     facts: &Facts<'_>,
     known: Option<&Resolved<'_>>,
@@ -18,7 +18,7 @@ pub(super) fn ended(
 ) -> Plan<JobStatus> {
     let seen = facts.memory.end_seen.filter(|(ended, _)| *ended == attempt).map_or(now, |(_, at)| at.min(now));
     let deadline = seen.saturating_add_ms(PODS_DELAY_MS);
-    let settled = !facts.pods.is_empty() && run::pods_settled(facts.pods);
+    let settled = if facts.pods.is_empty() { !run::counts_pods(batch) } else { run::pods_settled(facts.pods) };
     if !settled && now < deadline {
         let mut plan = Plan::default();
         plan.wake(deadline);

@@ -277,8 +277,9 @@ fn ended_pod(code: i32) -> Arc<Pod> {
 
 /// The status of a batch Job that ended 20 s after the Job was first seen.
 fn batch_ended(type_: &str) -> String {
+    let counts = if type_ == "Complete" { "succeeded: 1" } else { "failed: 1" };
     format!(
-        "status: {{conditions: [{{type: {type_}, status: 'True', reason: BackoffLimitExceeded, lastTransitionTime: '2026-03-01T00:00:20Z'}}]}}"
+        "status: {{{counts}, conditions: [{{type: {type_}, status: 'True', reason: BackoffLimitExceeded, lastTransitionTime: '2026-03-01T00:00:20Z'}}]}}"
     )
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -158,6 +159,15 @@ pub(super) fn pod_finished(pods: &[Arc<Pod>]) -> Option<Timestamp> {
 /// Whether all pods have ended and say how, so that a record misses nothing by being written now.
 pub fn pods_settled(pods: &[Arc<Pod>]) -> bool {
     pods.iter().all(|pod| is_settled(pod))
+}
+
+/// Whether the status of a batch Job counts a pod in any way. What ended and counts none never had one: a body that asks for
+/// no pods, or pods that admission refused until the time was over.
+pub fn counts_pods(batch: &BatchJob) -> bool {
+    let Some(status) = batch.status.as_ref() else { return false };
+    let counted = [status.active, status.succeeded, status.failed, status.terminating].into_iter().flatten();
+    let uncounted = status.uncounted_terminated_pods.iter().flat_map(|it| [&it.succeeded, &it.failed]).flatten();
+    counted.into_iter().any(|count| count > 0) || uncounted.into_iter().any(|pods| !pods.is_empty())
 }
 
 fn is_settled(pod: &Pod) -> bool {

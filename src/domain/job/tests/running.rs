@@ -255,6 +255,24 @@ fn an_ended_batch_job_is_recorded_a_little_later_when_its_pods_do_not_say_how_th
 }
 
 #[test]
+fn no_pods_are_waited_for_where_none_were_counted() {
+    let mut case = case().running();
+    case.pods.clear();
+    let conditions = "conditions: [{type: Complete, status: 'True', lastTransitionTime: '2026-03-01T00:00:20Z'}]";
+    for (counts, waits) in [
+        ("", false),
+        ("active: 0, succeeded: 0, failed: 0, terminating: 0, uncountedTerminatedPods: {},", false),
+        ("terminating: 1,", true),
+        ("uncountedTerminatedPods: {succeeded: [uid]},", true),
+        ("failed: 1,", true),
+    ] {
+        case.batch = Some(batch(&attempt_name(&case.job, 1), &format!("status: {{{counts} {conditions}}}")));
+        case.memory.end_seen = Some((1, after(20)));
+        assert_eq!(case.decide(after(20)).plan.effects.is_empty(), waits, "{counts}");
+    }
+}
+
+#[test]
 fn an_end_without_a_time_is_recorded_all_the_same() {
     let mut case = case().running();
     case.pods.clear();
