@@ -100,7 +100,7 @@ pub fn is_code(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
-/// An object of the cluster as it may be shown: what tenants wrote into it cannot act on the terminal of whoever looks. Every
+/// An object of the cluster as it may be shown: what tenants wrote into it cannot control the terminal of the reader. Every
 /// object that a verb gets goes through here.
 pub fn shown<K: Serialize + DeserializeOwned>(object: K) -> K {
     let Ok(mut content) = serde_json::to_value(&object) else { return object };

@@ -242,7 +242,7 @@ impl Context {
         Some(spec)
     }
 
-    /// Forgets a Job that went while it was worked on: whoever heard of that may have been earlier than what was remembered last.
+    /// Forgets a Job that was deleted while a worker handled it: the deletion event may precede what was remembered last.
     pub fn forget_if_gone(&self, key: &Key, uid: &str) {
         if self.stores.jobs.get(key).is_none_or(|job| job.metadata.uid.as_deref() != Some(uid)) {
             crate::dispatcher::forget(self, &key.namespace, uid);

@@ -46,7 +46,7 @@ fn findings_are_printed_a_line_each_and_counted() {
     assert_eq!((answer.exit_code, answer.remarks.as_str()), (FAILED, ""));
 }
 
-/// A warning is told and counted, and is no reason for a pipeline to stop.
+/// A warning is printed and counted, but does not fail a pipeline.
 #[test]
 fn what_is_not_used_as_it_is_written_is_a_warning() {
     let pasted = FILE.replace("restartPolicy: Never", "restartPolicy: OnFailure");
