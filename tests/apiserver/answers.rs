@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
 use rota::api::labels::{JOB_NAME_ANNOTATION, OUTCOME, TEMPLATE};
 use rota::api::{Job, Queue};
 use serde_json::{Value, json};
 
-use crate::cluster::{Scope, in_namespace};
+use crate::cluster::{Scope, api, create, in_namespace};
 use crate::examples::{job_run, pod_template};
 use crate::operator::{Operator, Rights, until};
 use asked::{Answer, ask, get, token};
@@ -27,20 +27,6 @@ const FLOOD: usize = 150;
 const REQUESTS: usize = 10_000;
 const AT_ONCE: usize = 40;
 const LAUNCHED: usize = 10;
-
-fn api<K>(scope: &Scope) -> Api<K>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    Api::namespaced(scope.client.clone(), &scope.namespace)
-}
-
-async fn create(scope: &Scope, kind: &str, name: &str, spec: Value) {
-    let mut object = crate::cluster::object(kind, &json!({ "spec": spec }));
-    object.metadata.generate_name = None;
-    object.metadata.name = Some(name.into());
-    scope.objects(kind).create(&PostParams::default(), &object).await.unwrap();
-}
 
 async fn make_job(scope: &Scope, name: &str) {
     create(scope, "Job", name, json!({ "jobType": "x", "queue": "line", "jobTemplate": pod_template() })).await;

@@ -133,6 +133,22 @@ impl Scope {
     }
 }
 
+/// The objects of a kind in a test's namespace.
+pub fn api<K>(scope: &Scope) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    Api::namespaced(scope.client.clone(), &scope.namespace)
+}
+
+/// Creates an object of one of our kinds with that name.
+pub async fn create(scope: &Scope, kind: &str, name: &str, spec: Value) {
+    let mut object = object(kind, &json!({ "spec": spec }));
+    object.metadata.generate_name = None;
+    object.metadata.name = Some(name.into());
+    scope.objects(kind).create(&PostParams::default(), &object).await.unwrap();
+}
+
 /// The API server's answer: the object, or the refusal. Anything else is a broken test.
 #[allow(clippy::result_large_err)] // The caller looks into it right away.
 fn refusal(answer: kube::Result<DynamicObject>) -> Result<DynamicObject, Status> {

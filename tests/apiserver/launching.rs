@@ -4,33 +4,19 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
 use rota::api::labels::{JOB_NAME_ANNOTATION, JOB_UID};
 use rota::api::{Job, JobRun, Outcome, Queue, Reason};
 use rota::domain::names;
 use rota::runtime::lease::LEASE_NAME;
 use serde_json::{Value, json};
 
-use crate::cluster::{Scope, in_namespace};
+use crate::cluster::{Scope, api, create, in_namespace};
 use crate::completed::completed;
 use crate::examples::pod_template;
 use crate::operator::{Operator, Rights, until};
 use crate::proxy::{Asked, Fate, Instead, Proxy};
-
-fn api<K>(scope: &Scope) -> Api<K>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    Api::namespaced(scope.client.clone(), &scope.namespace)
-}
-
-async fn create(scope: &Scope, kind: &str, name: &str, spec: Value) {
-    let mut object = crate::cluster::object(kind, &json!({ "spec": spec }));
-    object.metadata.generate_name = None;
-    object.metadata.name = Some(name.into());
-    scope.objects(kind).create(&PostParams::default(), &object).await.unwrap();
-}
 
 fn ad_hoc(more: Value) -> Value {
     let mut spec = json!({ "jobType": "x", "jobTemplate": pod_template() });

@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, Resource, ResourceExt};
+use kube::{Api, Client, Config, ResourceExt};
 use rota::api::labels::STATUS_MANAGER;
 use rota::api::labels::{DAY, JOB_NAME_ANNOTATION, OUTCOME, SCHEDULE};
 use rota::api::{Job, JobRun, Queue, Schedule};
@@ -23,24 +23,10 @@ use rota::runtime::metrics::Metrics;
 use rota::runtime::stores::Stores;
 use serde_json::{Value, json};
 
-use crate::cluster::{Scope, in_namespace, kubeconfig, object};
+use crate::cluster::{Scope, api, create, in_namespace, kubeconfig};
 use crate::examples::pod_template;
 use crate::operator::{Operator, Rights, until};
 use crate::proxy::{Asked, Fate, Proxy};
-
-fn api<K>(scope: &Scope) -> Api<K>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    Api::namespaced(scope.client.clone(), &scope.namespace)
-}
-
-async fn create(scope: &Scope, kind: &str, name: &str, spec: Value) {
-    let mut object = object(kind, &json!({ "spec": spec }));
-    object.metadata.generate_name = None;
-    object.metadata.name = Some(name.into());
-    scope.objects(kind).create(&PostParams::default(), &object).await.unwrap();
-}
 
 fn job_in(queue: &str) -> Value {
     json!({ "jobType": "x", "queue": queue, "jobTemplate": pod_template() })

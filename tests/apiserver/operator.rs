@@ -29,6 +29,18 @@ pub async fn until<T, Looking: Future<Output = Option<T>>>(what: &str, look: imp
     }
 }
 
+/// Sends an HTTP request to a port of this machine, and returns all of the answer.
+pub async fn exchange(port: u16, request: String) -> String {
+    let exchange = move || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    tokio::task::spawn_blocking(exchange).await.unwrap()
+}
+
 /// What the chart grants the operator of one namespace, and a kubeconfig with that.
 pub struct Rights {
     manifest: String,
@@ -144,14 +156,7 @@ impl Operator {
     pub async fn endpoint(&self, path: &str) -> (u16, String) {
         let port = self.port_that("the endpoints listen").await;
         let request = format!("GET {path} HTTP/1.1\r\nHost: rota\r\nConnection: close\r\n\r\n");
-        let exchange = move || {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut text = String::new();
-            stream.read_to_string(&mut text).unwrap();
-            text
-        };
-        let text = tokio::task::spawn_blocking(exchange).await.unwrap();
+        let text = exchange(port, request).await;
         let code = text.split(' ').nth(1).unwrap().parse().unwrap();
         (code, text.split_once("\r\n\r\n").unwrap_or_default().1.to_owned())
     }

@@ -10,23 +10,9 @@ use rota::api::{Job, JobRun, Reason};
 use rota::runtime::clock::now;
 use serde_json::{Value, json};
 
-use crate::cluster::{Scope, in_namespace, plugin};
+use crate::cluster::{Scope, api, create, in_namespace, plugin};
 use crate::examples::pod_template;
 use crate::operator::{Operator, Rights, until};
-
-fn api<K>(scope: &Scope) -> Api<K>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    Api::namespaced(scope.client.clone(), &scope.namespace)
-}
-
-async fn create(scope: &Scope, kind: &str, name: &str, spec: Value) {
-    let mut object = crate::cluster::object(kind, &json!({ "spec": spec }));
-    object.metadata.generate_name = None;
-    object.metadata.name = Some(name.into());
-    scope.objects(kind).create(&PostParams::default(), &object).await.unwrap();
-}
 
 /// No object of that resource may be created from now on. There is no controller that counts, so the test says how many there
 /// are: as many as may be.

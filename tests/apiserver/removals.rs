@@ -1,29 +1,15 @@
 //! A field of a Schedule that is removed: Kubernetes keeps no time of that, and nothing of the past fires.
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
 use rota::api::{Job, JobRun, Schedule};
 use rota::runtime::clock::now;
 use serde_json::{Value, json};
 
-use crate::cluster::{Scope, in_namespace};
+use crate::cluster::{Scope, api, create, in_namespace};
 use crate::examples::pod_template;
 use crate::operator::{Operator, Rights, until};
-
-fn api<K>(scope: &Scope) -> Api<K>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    Api::namespaced(scope.client.clone(), &scope.namespace)
-}
-
-async fn create(scope: &Scope, kind: &str, name: &str, spec: Value) {
-    let mut object = crate::cluster::object(kind, &json!({ "spec": spec }));
-    object.metadata.generate_name = None;
-    object.metadata.name = Some(name.into());
-    scope.objects(kind).create(&PostParams::default(), &object).await.unwrap();
-}
 
 /// What each schedule has beside `interval`, which keeps it from firing, and the ways to take that away.
 fn cases() -> Vec<(&'static str, Value, Vec<&'static str>)> {

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams};
 use rota::api::{Job, JobPhase, JobRun, JobTemplate, Outcome, Schedule};
 use rota::runtime::clock::now;
 use rota::runtime::lease::LEASE_NAME;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cluster::{Scope, in_namespace, object};
+use crate::cluster::{Scope, api, create, in_namespace};
 use crate::completed::completed;
 use crate::operator::{Operator, Rights, until};
 use crate::proxy::{Asked, Fate, Proxy};
@@ -23,20 +23,6 @@ const QUIET: [&str; 2] = ["--watch-quiet-seconds", "5"];
 const RENEWALS: usize = 5;
 /// Into how many watches a quiet time is divided.
 const WATCHES: usize = 5;
-
-fn api<K>(scope: &Scope) -> Api<K>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    Api::namespaced(scope.client.clone(), &scope.namespace)
-}
-
-async fn create(scope: &Scope, kind: &str, name: &str, spec: Value) {
-    let mut object = object(kind, &json!({ "spec": spec }));
-    object.metadata.generate_name = None;
-    object.metadata.name = Some(name.into());
-    scope.objects(kind).create(&PostParams::default(), &object).await.unwrap();
-}
 
 /// A template whose batch Jobs are ended by nobody but the test, ready to be used.
 async fn template(scope: &Scope) {

@@ -1,11 +1,9 @@
 //! Requests as a simple client makes them, and accounts with some rights and a token.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use serde_json::{Value, json};
 
 use crate::cluster::Scope;
+use crate::operator::exchange;
 
 /// An answer.
 #[derive(Debug)]
@@ -26,14 +24,7 @@ impl Answer {
 /// Asks with these headers, each with its end of line.
 pub async fn ask(port: u16, method: &str, path: &str, headers: &str) -> Answer {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: rota\r\nConnection: close\r\n{headers}\r\n");
-    let exchange = move || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
-    };
-    let text = tokio::task::spawn_blocking(exchange).await.unwrap();
+    let text = exchange(port, request).await;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let code = head.split(' ').nth(1).unwrap().parse().unwrap();
     let answer =
