@@ -81,7 +81,8 @@ pub const FIELDS: [Field; 12] = [
     },
     Field {
         path: "spec.suspend",
-        meaning: "Passed on: whoever patches the batch Job to `suspend: false`, such as Kueue, starts it. Rota does not.",
+        meaning: "Passed on. A user or controller that sets `suspend: false` on the batch Job, such as Kueue, starts it. Rota \
+                  does not.",
         warn: Some(suspend),
     },
     Field {
