@@ -2,6 +2,7 @@
 //!
 //! Its answers are kept for a short time, under a hash of the token: neither the token nor anything made from it is logged.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,16 +75,14 @@ impl Reviews {
     /// Who has that token; absent: nobody.
     pub async fn caller(&self, token: &str) -> Result<Option<Caller>, Refusal> {
         let hash: TokenHash = Sha256::digest(token.as_bytes()).into();
-        if let Some(known) = self.callers.get(&hash, Instant::now()) {
-            return Ok(known);
-        }
-        let mut user = self.review(token, Some(vec![AUDIENCE.to_owned()])).await?;
-        if user.is_none() {
-            user = self.review(token, None).await?;
-        }
-        let caller = user.map(|user| Caller { hash, user: Arc::new(user) });
-        self.callers.put(hash, caller.clone(), Instant::now());
-        Ok(caller)
+        let review = async |hash: &TokenHash| {
+            let mut user = self.review(token, Some(vec![AUDIENCE.to_owned()])).await?;
+            if user.is_none() {
+                user = self.review(token, None).await?;
+            }
+            Ok(user.map(|user| Caller { hash: *hash, user: Arc::new(user) }))
+        };
+        self.answer(&self.callers, hash, review).await
     }
 
     async fn review(&self, token: &str, audiences: Option<Vec<String>>) -> Result<Option<UserInfo>, Refusal> {
@@ -95,45 +94,60 @@ impl Reviews {
 
     /// Whether somebody may do something.
     pub async fn may(&self, caller: &Caller, right: Right) -> Result<bool, Refusal> {
-        let key = (caller.hash, right);
-        if let Some(known) = self.rights.get(&key, Instant::now()) {
+        let user = caller.user.as_ref().clone();
+        let review = async |(_, right): &(TokenHash, Right)| {
+            let attributes = ResourceAttributes {
+                group: Some(GROUP.into()),
+                resource: Some(right.resource.into()),
+                verb: Some(right.verb.into()),
+                namespace: Some(right.namespace.clone()),
+                name: Some(right.name.clone()).filter(|name| !name.is_empty()),
+                ..ResourceAttributes::default()
+            };
+            let spec = SubjectAccessReviewSpec {
+                user: user.username,
+                uid: user.uid,
+                groups: user.groups,
+                extra: user.extra,
+                resource_attributes: Some(attributes),
+                ..SubjectAccessReviewSpec::default()
+            };
+            let answer = self.ask(&SubjectAccessReview { spec, ..SubjectAccessReview::default() }).await?;
+            Ok(answer.status.is_some_and(|status| status.allowed))
+        };
+        self.answer(&self.rights, (caller.hash, right), review).await
+    }
+
+    /// What is remembered, or else what the API server says. Requests with one question at one time ask it a few times, not
+    /// once each: those that had to wait for their turn find the answer of the first.
+    async fn answer<Q: Eq + Hash, A: Clone>(
+        &self,
+        memory: &Memory<Q, A>,
+        question: Q,
+        review: impl AsyncFnOnce(&Q) -> Result<A, Refusal>,
+    ) -> Result<A, Refusal> {
+        if let Some(known) = memory.get(&question, Instant::now()) {
             return Ok(known);
         }
-        let right = &key.1;
-        let user = caller.user.as_ref().clone();
-        let attributes = ResourceAttributes {
-            group: Some(GROUP.into()),
-            resource: Some(right.resource.into()),
-            verb: Some(right.verb.into()),
-            namespace: Some(right.namespace.clone()),
-            name: Some(right.name.clone()).filter(|name| !name.is_empty()),
-            ..ResourceAttributes::default()
+        let late = |_| Refusal::new(503, "the Kubernetes API did not say in time who you are and what you may do");
+        let answered = async {
+            // It is never closed.
+            let _place = self.places.acquire().await;
+            if let Some(known) = memory.get(&question, Instant::now()) {
+                return Ok(known);
+            }
+            let answer = review(&question).await?;
+            memory.put(question, answer.clone(), Instant::now());
+            Ok(answer)
         };
-        let spec = SubjectAccessReviewSpec {
-            user: user.username,
-            uid: user.uid,
-            groups: user.groups,
-            extra: user.extra,
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        };
-        let answer = self.ask(&SubjectAccessReview { spec, ..SubjectAccessReview::default() }).await?;
-        let allowed = answer.status.is_some_and(|status| status.allowed);
-        self.rights.put(key, allowed, Instant::now());
-        Ok(allowed)
+        tokio::time::timeout(TIMEOUT, answered).await.map_err(late)?
     }
 
     async fn ask<K>(&self, review: &K) -> Result<K, Refusal>
     where
         K: kube::Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
     {
-        let late = |_| Refusal::new(503, "the Kubernetes API did not say in time who you are and what you may do");
-        let asked = async {
-            // It is never closed.
-            let _place = self.places.acquire().await;
-            Api::<K>::all(self.client.clone()).create(&PostParams::default(), review).await
-        };
-        match tokio::time::timeout(TIMEOUT, asked).await.map_err(late)? {
+        match Api::<K>::all(self.client.clone()).create(&PostParams::default(), review).await {
             Ok(answer) => Ok(answer),
             Err(kube::Error::Api(status)) if status.code == 403 => Err(Refusal::new(
                 503,
