@@ -105,7 +105,7 @@ async fn skipped(context: &Context, object: &Job, memory: &Memory) -> Result<Opt
             .record(&namespace, &name, &schedule.uid)
             .await?
             .filter(|run| schedule::has_skipped(run, object));
-        if found.is_none() && !memory.from_start {
+        if found.is_none() {
             // A record that stands for several times has the name of the first. It was written since the Job was asked for.
             let created = object.creation_timestamp().map_or_else(now, |time| time.0);
             let by = Selector {
