@@ -165,12 +165,16 @@ impl Writer {
         let key = Key::of(object);
         let changed = || WriteError::Changed { kind: K::kind(&()).into_owned(), name: key.name.clone() };
         let same = |other: &K| other.meta().uid == object.meta().uid;
-        let undecided =
-            |other: &K| other.status() != object.status() || other.meta().generation != object.meta().generation;
+        let undecided = |other: &K, object: &K| {
+            other.status() != object.status() || other.meta().generation != object.meta().generation
+        };
         let mut version = object.resource_version();
         // Effects of the same decision, such as a finalizer, may have given it another version.
         if let Some(known) = K::store(&self.stores).get(&key).filter(|known| same(known)) {
-            if undecided(&known) {
+            // Of a large object the cache has less than what was decided about.
+            let mut cached = object.clone();
+            cached.prune();
+            if undecided(&known, &cached) {
                 return Err(changed());
             }
             version = known.resource_version();
@@ -198,12 +202,18 @@ impl Writer {
             if !same(&found) {
                 return Ok(None);
             }
-            if undecided(&found) {
+            if undecided(&found, object) {
                 return Err(changed());
             }
             version = found.resource_version();
         }
         Err(changed())
+    }
+
+    /// The Job of that name as the API server has it now, if there is one.
+    pub async fn job(&self, key: &Key) -> Result<Option<Job>, WriteError> {
+        let api: Api<Job> = self.api(&key.namespace);
+        self.send::<Job, _, _>("get", || api.get_opt(&key.name)).await
     }
 
     /// The batch Job of that name as the API server has it now, if there is one. It goes into the cache.

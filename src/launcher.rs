@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use crate::api::Job;
 use crate::apply::{Meaning, WriteError};
 use crate::controllers::job::attempt::is_launched;
-use crate::controllers::job::{begin_launch, observe, resolve};
+use crate::controllers::job::{begin_launch, observe, resolve, whole};
 use crate::controllers::{Context, NOT_LEADING_DELAY};
 use crate::dispatcher;
 use crate::domain::job::{AfterAbsence, Doubt, Finality, Memory, Refusal, attempt_names, current_attempt, limits};
@@ -49,6 +49,7 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
     if doubt.is_some() && (is_launched(context, &job, &memory) || is_there(context, &job, attempt).await?) {
         return Ok(launched(context, &job, attempt, &memory));
     }
+    let Some(job) = whole(context, job.clone()).await? else { return Ok(give_back(context, &job)) };
     let observed = observe(context, &job);
     let stopped = job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some() || observed.is_stopped();
     let resolved = resolve(&job, &observed).ok().filter(|_| !stopped);

@@ -29,7 +29,7 @@ use crate::domain::group::{self, Gate};
 use crate::domain::job::{self, Decision, Facts, Look, Memory, Recorded, Subject, Told, current_attempt};
 use crate::domain::plan::{Effect, Note, Plan};
 use crate::domain::resolve::{self, Judged, Resolved, Source, Unresolved};
-use crate::domain::{pinned, run, schedule, template};
+use crate::domain::{pinned, pruned, run, schedule, template};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::of_uid;
@@ -94,6 +94,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let current = context.stores.jobs.get(key);
     let let_go = attempt::let_go(context, key, current.as_deref()).await;
     let Some(current) = current else { return let_go.map(|()| None) };
+    let Some(current) = whole(context, current).await? else { return let_go.map(|()| None) };
     let object = as_launched(context, current.clone());
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
@@ -332,6 +333,15 @@ fn poke_owners(context: &Context, job: &Job) {
     if let Some(group) = &job.spec.group_ref {
         context.triggers.groups.trigger(Key::new(&namespace, &group.name));
     }
+}
+
+/// A cached Job with all its content, which is read from the API server if it is large; absent if the Job is gone.
+pub async fn whole(context: &Context, cached: Arc<Job>) -> Result<Option<Arc<Job>>, WriteError> {
+    if pruned::is_whole(&cached) {
+        return Ok(Some(cached));
+    }
+    let found = context.writer.job(&Key::of(&*cached)).await?;
+    Ok(found.filter(|found| found.metadata.uid == cached.metadata.uid).map(Arc::new))
 }
 
 /// Looks up what a decision about a Job depends on.

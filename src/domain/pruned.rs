@@ -7,9 +7,40 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodTemplateSpec};
+use serde_json::Value;
+
+use super::sizes::stored_bytes;
+use crate::api::Job;
 
 /// The annotation of a pod that names its main container.
 pub const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
+
+/// How many bytes the annotations, the `jobTemplate` and the parameters of a Job may take together in the cache.
+pub const JOB_CONTENT_BYTES_MAX: usize = 16 * 1024;
+/// Stands, in the cache only, in the place of the annotations of a Job whose content was left out. A user who writes it makes
+/// the operator read that Job once more for each look, and nothing else.
+const LEFT_OUT_ANNOTATION: &str = "rota.dev/left-out";
+
+/// Leaves out the annotations, the `jobTemplate` and the parameters of a Job where they are large. The operator then reads the
+/// Job from the API server whenever it decides about it, so that its memory does not grow with what users put into Jobs.
+pub fn prune_job(job: &mut Job) {
+    let spec = (&job.metadata.annotations, &job.spec.job_template, &job.spec.params);
+    let bytes = stored_bytes(&spec) + job.status.as_ref().map_or(0, |status| stored_bytes(&status.params));
+    if bytes <= JOB_CONTENT_BYTES_MAX {
+        return;
+    }
+    job.metadata.annotations = Some([(LEFT_OUT_ANNOTATION.to_owned(), String::new())].into());
+    job.spec.job_template = job.spec.job_template.take().map(|_| Value::Null);
+    job.spec.params.clear();
+    if let Some(status) = job.status.as_mut() {
+        status.params.clear();
+    }
+}
+
+/// Whether a cached Job has all its content.
+pub fn is_whole(job: &Job) -> bool {
+    job.metadata.annotations.as_ref().is_none_or(|annotations| !annotations.contains_key(LEFT_OUT_ANNOTATION))
+}
 
 /// Leaves of a pod its metadata, where it is, how it fares, and of each container the name, whether it is a sidecar, and
 /// where its termination message comes from.
@@ -54,9 +85,36 @@ pub mod tests {
 
     use std::sync::Arc;
 
-    use serde_json::Value;
+    use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_content_of_a_large_job_is_left_out_and_a_small_one_is_whole() {
+        let of = |annotation: usize, body: usize, param: usize, status: usize| {
+            let mut job: Job = serde_json::from_value(json!({
+                "metadata": { "name": "a", "annotations": { "note": "x".repeat(annotation) } },
+                "spec": {
+                    "jobTemplate": { "spec": "x".repeat(body) }, "jobType": "a", "priority": 3,
+                    "params": { "text": "x".repeat(param) },
+                },
+                "status": { "params": { "text": "x".repeat(status) } },
+            }))
+            .unwrap();
+            prune_job(&mut job);
+            job
+        };
+        let small = of(3_000, 3_000, 3_000, 3_000);
+        assert!(is_whole(&small) && small.spec.params.len() == 1 && small.metadata.annotations.unwrap().len() == 1);
+        for large in [of(20_000, 0, 0, 0), of(0, 20_000, 0, 0), of(0, 0, 20_000, 0), of(0, 0, 0, 20_000)] {
+            assert!(!is_whole(&large));
+            assert_eq!((&large.spec.job_template, large.spec.priority), (&Some(Value::Null), Some(3)));
+            assert!(serde_json::to_string(&large).unwrap().len() < 1_000, "{large:?}");
+            let mut again = large.clone();
+            prune_job(&mut again);
+            assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&large).unwrap());
+        }
+    }
 
     /// A pod as the cache has it.
     pub fn pod(value: Value) -> Arc<Pod> {

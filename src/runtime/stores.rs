@@ -208,7 +208,15 @@ macro_rules! prune_managed_fields {
     };
 }
 
-prune_managed_fields!(JobTemplate, Queue, Job, JobGroup, ControllerRevision);
+prune_managed_fields!(JobTemplate, Queue, JobGroup, ControllerRevision);
+
+impl Prune for Job {
+    fn prune(&mut self) {
+        self.metadata.managed_fields = None;
+        empty_copy(&mut self.metadata);
+        pruned::prune_job(self);
+    }
+}
 
 /// When a schedule was edited is in its managed fields: of who set a field of the specification the time is kept, and of the
 /// operator's own statuses.

@@ -67,6 +67,26 @@ async fn artifacts_and_result_come_from_the_termination_message() {
     .await;
 }
 
+/// What a Job asks for may be large. The cache does not hold it, and the Job is launched, retried and recorded as any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_job_is_launched_retried_and_recorded_as_it_was_written() {
+    in_world("large", async |world| {
+        let script = "[ ${#PARAM_LONG} = 8000 ] && [ ${#FILLER} = 60000 ] || exit 9; [ $ROTA_ATTEMPT = 2 ] || exit 5";
+        let retry = json!({ "maxAttempts": 2, "backoff": { "initialSeconds": 0 } });
+        let mut spec = with(ad_hoc(script), json!({ "params": { "long": "x".repeat(8_000) }, "retry": retry }));
+        let filler = json!([{ "name": "FILLER", "value": "y".repeat(60_000) }]);
+        spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"] = filler;
+        let uid = world.create::<Job>("large", spec).await.uid().unwrap();
+        world.ended("large").await;
+        let runs = world.runs_of(&uid).await;
+        let ends: Vec<_> =
+            runs.iter().filter_map(|run| run.status.as_ref()).map(|it| (it.phase, it.exit_code)).collect();
+        assert_eq!(ends, [(Outcome::Failed, Some(5)), (Outcome::Completed, Some(0))], "{ends:?}");
+        assert!(runs.iter().all(|run| run.spec.params["long"].len() == 8_000));
+    })
+    .await;
+}
+
 /// Parameters reach containers in each of the promised ways, with their values as they were given.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parameters_and_identity_reach_the_container_as_environment_expansion_and_typed_file() {
