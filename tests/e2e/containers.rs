@@ -6,7 +6,7 @@ use kube::api::DeleteParams;
 use rota::api::{Job, JobPhase, JobRun, JobRunStatus, Outcome, Reason};
 use serde_json::{Value, json};
 
-use crate::support::make::{ad_hoc, container, with};
+use crate::support::make::{ad_hoc, container, trapping, with};
 use crate::support::{World, in_world};
 
 /// A Job without a template whose pod has those fields.
@@ -64,7 +64,7 @@ async fn a_sidecar_that_runs_does_not_hide_that_the_main_container_cannot_start(
 
 /// Deletes the pod of a running Job, with its grace period.
 async fn delete_pod(world: &World, job: &Job) -> String {
-    world.running(&job.name_any()).await;
+    world.ready(&job.name_any()).await;
     let pod = world.pods_of(&job.uid().unwrap()).await.remove(0).name_any();
     world.api::<Pod>().delete(&pod, &DeleteParams::default()).await.unwrap();
     pod
@@ -74,7 +74,7 @@ async fn delete_pod(world: &World, job: &Job) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_is_deleted_is_lost_or_noted_whatever_its_program_says() {
     in_world("pod-deleted", async |world| {
-        let script = |code: i32| ad_hoc(&format!("trap 'exit {code}' TERM; sleep 600 & wait $!"));
+        let script = |code: i32| ad_hoc(&trapping(&format!("exit {code}")));
         let fails = world.create::<Job>("fails", script(1)).await;
         let ends = world.create::<Job>("ends", script(0)).await;
         let pod = delete_pod(world, &fails).await;

@@ -11,7 +11,7 @@ use rota::domain::run::pod_has_ended;
 use serde_json::{Value, json};
 
 use crate::support::history::History;
-use crate::support::make::{ad_hoc, with};
+use crate::support::make::{ad_hoc, trapping, with};
 use crate::support::{World, in_world};
 
 /// A Job in the queue `line`, with pods that may take that long to end.
@@ -45,15 +45,23 @@ async fn a_deleted_batch_job_keeps_its_place_until_its_pods_have_ended() {
         let unended = |pod: &Pod| (!pod_has_ended(pod)).then(|| "line".to_owned());
         let history = History::<Pod>::start(world, unended);
         world.create::<Queue>("line", json!({ "maxRunning": 1 })).await;
-        let slow = "trap 'sleep 4; exit 9' TERM; sleep 600 & wait $!";
+        let slow = &*trapping("sleep 4; exit 9");
         let ways = [
             ("background", slow, DeleteParams::background(), Outcome::Failed, Reason::BatchJobDeleted, 9),
             ("foreground", slow, DeleteParams::foreground(), Outcome::Failed, Reason::BatchJobDeleted, 9),
-            ("orphan", "sleep 5", DeleteParams::orphan(), Outcome::Completed, Reason::Succeeded, 0),
-            ("orphan-fails", "sleep 5; exit 7", DeleteParams::orphan(), Outcome::Failed, Reason::ExitCode, 7),
+            ("orphan", "echo ready; sleep 5", DeleteParams::orphan(), Outcome::Completed, Reason::Succeeded, 0),
+            (
+                "orphan-fails",
+                "echo ready; sleep 5; exit 7",
+                DeleteParams::orphan(),
+                Outcome::Failed,
+                Reason::ExitCode,
+                7,
+            ),
         ];
         for (name, script, how, outcome, reason, code) in ways {
             world.create::<Job>(name, in_line(script, 20)).await;
+            world.ready(name).await;
             let batch = batch_of(world, name).await;
             let next = format!("after-{name}");
             world.create::<Job>(&next, in_line("true", 2)).await;
@@ -76,13 +84,14 @@ async fn a_retry_waits_for_the_pods_of_a_deleted_batch_job() {
     in_world("delete-retry", async |world| {
         let unended = |pod: &Pod| (!pod_has_ended(pod)).then(|| "any".to_owned());
         let history = History::<Pod>::start(world, unended);
-        let script = "trap 'sleep 4; exit 1' TERM; [ $ROTA_ATTEMPT = 2 ] || { sleep 600 & wait $!; }";
+        let script = format!("[ $ROTA_ATTEMPT = 2 ] || {{ {}; }}", trapping("sleep 4; exit 1"));
         let rules = json!([{ "reasons": ["BatchJobDeleted"], "action": "Retry" }]);
         let retry = json!({ "maxAttempts": 2, "backoff": { "initialSeconds": 0 }, "rules": rules });
-        let mut spec = in_line(script, 20);
+        let mut spec = in_line(&script, 20);
         spec["retry"] = retry;
         let uid = world.create::<Job>("again", spec).await.uid().unwrap();
         world.create::<Queue>("line", json!({})).await;
+        world.ready("again").await;
         let batch = batch_of(world, "again").await;
         world.delete::<BatchJob>(&batch).await;
         world.ended("again").await;
@@ -172,8 +181,9 @@ async fn a_batch_job_that_no_controller_answers_for_is_ended_and_recorded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_deleted_with_orphan_leaves_nothing_that_stays_for_ever() {
     in_world("orphan", async |world| {
-        let spec = with(ad_hoc("sleep 600"), json!({ "ttlSecondsAfterFinished": 1 }));
-        let uid = world.create::<Job>("parent", spec).await.uid().unwrap();
+        let spec = with(ad_hoc(&trapping("exit 143")), json!({ "ttlSecondsAfterFinished": 1 }));
+        world.create::<Job>("parent", spec).await;
+        let uid = world.ready("parent").await.uid().unwrap();
         let batch = batch_of(world, "parent").await;
         world.api::<Job>().delete("parent", &DeleteParams::orphan()).await.unwrap();
         let run = world.until("the deletion is recorded", async || world.runs_of(&uid).await.pop()).await;
@@ -189,8 +199,8 @@ async fn a_job_deleted_with_orphan_leaves_nothing_that_stays_for_ever() {
 async fn a_job_that_somebody_keeps_says_how_it_ended() {
     in_world("kept", async |world| {
         let metadata = json!({ "name": "hook", "finalizers": ["example.com/hook"] });
-        world.create_whole::<Job>(json!({ "metadata": metadata, "spec": ad_hoc("sleep 600") })).await;
-        world.running("hook").await;
+        world.create_whole::<Job>(json!({ "metadata": metadata, "spec": ad_hoc(&trapping("exit 143")) })).await;
+        world.ready("hook").await;
         world.delete::<Job>("hook").await;
         let job = world.ended("hook").await;
         let conditions = job.status.unwrap().conditions;

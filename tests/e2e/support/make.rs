@@ -42,5 +42,14 @@ pub fn with(mut spec: Value, fields: Value) -> Value {
     spec
 }
 
+/// What `trapping` says once it would notice that it is asked to end.
+pub const READY: &str = "ready";
+
+/// A script that waits for a long time, and does this when it is asked to end. A test that asks waits for `World::ready` first:
+/// what is asked before the trap is set is not heard.
+pub fn trapping(on_term: &str) -> String {
+    format!("trap '{on_term}' TERM; echo {READY}; sleep 600 & wait $!")
+}
+
 /// A script that runs until it is killed, and dies at once when asked to.
 pub const FOR_EVER: &str = "trap 'exit 143' TERM; sleep 600 & wait $!";

@@ -13,7 +13,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::{await_condition, conditions};
@@ -333,6 +333,19 @@ impl World {
     pub async fn running(&self, name: &str) -> Job {
         let runs = |job: &Job| job.status.as_ref().and_then(|it| it.phase) == Some(rota::api::JobPhase::Running);
         self.until_object(name, "is running", runs).await
+    }
+
+    /// Waits until the program of a Job, made by `make::trapping`, would notice that it is asked to end.
+    pub async fn ready(&self, name: &str) -> Job {
+        let job = self.running(name).await;
+        let uid = job.uid().unwrap();
+        let is_ready = async || {
+            let pod = self.pods_of(&uid).await.first()?.name_any();
+            let log = self.api::<Pod>().logs(&pod, &LogParams::default()).await.ok()?;
+            log.contains(make::READY).then_some(())
+        };
+        self.until(&format!("the program of Job {name} has set its traps"), is_ready).await;
+        job
     }
 
     /// Waits until a Job waits, and says what for and in which sentence.
