@@ -109,7 +109,8 @@ impl Operator {
     pub fn start_with(scope: &Scope, kubeconfig: &Path, name: &str, more: &[&str]) -> Self {
         let path = temporary(&format!("{}-{name}.log", scope.namespace));
         let log = File::create(&path).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
+        let of_this_build = || env!("CARGO_BIN_EXE_rota").into();
+        let mut command = Command::new(std::env::var_os("ROTA_TEST_BINARY").unwrap_or_else(of_this_build));
         command.args([
             "operator",
             "--http-address",
