@@ -4,20 +4,25 @@
 //! longer than one request may take.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::ObjectReference as Target;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::clock::now;
 use super::lease::Leadership;
 use super::metrics::Metrics;
-use crate::domain::conditions::shorten;
+use crate::domain::conditions::{micro, shorten};
+use crate::domain::names;
 use crate::domain::plan::Note;
 
 /// How long one event may take.
@@ -28,8 +33,16 @@ const AT_ONCE: usize = 16;
 const WAITING_MAX: usize = 256;
 /// The longest text of an event, in bytes.
 const TEXT_MAX: usize = 1_000;
+/// The controller that events name.
+const CONTROLLER: &str = "rota.dev/operator";
+/// How long a sentence that is said again about the same object is counted in the event that said it first.
+const SERIES_TIME: Duration = Duration::from_secs(360);
+/// How many events are remembered for that.
+const REMEMBERED_MAX: usize = 4_096;
+/// How long the name of an object may be within the name of its event: the API server allows 253 characters in all.
+const NAME_MAX: usize = 253 - 17;
 
-/// Sends what comes in, until nothing can come any more. The library joins repeated events into a series.
+/// Sends what comes in, until nothing can come any more.
 pub async fn send(
     client: Client,
     identity: String,
@@ -37,7 +50,7 @@ pub async fn send(
     metrics: Arc<Metrics>,
     mut incoming: mpsc::Receiver<(Target, Note)>,
 ) {
-    let recorder = Recorder::new(client, Reporter { controller: "rota.dev/operator".into(), instance: Some(identity) });
+    let recorder = Recorder { client, identity, said: Mutex::default() };
     let mut turns = Turns::default();
     let mut under_way = FuturesUnordered::new();
     loop {
@@ -65,15 +78,90 @@ pub async fn send(
     }
 }
 
+/// Writes events. The recorder of the library joins those of one reason into a series under the sentence of the first, and gives
+/// objects with long names none.
+struct Recorder {
+    client: Client,
+    identity: String,
+    said: Mutex<HashMap<Saying, Said>>,
+}
+
+/// What makes two events the same: the object, the reason and the sentence.
+type Saying = (Option<String>, &'static str, String);
+
+/// An event that was written.
+#[derive(Clone)]
+struct Said {
+    name: String,
+    count: i32,
+    at: Instant,
+}
+
+impl Recorder {
+    async fn publish(&self, target: &Target, note: Note) -> kube::Result<()> {
+        let text = shorten(note.message.clone(), TEXT_MAX);
+        let saying = (target.uid.clone(), note.reason, text.clone());
+        let api: Api<Event> = Api::namespaced(self.client.clone(), target.namespace.as_deref().unwrap_or("default"));
+        if let Some(said) = self.said_before(&saying) {
+            let count = said.count.saturating_add(1);
+            let series = json!({ "series": { "count": count, "lastObservedTime": micro(now()) } });
+            match api.patch(&said.name, &PatchParams::default(), &Patch::Merge(series)).await {
+                Ok(_) => {
+                    self.remember(saying, said.name, count);
+                    return Ok(());
+                }
+                // It is gone: said anew.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let event = self.event(target, &note, text);
+        let name = event.metadata.name.clone().unwrap_or_default();
+        api.create(&PostParams::default(), &event).await?;
+        self.remember(saying, name, 1);
+        Ok(())
+    }
+
+    fn event(&self, target: &Target, note: &Note, text: String) -> Event {
+        let now = now();
+        let of = names::shorten(target.name.as_deref().unwrap_or_default(), NAME_MAX);
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{of}.{:x}", now.as_nanosecond())),
+                namespace: target.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(micro(now)),
+            reporting_controller: Some(CONTROLLER.into()),
+            reporting_instance: Some(self.identity.clone()),
+            regarding: Some(target.clone()),
+            type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
+            reason: Some(note.reason.into()),
+            action: Some(note.action.into()),
+            note: Some(text),
+            ..Event::default()
+        }
+    }
+
+    fn said_before(&self, saying: &Saying) -> Option<Said> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.get(saying).filter(|said| said.at.elapsed() < SERIES_TIME).cloned()
+    }
+
+    fn remember(&self, saying: Saying, name: String, count: i32) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() >= REMEMBERED_MAX {
+            said.retain(|_, said| said.at.elapsed() < SERIES_TIME);
+        }
+        if said.len() >= REMEMBERED_MAX {
+            said.clear();
+        }
+        said.insert(saying, Said { name, count, at: Instant::now() });
+    }
+}
+
 async fn publish(recorder: &Recorder, target: &Target, note: Note) {
-    let event = Event {
-        type_: if note.warning { EventType::Warning } else { EventType::Normal },
-        reason: note.reason.into(),
-        note: Some(shorten(note.message, TEXT_MAX)),
-        action: note.action.into(),
-        secondary: None,
-    };
-    match timeout(REQUEST_TIMEOUT, recorder.publish(&event, target)).await {
+    match timeout(REQUEST_TIMEOUT, recorder.publish(target, note)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an event could not be sent"),
         Err(_) => tracing::debug!("an event could not be sent: no answer in time"),

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::LogParams;
 use rota::api::{Job, JobGroup, JobRun, JobTemplate, Outcome, Queue, Reason, Schedule};
@@ -63,6 +64,29 @@ async fn artifacts_and_result_come_from_the_termination_message() {
         assert_eq!(status.error, None);
         assert_eq!(serde_json::to_value(&status.artifacts).unwrap(), report["artifacts"]);
         assert_eq!(status.result, Some(report["result"].clone()));
+    })
+    .await;
+}
+
+/// Each attempt that failed has an event with a sentence of its own, also where the name of the Job is as long as it may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_one_reason_keep_their_sentences_and_long_names_have_events() {
+    in_world("events", async |world| {
+        let name = "n".repeat(253);
+        let retry = json!({ "maxAttempts": 3, "backoff": { "initialSeconds": 0 } });
+        let spec = with(ad_hoc("exit 3"), json!({ "retry": retry }));
+        let uid = world.create::<Job>(&name, spec).await.uid().unwrap();
+        world.ended(&name).await;
+        let failed = async || {
+            let events = world.all::<Event>().await;
+            let of_job = |event: &Event| event.regarding.as_ref().and_then(|it| it.uid.as_ref()) == Some(&uid);
+            let failed = events.iter().filter(|it| of_job(it) && it.reason.as_deref() == Some("AttemptFailed"));
+            let mut texts: Vec<String> = failed.filter_map(|it| it.note.clone()).collect();
+            texts.sort();
+            (texts.len() >= 2).then_some(texts)
+        };
+        let texts = world.until("both are said", failed).await;
+        assert!(texts[0].starts_with("attempt 1 ended") && texts[1].starts_with("attempt 2 ended"), "{texts:?}");
     })
     .await;
 }
