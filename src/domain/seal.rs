@@ -16,6 +16,9 @@ use crate::api::JobRun;
 use crate::api::job_run::JobRunStatus;
 use crate::api::labels::SEAL_ANNOTATION;
 
+/// How the keys of labels begin that Rota gives a record.
+const OUR_LABELS: &str = "rota.dev/";
+
 /// What seals records, and what is believed without a seal.
 #[derive(Clone, Debug)]
 pub struct Seal {
@@ -54,6 +57,7 @@ impl Seal {
         names::other_run(name, &self.sign(&[name, owner_uid]))
     }
 
+    /// The labels of ours are sealed too, for records are found and judged by them; those of others may come later.
     /// What the API server may write otherwise than it was sent, or drop because its CRD is of an earlier version, is not sealed; nobody
     /// can change it once it is there.
     fn of(&self, run: &JobRun) -> String {
@@ -68,7 +72,9 @@ impl Seal {
         let status = serde_json::to_string(&status).unwrap_or_default();
         let metadata = &run.metadata;
         let [namespace, name] = [&metadata.namespace, &metadata.name].map(|it| it.as_deref().unwrap_or_default());
-        self.sign(&[namespace, name, &spec, &status])
+        let labels = metadata.labels.iter().flatten().filter(|(key, _)| key.starts_with(OUR_LABELS));
+        let labels: Vec<&str> = labels.flat_map(|(key, value)| [key.as_str(), value.as_str()]).collect();
+        self.sign(&[[namespace, name, &spec, &status].as_slice(), &labels].concat())
     }
 
     /// HMAC-SHA256 of the parts, in hexadecimal.

@@ -11,7 +11,10 @@ fn at(time: &str) -> Timestamp {
 fn record(changes: &[(&str, serde_json::Value)]) -> JobRun {
     let mut run = json!({
         "apiVersion": "rota.dev/v1alpha1", "kind": "JobRun",
-        "metadata": { "name": "report-1", "namespace": "team", "creationTimestamp": "2026-03-01T12:00:00Z" },
+        "metadata": {
+            "name": "report-1", "namespace": "team", "creationTimestamp": "2026-03-01T12:00:00Z",
+            "labels": { "rota.dev/outcome": "Completed", "example.com/cost": "team-a" },
+        },
         "spec": { "jobRef": { "name": "report", "uid": "u" }, "jobType": "x", "attempt": 1, "priority": 0, "queue": "default" },
         "status": { "phase": "Completed", "reason": "Succeeded", "exitCode": 0, "finishedAt": "2026-03-01T12:00:00.000000Z" },
     });
@@ -35,6 +38,8 @@ fn a_record_is_believed_with_its_own_seal_only() {
     for change in [
         ("/metadata/name", json!("report-2")),
         ("/metadata/namespace", json!("others")),
+        ("/metadata/labels/rota.dev~1outcome", json!("Failed")),
+        ("/metadata/labels", json!({})),
         ("/spec/jobRef/uid", json!("v")),
         ("/spec/attempt", json!(2)),
         ("/status/phase", json!("Failed")),
@@ -44,6 +49,14 @@ fn a_record_is_believed_with_its_own_seal_only() {
         forged.metadata.annotations = run.metadata.annotations.clone();
         assert!(!seal().vouches_for(&forged), "{change:?}");
     }
+}
+
+#[test]
+fn labels_of_others_are_not_sealed() {
+    let mut run = record(&[]);
+    seal().put(&mut run);
+    run.metadata.labels.get_or_insert_default().insert("example.com/cost".into(), "team-b".into());
+    assert!(seal().vouches_for(&run));
 }
 
 #[test]
