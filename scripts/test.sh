@@ -81,7 +81,7 @@ step "real API server" "$cluster" run --node none -- cargo test --test apiserver
 step "two operators under load" "$cluster" run --node none -- cargo test --test load -- --test-threads=1 --nocapture
 ROTA_TEST_LEASE_SECONDS=30 \
   step "large groups" "$cluster" run --node none -- cargo test --test large -- --test-threads=1 --nocapture
-step "real pods" "$cluster" run --node real -- cargo test --test e2e -- --test-threads=5
+step "real pods" "$cluster" run --node real -- cargo test --test e2e -- --test-threads=6
 step "beside Kueue" "$cluster" run --node real -- cargo test --test kueue -- --test-threads=3
 step "chart" "$cluster" run --node real -- cargo test --test chart -- --test-threads=1
 if [[ ${CI:-} == true ]]; then
