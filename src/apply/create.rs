@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{CREATE_MANAGER, WriteError, Writer, text};
 use crate::api::labels::{MANAGED_BY, MANAGER};
 use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec};
+use crate::domain::attempt;
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 
@@ -50,7 +51,7 @@ impl Writer {
     pub async fn find_launched(&self, namespace: &str, name: &str, owner_uid: &str) -> Result<bool, WriteError> {
         let api: Api<BatchJob> = self.api(namespace);
         let Some(existing) = self.send::<BatchJob, _, _>("get", || api.get_opt(name)).await? else { return Ok(false) };
-        if !existing.owner_references().iter().any(|owner| owner.uid == owner_uid) {
+        if !attempt::is_of(&existing, owner_uid) {
             return Err(WriteError::Foreign { kind: "batch Job".into(), name: name.into() });
         }
         self.take_in(existing);

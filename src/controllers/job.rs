@@ -408,10 +408,13 @@ pub fn resolve<'a>(object: &'a Job, observed: &'a Observed) -> Result<Resolved<'
     resolve::resolve(object, source(object, observed), observed.judged.as_deref())
 }
 
-/// A Job as it was when its current attempt was launched.
+/// A Job as it was when its current attempt was launched, according to its batch Job, also where that is gone.
 fn as_launched(context: &Context, object: Arc<Job>) -> Arc<Job> {
     let (batch, _) = attempt::batch_of(context, &object, current_attempt(&object));
-    batch.and_then(|batch| pinned::as_launched(&object, &batch)).map_or(object, Arc::new)
+    let memory = object.uid().and_then(|uid| context.memories.get(&uid));
+    let last = memory.as_ref().and_then(|memory| memory.last_batch_of(&object));
+    let launched = batch.as_deref().or(last).and_then(|batch| pinned::as_launched(&object, batch));
+    launched.map_or(object, Arc::new)
 }
 
 /// The batch Jobs of a Job that has ended, of all its attempts.
@@ -420,7 +423,7 @@ fn kept_batches(context: &Context, object: &Job) -> Vec<Arc<BatchJob>> {
     if job::ending(object, None).is_none() {
         return Vec::new();
     }
-    let is_own = |batch: &Arc<BatchJob>| batch.owner_references().iter().any(|owner| owner.uid == uid);
+    let is_own = |batch: &Arc<BatchJob>| crate::domain::attempt::is_of(batch, &uid);
     context.stores.batch_jobs.find(&of_uid(&uid)).into_iter().filter(is_own).collect()
 }
 

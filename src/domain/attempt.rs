@@ -139,6 +139,14 @@ pub fn ownership(batch: &BatchJob, job: &Job, attempt: u32) -> Ownership {
     }
 }
 
+/// Whether a batch Job is that of a Job with that uid, as far as it says so itself, whatever became of its owner reference.
+pub fn is_of(batch: &BatchJob, uid: &str) -> bool {
+    let owners = || batch.metadata.owner_references.iter().flatten();
+    let is_owner = owners().any(|owner| owner.uid == uid);
+    let is_labelled = batch.metadata.labels.as_ref().and_then(|labels| labels.get(JOB_UID)).is_some_and(|it| it == uid);
+    is_owner || (is_labelled && !owners().any(|owner| owner.controller == Some(true)))
+}
+
 /// The uid of the Job that an object of an attempt belongs to: its owner, or for want of one what its label says.
 pub fn job_uid(metadata: &ObjectMeta) -> Option<&str> {
     let mut owners = metadata.owner_references.iter().flatten();

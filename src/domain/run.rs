@@ -186,13 +186,16 @@ fn final_by(input: &RunInput<'_>, batch: &BatchJob, reason: &str) -> Option<&'st
         "PodFailurePolicy" => Some("podFailurePolicy"),
         "MaxFailedIndexesExceeded" => Some("maxFailedIndexes"),
         "FailedIndexes" => deciding::has_index_ended_by_rule(batch, input.pods).then_some("podFailurePolicy"),
-        "DeadlineExceeded" if ended_for(batch).is_none() => {
-            let known = input.resolved?;
-            let own = known.job_template.pointer("/spec/activeDeadlineSeconds")?.as_i64()?;
-            known.timeout_seconds.is_none_or(|timeout| own <= timeout).then_some("activeDeadlineSeconds")
-        }
+        "DeadlineExceeded" if ended_for(batch).is_none() => own_deadline(input),
         _ => None,
     }
+}
+
+/// The field of the pasted batch Job that bounds an attempt, if no timeout of ours comes before it.
+fn own_deadline(input: &RunInput<'_>) -> Option<&'static str> {
+    let known = input.resolved?;
+    let own = known.job_template.pointer("/spec/activeDeadlineSeconds")?.as_i64()?;
+    known.timeout_seconds.is_none_or(|timeout| own <= timeout).then_some("activeDeadlineSeconds")
 }
 
 /// What happened, and what is said about it.
@@ -216,14 +219,35 @@ pub fn no_pods_text(batch: &BatchJob) -> Option<String> {
 /// The record of an attempt whose batch Job is gone, or is being deleted, without having been said to end; `batch` is how it
 /// was last seen. Its pods have ended, and what they said counts.
 pub fn gone_run(input: &RunInput<'_>, batch: Option<&BatchJob>) -> JobRun {
+    if let Some((batch, state)) = batch.and_then(|batch| Some((batch, decided(batch)?))) {
+        // What Kubernetes had decided stands.
+        return ended_run(input, batch, &state);
+    }
     let last = batch.map_or_else(|| input.pods.to_vec(), |batch| verdict::pods_of_last_start(batch, input.pods));
     let input = &RunInput { pods: &last, ..*input };
     let verdict = gone::verdict(input, batch);
+    let is_late = verdict.reason == Reason::DeadlineExceeded;
     let deciding = match verdict.outcome {
         Outcome::Completed => deciding::of_success(input.pods),
         Outcome::Failed | Outcome::Skipped => deciding::of_failure(batch, input.pods),
     };
-    build_run(input, verdict, deciding.as_ref(), batch, input.now)
+    let mut run = build_run(input, verdict, deciding.as_ref(), batch, input.now);
+    if let Some(status) = run.status.as_mut().filter(|status| is_late && status.phase == Outcome::Failed) {
+        let is_own = batch.is_none_or(|batch| ended_for(batch).is_none());
+        status.final_by = own_deadline(input).filter(|_| is_own).map(str::to_owned);
+    }
+    run
+}
+
+/// What Kubernetes had decided about a batch Job whose pods had not ended yet.
+fn decided(batch: &BatchJob) -> Option<BatchState> {
+    let conditions = batch.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    conditions.filter(|it| it.status == "True").find_map(|it| match it.type_.as_str() {
+        "SuccessCriteriaMet" => Some(BatchState::Complete),
+        "FailureTarget" => Some(BatchState::Failed { reason: text(&it.reason), message: text(&it.message) }),
+        _ => None,
+    })
 }
 
 /// The record of an attempt whose batch Job the API server refused to create.
@@ -334,7 +358,8 @@ fn build_run(
     let of_batch = batch.and_then(|batch| batch.metadata.name.clone());
     let batch_name = input.batch.and_then(|batch| batch.name.clone()).or(of_batch);
     let run_name = batch_name.unwrap_or_else(|| attempt_name(job, input.attempt));
-    let launched_with = input.batch.and_then(|batch| batch.labels.as_ref()?.get(CONTENT).cloned());
+    let metadata = input.batch.or(batch.map(|batch| &batch.metadata));
+    let launched_with = metadata.and_then(|batch| batch.labels.as_ref()?.get(CONTENT).cloned());
     let mut run = JobRun::new(&run_name, JobRunSpec::default());
     run.metadata.namespace = job.metadata.namespace.clone();
     run.metadata.labels = Some(labels([

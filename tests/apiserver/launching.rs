@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use rota::api::labels::{JOB_NAME_ANNOTATION, JOB_UID};
 use rota::api::{Job, JobRun, Outcome, Queue, Reason};
 use rota::domain::names;
@@ -290,6 +290,19 @@ async fn an_edit_after_the_launch_and_before_the_first_status_changes_no_record(
         assert!(serde_json::to_string(&body.spec).unwrap().contains("old"));
         succeed(&scope, &batch).await;
         let record = until("it is recorded", || async { api::<JobRun>(&scope).get_opt(&batch).await.unwrap() }).await;
+        assert_eq!(record.spec.params["DAY"], "old");
+        // The same where somebody deletes the batch Job before anything is written.
+        proxy.order(move |it| of_jobs(it) && it.path.ends_with("/status"), Fate::Refuse(503));
+        create(&scope, "Job", "two", json!({ "templateRef": { "name": "report" }, "params": { "DAY": "old" } })).await;
+        until("it is launched", || async { launched(&scope).await.contains(&"two".to_owned()).then_some(()) }).await;
+        patch(&scope, "two", json!({ "spec": { "params": { "DAY": "new" } } })).await;
+        let two = job(&scope, "two").await.uid().unwrap();
+        let of_two = ListParams::default().labels(&format!("rota.dev/job-uid={two}"));
+        let batch = api::<BatchJob>(&scope).list(&of_two).await.unwrap().items.remove(0).name_any();
+        api::<BatchJob>(&scope).delete(&batch, &DeleteParams::background()).await.unwrap();
+        proxy.clear();
+        let record = until("it is recorded", || async { api::<JobRun>(&scope).get_opt(&batch).await.unwrap() }).await;
+        assert_eq!(record.status.unwrap().reason, Reason::BatchJobDeleted);
         assert_eq!(record.spec.params["DAY"], "old");
     })
     .await;

@@ -83,9 +83,10 @@ fn finished_at(job: &Job) -> Option<Timestamp> {
     status.finished_at.as_ref().map(|time| written.map_or(time.0, |written| time.0.min(written)))
 }
 
-/// The finalizers of others that keep a Job, in words, if there are any.
+/// The finalizers of others that keep a Job, in words, if there are any. Those of Kubernetes' own garbage collector are none.
 pub fn keepers(job: &Job) -> Option<String> {
-    let others = job.metadata.finalizers.iter().flatten().filter(|it| *it != RECORD_FINALIZER);
+    let usual = [RECORD_FINALIZER, ORPHAN_FINALIZER, "foregroundDeletion"];
+    let others = job.metadata.finalizers.iter().flatten().filter(|it| !usual.contains(&it.as_str()));
     let others: Vec<String> = others.map(|it| format!("{it:?}")).collect();
     let word = if others.len() > 1 { "finalizers" } else { "finalizer" };
     (!others.is_empty()).then(|| format!("{word} {}", others.join(", ")))

@@ -1,5 +1,6 @@
 //! What the pods of an attempt say: whether they started, ended or wait.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -224,29 +225,31 @@ pub(super) fn deletion_asked_at(pod: &Pod) -> Option<Timestamp> {
     Some(due.saturating_sub(SignedDuration::from_secs(grace)).unwrap_or(due))
 }
 
-/// That some main containers of a pod ended with 0 and others go on, or went on until the pod was stopped: such an attempt
+/// That some main containers of a pod ended and others go on, or went on until the pod was stopped: such an attempt
 /// ends only at its timeout. `stopped` is when its batch Job was ended.
 pub fn outlived_text(pods: &[Arc<Pod>], stopped: Option<Timestamp>) -> Option<String> {
     pods.iter().find_map(|pod| {
         let stopped = deletion_asked_at(pod).or(stopped);
         let containers = containers(pod);
-        let mut done = Vec::new();
+        let mut done: BTreeMap<i32, Vec<String>> = BTreeMap::new();
         let mut others = Vec::new();
         for container in containers.iter().filter(|container| container.is_main()) {
             let in_time = |ended: Timestamp| stopped.is_none_or(|stopped| ended < stopped);
             let name = &container.status.name;
             match (container.terminated(), container.finished_at()) {
-                (Some(end), Some(at)) if end.exit_code == 0 && in_time(at) => {
+                (Some(end), Some(at)) if in_time(at) => {
                     let took = container.started_at().map(|began| words::duration(at.duration_since(began)));
-                    done.push(format!("{name} after {}", took.unwrap_or_default()));
+                    let ended = format!("{name} after {}", took.unwrap_or_default());
+                    done.entry(end.exit_code).or_default().push(ended);
                 }
-                (Some(_), Some(at)) if in_time(at) => return None,
                 _ => others.push(name.as_str()),
             }
         }
         let goes_on = if others.len() == 1 { "goes on" } else { "go on" };
         let went_on = if stopped.is_some() { "went on" } else { goes_on };
-        let text = format!("ended with exit code 0: {}; {} {went_on}", done.join(", "), others.join(", "));
+        let ends = done.iter().map(|(code, ended)| format!("ended with exit code {code}: {}", ended.join(", ")));
+        let ends: Vec<String> = ends.collect();
+        let text = format!("{}; {} {went_on}", ends.join("; "), others.join(", "));
         (!done.is_empty() && !others.is_empty()).then(|| shorten(text, WAITING_BYTES_MAX))
     })
 }
@@ -256,8 +259,7 @@ pub fn outlived_since(pods: &[Arc<Pod>]) -> Option<Timestamp> {
     let ends = |pod: &Arc<Pod>| {
         let containers = containers(pod);
         let main = || containers.iter().filter(|container| container.is_main());
-        let all_right = main().all(|it| it.terminated().is_none_or(|end| end.exit_code == 0));
-        let goes_on = all_right && main().any(|it| it.terminated().is_none() && it.is_running());
+        let goes_on = main().any(|it| it.terminated().is_none() && it.is_running());
         main().filter_map(Container::finished_at).max().filter(|_| goes_on)
     };
     pods.iter().filter_map(ends).min()

@@ -390,6 +390,62 @@ fn a_pod_that_somebody_deleted_is_lost() {
 }
 
 #[test]
+fn a_pod_that_was_killed_before_somebody_deleted_it_was_not_lost() {
+    let deleted_at = |time: &str, end: Value| {
+        let mut pod = (*ended_pod("Failed", end)).clone();
+        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(time)));
+        summary(&Case::new(&[Arc::new(pod)]).ended(&failed("BackoffLimitExceeded", "", 30)))
+    };
+    let starved = json!({ "exitCode": 137, "reason": "OOMKilled" });
+    assert!(
+        deleted_at("2026-01-01T00:00:40Z", starved)
+            .starts_with("Failed ExitCode 137: container main ran out of memory")
+    );
+    assert!(deleted_at("2026-01-01T00:00:40Z", json!({ "exitCode": 137 })).starts_with("Failed ExitCode 137"));
+    // The clock of its node may be behind.
+    assert!(deleted_at("2026-01-01T00:00:28Z", json!({ "exitCode": 137 })).starts_with("Failed PodLost 137"));
+}
+
+/// Somebody deletes a batch Job while its last pods end.
+#[test]
+fn what_kubernetes_had_decided_stands_when_the_batch_job_is_gone() {
+    let deciding = |type_: &str, reason: &str| {
+        let when = "2026-01-01T00:00:27Z";
+        let condition = json!({ "type": type_, "status": "True", "reason": reason, "lastTransitionTime": when });
+        batch(json!({ "template": {}, "completions": 3, "parallelism": 3 }), json!([condition]))
+    };
+    let pods = [ended_pod("Succeeded", json!({ "exitCode": 0 })), ended_pod("Failed", json!({ "exitCode": 143 }))];
+    let gone = |batch: &BatchJob| Case::new(&pods).with(|input| gone_run(input, Some(batch)));
+    assert!(summary(&gone(&deciding("SuccessCriteriaMet", "SuccessPolicy"))).starts_with("Completed Succeeded 0"));
+    let failed = gone(&deciding("FailureTarget", "PodFailurePolicy"));
+    assert_eq!(failed.status.unwrap().final_by.as_deref(), Some("podFailurePolicy"));
+}
+
+/// The limit that the body itself sets is final also where Rota has to see to it, because the batch Job is gone.
+#[test]
+fn the_deadline_of_a_body_is_final_also_when_its_batch_job_is_gone() {
+    let mut pod = (*ended_pod("Failed", json!({ "exitCode": 143 }))).clone();
+    pod.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:20Z")));
+    let mut case = Case::new(&[Arc::new(pod)]);
+    case.template = json!({ "spec": { "activeDeadlineSeconds": 20 } });
+    let said = json!([{
+        "type": "Dispatched", "status": "True", "reason": "DeadlineExceeded", "message": "", "lastTransitionTime": "2026-01-01T00:00:20Z",
+    }]);
+    case.job.status = Some(serde_json::from_value(json!({ "conditions": said })).unwrap());
+    let run = case.with(|input| gone_run(input, None));
+    let status = run.status.unwrap();
+    let said = (status.reason, status.final_by.as_deref());
+    assert_eq!(said, (Reason::DeadlineExceeded, Some("activeDeadlineSeconds")));
+    case.timeout = Some(10);
+    assert_eq!(
+        case.with(|input| gone_run(input, None)).status.unwrap().final_by,
+        None,
+        "a timeout of ours came before"
+    );
+}
+
+#[test]
 fn the_first_pod_that_failed_is_to_blame() {
     let at_second = |name: &str, second: &str, code: i32| {
         let end = json!({ "exitCode": code, "finishedAt": format!("2026-01-01T00:00:{second}Z") });

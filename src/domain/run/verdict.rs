@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -15,6 +16,8 @@ use crate::api::{Outcome, Reason};
 const QUOTED_LINES_MAX: usize = 10;
 /// The same in bytes.
 const QUOTED_BYTES_MAX: usize = 800;
+/// How far the clock of a node may be behind that of the API server where the two are compared.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// The verdict on an attempt that somebody asked to end, if somebody did.
 pub(super) fn cancelled(input: &RunInput<'_>) -> Option<Verdict> {
@@ -229,9 +232,14 @@ fn lost(deciding: &Deciding<'_>) -> Option<String> {
         let end = container.terminated()?;
         return said("ContainerStatusUnknown", end.message.as_deref());
     }
-    // A program that is asked to end may end with any code. What was killed says by itself that it did not end by itself.
-    let killed = matches!(deciding.exit_code(), None | Some(137 | 143)) && pod.metadata.deletion_timestamp.is_some();
+    // A program that is asked to end may end with any code. What was killed did not end by itself, unless for want of memory or
+    // before anybody asked, by clocks that may differ.
     let ended = deciding.container.and_then(|container| container.finished_at());
+    let tolerated = ended.map(|ended| ended.checked_add(CLOCKS_APART).unwrap_or(ended));
+    let is_starved = deciding.container.and_then(|it| it.terminated()?.reason.as_deref()) == Some("OOMKilled");
+    let killed = matches!(deciding.exit_code(), None | Some(137 | 143))
+        && !is_starved
+        && pods::was_being_deleted(pod, tolerated);
     let text = || format!("pod {name}{place} was deleted while it ran");
     (killed || pods::was_being_deleted(pod, ended)).then(text)
 }

@@ -149,6 +149,13 @@ fn containers_that_outlive_the_main_one_are_named() {
         Some("ended with exit code 0: main after 2s; aside goes on")
     );
     assert_eq!(outlived_since(&[self::running(), both("Succeeded", &done)]), None);
+    let broken = json!({ "terminated": { "exitCode": 3, "startedAt": "2026-01-01T00:00:10Z", "finishedAt": "2026-01-01T00:00:12Z" } });
+    let fails = pod(json!({
+        "phase": "Running", "containerStatuses": [container("main", broken), container("aside", running.clone())],
+    }));
+    assert_eq!(outlived_since(std::slice::from_ref(&fails)), Some(at("2026-01-01T00:00:12Z")));
+    let said = outlived_text(&[fails], None);
+    assert_eq!(said.as_deref(), Some("ended with exit code 3: main after 2s; aside goes on"));
     let late = Case::new(&[both("Failed", &killed)]).ended(&failed("DeadlineExceeded", "", 17));
     assert_eq!(
         summary(&late),
