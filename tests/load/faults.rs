@@ -2,7 +2,7 @@
 //! lowered, and Jobs keep coming.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::api::ListParams;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::cluster::{Dice, PATIENCE, Worker, client, create, namespace, patch, template, within};
 use crate::operators::{LEASE_SECONDS, Operators};
-use crate::replay::{Limits, Recorder, judge};
+use crate::replay::{Limits, Recorder, Stops, judge};
 
 const NAMESPACES: usize = 3;
 const WAVES: usize = 8;
@@ -47,11 +47,12 @@ async fn with_two_operators_no_limit_is_overshot_no_order_violated_and_no_job_ru
     let worker = Worker::start(&client, namespaces.clone(), 2);
     let wanted = std::env::var("ROTA_LOAD_JOBS").map_or(JOBS, |text| text.parse().expect("ROTA_LOAD_JOBS is a number"));
     let mut faults: HashMap<&str, usize> = HashMap::new();
+    let mut stops = Stops::new();
     for wave in 0..WAVES {
         for namespace in &namespaces {
             jobs_come(&client, namespace, wave, wanted / WAVES / NAMESPACES, &mut dice).await;
         }
-        *faults.entry(fault(&client, &mut operators, &namespaces, &mut dice).await).or_default() += 1;
+        *faults.entry(fault(&client, &mut operators, &namespaces, &mut dice, &mut stops).await).or_default() += 1;
         operators.mend();
     }
     let created = wanted / WAVES / NAMESPACES * WAVES * NAMESPACES;
@@ -75,7 +76,8 @@ async fn with_two_operators_no_limit_is_overshot_no_order_violated_and_no_job_ru
     for namespace in &namespaces {
         each_completed_once(&client, namespace).await;
     }
-    let report = judge(&recorder, Limits { cluster: Some(IN_ALL as usize), template: ("licensed", OF_ONE_TEMPLATE) });
+    let report =
+        judge(&recorder, Limits { cluster: Some(IN_ALL as usize), template: ("licensed", OF_ONE_TEMPLATE) }, stops);
     println!("{} admissions, at most {} at once, faults: {faults:?}", report.admissions, report.most);
     assert!(report.admissions >= created && report.most > IN_ALL as usize / 2, "nothing was tested: {report:#?}");
     assert!(report.overshoots.is_empty() && report.violations.is_empty(), "{report:#?}");
@@ -97,13 +99,21 @@ async fn jobs_come(client: &Client, namespace: &str, wave: usize, count: usize, 
 }
 
 /// Something goes wrong, or is changed.
-async fn fault(client: &Client, operators: &mut Operators, namespaces: &[String], dice: &mut Dice) -> &'static str {
+async fn fault(
+    client: &Client,
+    operators: &mut Operators,
+    namespaces: &[String],
+    dice: &mut Dice,
+    stops: &mut Stops,
+) -> &'static str {
     let leader = operators.leader().await;
     match dice.roll(4) {
         0 => {
+            let from = Instant::now();
             operators.pause(leader);
             tokio::time::sleep(Duration::from_secs(LEASE_SECONDS + 2)).await;
             operators.resume(leader);
+            stops.push((from, Instant::now()));
             "stopped past its lease"
         }
         1 => {

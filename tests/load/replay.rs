@@ -159,6 +159,16 @@ pub struct Limits {
     pub template: (&'static str, usize),
 }
 
+/// From when to when a leader was stopped. It writes afterwards what it had decided before, as far as nobody else has written
+/// since, and knows nothing of the time in between.
+pub type Stops = Vec<(Instant, Instant)>;
+
+/// How long an operator had to act on something, without the time in which one was stopped.
+fn had(stops: &Stops, since: Instant, at: Instant) -> Duration {
+    let stopped = stops.iter().map(|(from, to)| (*to).min(at).saturating_duration_since((*from).max(since)));
+    at.saturating_duration_since(since).saturating_sub(stopped.sum())
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -183,6 +193,7 @@ struct State {
     waiting: HashMap<String, (Rank, Place, Instant)>,
     /// What ended a moment ago, so that an operator may not have seen it yet.
     freed: Vec<(Instant, Place)>,
+    stops: Stops,
 }
 
 impl State {
@@ -204,7 +215,7 @@ impl State {
 }
 
 /// Judges what was recorded.
-pub fn judge(recorder: &Recorder, limits: Limits) -> Report {
+pub fn judge(recorder: &Recorder, limits: Limits, stops: Stops) -> Report {
     assert!(recorder.tasks.iter().all(|task| !task.is_finished()), "the test's own watch was interrupted");
     let history = recorder.history();
     let mut known: HashMap<String, (Option<Rank>, Place)> = HashMap::new();
@@ -219,8 +230,9 @@ pub fn judge(recorder: &Recorder, limits: Limits) -> Report {
     }
     let mut report = Report::default();
     let mut state = State { limits: HashMap::from([limits.template]), cluster: limits.cluster, ..State::default() };
+    state.stops.clone_from(&stops);
     for Seen { revision, at, what } in history {
-        state.freed.retain(|(freed, _)| at.duration_since(*freed) < LAG);
+        state.freed.retain(|(freed, _)| had(&stops, *freed, at) < LAG);
         match what {
             What::Batch { uid, place, active } => {
                 state.waiting.remove(&uid);
@@ -273,7 +285,7 @@ fn admission(
     report.admissions += 1;
     if let Some(rank) = &rank {
         for (other, other_place, since) in state.waiting.values() {
-            let known = at.duration_since(*since) >= LAG;
+            let known = had(&state.stops, *since, at) >= LAG;
             let same_queue = other_place.queue == place.queue;
             if known && other < rank && same_queue && state.template_surely_has_room(other_place) {
                 report.violations.push(format!(
