@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -45,10 +44,7 @@ pub(super) fn verdict(input: &RunInput<'_>, batch: Option<&BatchJob>) -> Verdict
 
 /// Whether a pod had ended before it was asked to, if it was.
 pub(super) fn ended_by_itself(pod: &Arc<Pod>) -> bool {
-    let Some(deletion) = pod.metadata.deletion_timestamp.as_ref() else { return super::pod_has_ended(pod) };
-    // The API server sets it to the end of the grace period.
-    let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
-    let asked = deletion.0.saturating_sub(SignedDuration::from_secs(grace)).unwrap_or(deletion.0);
+    let Some(asked) = pods::deletion_asked_at(pod) else { return super::pod_has_ended(pod) };
     pods::pod_finished(std::slice::from_ref(pod)).is_some_and(|ended| ended < asked)
 }
 

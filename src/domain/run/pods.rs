@@ -219,9 +219,17 @@ pub(super) fn was_being_deleted(pod: &Pod, ended: Option<Timestamp>) -> bool {
 }
 
 /// When somebody asked for a pod's deletion: the API server notes when the grace period that began then is over.
+///
+/// When the kubelet removes a pod that has ended, the API server writes that moment over it. That the kubelet had seen the
+/// deletion before it reported the end (`observedGeneration`) is then all that tells: it was asked at the end at the latest.
 pub(super) fn deletion_asked_at(pod: &Pod) -> Option<Timestamp> {
     let due = pod.metadata.deletion_timestamp.as_ref()?.0;
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+    let observed = pod.status.as_ref().and_then(|status| status.observed_generation);
+    if grace == 0 && observed.is_some() && observed >= pod.metadata.generation {
+        let ended = containers(pod).iter().filter_map(Container::finished_at).max();
+        return Some(ended.map_or(due, |ended| ended.min(due)));
+    }
     Some(due.saturating_sub(SignedDuration::from_secs(grace)).unwrap_or(due))
 }
 

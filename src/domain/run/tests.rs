@@ -406,6 +406,22 @@ fn a_pod_that_was_killed_before_somebody_deleted_it_was_not_lost() {
     assert!(deleted_at("2026-01-01T00:00:28Z", json!({ "exitCode": 137 })).starts_with("Failed PodLost 137"));
 }
 
+/// The API server writes over when the deletion was asked for, once the kubelet removes the pod.
+#[test]
+fn a_pod_that_the_kubelet_has_removed_since_is_lost_if_the_kubelet_knew_of_the_deletion_at_its_end() {
+    let removed = |observed: i64| {
+        let mut pod = (*ended_pod("Failed", json!({ "exitCode": 1 }))).clone();
+        pod.metadata.generation = Some(2);
+        pod.metadata.deletion_grace_period_seconds = Some(0);
+        pod.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("2026-01-01T00:00:27Z")));
+        pod.status.get_or_insert_default().observed_generation = Some(observed);
+        summary(&Case::new(&[Arc::new(pod)]).ended(&failed("BackoffLimitExceeded", "", 30)))
+    };
+    assert!(removed(2).starts_with("Failed PodLost 1"), "{}", removed(2));
+    assert!(removed(1).starts_with("Failed ExitCode 1"), "it had ended before: {}", removed(1));
+}
+
 /// Somebody deletes a batch Job while its last pods end.
 #[test]
 fn what_kubernetes_had_decided_stands_when_the_batch_job_is_gone() {
