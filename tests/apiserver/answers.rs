@@ -252,8 +252,10 @@ async fn ten_thousand_requests_delay_no_job(scope: &Scope, port: u16, line: &str
     let ask_on = || async {
         let is_left = |count: usize| count.checked_sub(1);
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok() {
-            let code = get(port, line, reader).await.code;
-            assert!(code == 200 || code == 429, "{code}");
+            let answer = get(port, line, reader).await;
+            // On a busy machine the API server may not say in time who asks.
+            let later = answer.code == 503 && answer.header("retry-after").is_some();
+            assert!(matches!(answer.code, 200 | 429) || later, "{answer:?}");
         }
     };
     let launch = async {

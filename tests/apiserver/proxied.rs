@@ -83,7 +83,9 @@ async fn a_watch_that_is_open_goes_silent_and_stays_so_and_another_one_can_be_cu
         let nothing = tokio::time::timeout(Duration::from_millis(200), silent.next()).await;
         assert!(nothing.is_err(), "{nothing:?}");
         proxy.cut(|it| it.is_watch_of("configmaps"));
-        assert!(!matches!(cut.next().await, Some(Ok(_))));
+        // What was told before the cut is still read: Kubernetes puts a ConfigMap of its own into each namespace.
+        let ended = async { while let Some(Ok(_)) = cut.next().await {} };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the watch goes on after it was cut");
     })
     .await;
 }
