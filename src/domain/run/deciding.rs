@@ -154,10 +154,10 @@ fn tolerated(batch: Option<&BatchJob>) -> usize {
     usize::try_from(limit).unwrap_or_default()
 }
 
-/// Kubernetes' word for why a batch Job failed.
+/// Kubernetes' word for why a batch Job failed, or is to fail when its pods have ended.
 fn end_reason(batch: &BatchJob) -> &str {
     let mut conditions = batch.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let failed = conditions.find(|it| it.type_ == "Failed" && it.status == "True");
+    let failed = conditions.find(|it| matches!(it.type_.as_str(), "Failed" | "FailureTarget") && it.status == "True");
     failed.and_then(|it| it.reason.as_deref()).unwrap_or_default()
 }
 

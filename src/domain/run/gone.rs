@@ -36,7 +36,7 @@ pub(super) fn verdict(input: &RunInput<'_>, batch: Option<&BatchJob>) -> Verdict
     }
     let failed = deciding::of_failure(batch, input.pods).and_then(|deciding| deciding.container);
     let failed = failed.filter(|it| it.terminated().is_some_and(|end| end.exit_code != 0));
-    let stuck = || super::stuck_text(input.pods).filter(|_| super::first_start(input, None).is_none());
+    let stuck = || verdict::stuck(input, batch).filter(|_| super::started(input).is_none());
     let what = failed.map(|container| verdict::exit_text(&container)).or_else(stuck).unwrap_or_default();
     let text = join(&["somebody deleted the batch Job before it was seen to end", &what]);
     Verdict { outcome: Outcome::Failed, reason: Reason::BatchJobDeleted, error: Some(text) }

@@ -5,7 +5,7 @@ mod deadlines;
 mod kubernetes;
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde_json::{Value, json};
 
 use super::*;
@@ -75,6 +75,14 @@ fn ended_pod(phase: &str, terminated: Value) -> Arc<Pod> {
     let mut end = json!({ "startedAt": "2026-01-01T00:00:10Z", "finishedAt": "2026-01-01T00:00:25Z" });
     end.as_object_mut().unwrap().extend(terminated.as_object().unwrap().clone());
     pod(json!({ "phase": phase, "containerStatuses": [container("main", json!({ "terminated": end }))] }))
+}
+
+/// A pod that somebody asked to end then, with so many seconds of grace.
+fn deleted(mut pod: Arc<Pod>, asked: &str, grace: i64) -> Arc<Pod> {
+    let metadata = &mut Arc::make_mut(&mut pod).metadata;
+    metadata.deletion_timestamp = Some(Time(at(asked) + jiff::SignedDuration::from_secs(grace)));
+    metadata.deletion_grace_period_seconds = Some(grace);
+    pod
 }
 
 fn container(name: &str, state: Value) -> Value {
@@ -493,6 +501,10 @@ fn records_of_what_did_not_end_by_itself() {
         (
             vanished(Case::new(&[running()])),
             "Failed BatchJobDeleted: somebody deleted the batch Job before it was seen to end",
+        ),
+        (
+            vanished(Case::new(&[pulling()])),
+            "Failed BatchJobDeleted: somebody deleted the batch Job before it was seen to end: container main: ImagePullBackOff: Back-off pulling image \"x\"",
         ),
         (
             vanished(Case::cancelled(&[], Reason::Cancelled, "", false)),

@@ -151,7 +151,7 @@ fn stopped_text(input: &RunInput<'_>, batch: Option<&BatchJob>, deciding: Option
 }
 
 /// What kept an attempt from starting, if that is known: its batch Job, its pods, or what the Job's condition said.
-fn stuck(input: &RunInput<'_>, batch: Option<&BatchJob>) -> Option<String> {
+pub(super) fn stuck(input: &RunInput<'_>, batch: Option<&BatchJob>) -> Option<String> {
     let own = batch.and_then(super::no_pods_text);
     own.or_else(|| pods::stuck_text(input.pods)).or_else(|| said_while_it_waited(input))
 }
@@ -197,6 +197,8 @@ fn late(input: &RunInput<'_>, batch: Option<&BatchJob>, deciding: Option<&Decidi
 fn said_while_it_waited(input: &RunInput<'_>) -> Option<String> {
     let conditions = &input.job.status.as_ref()?.conditions;
     let said = conditions.iter().find(|it| it.type_ == crate::domain::conditions::DISPATCHED)?;
+    // With another word it is about how the attempt ends.
+    let said = Some(said).filter(|said| said.reason == "Launched")?;
     said.message.split_once("; ").map(|(_, stuck)| stuck.to_owned())
 }
 

@@ -1,18 +1,9 @@
 //! Several containers in a pod, containers that are started again, and pods that are taken away.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use super::*;
 
 fn with_sidecar(sidecar: Value, main: Value) -> Arc<Pod> {
     pod(json!({ "phase": "Failed", "initContainerStatuses": [sidecar], "containerStatuses": [main] }))
-}
-
-fn deleted(mut pod: Arc<Pod>, asked: &str, grace: i64) -> Arc<Pod> {
-    let metadata = &mut Arc::make_mut(&mut pod).metadata;
-    metadata.deletion_timestamp = Some(Time(at(asked) + jiff::SignedDuration::from_secs(grace)));
-    metadata.deletion_grace_period_seconds = Some(grace);
-    pod
 }
 
 fn notes(run: JobRun) -> Vec<String> {

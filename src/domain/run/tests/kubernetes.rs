@@ -238,3 +238,66 @@ fn what_the_batch_job_makes_final_is_said() {
     skips.retry = serde_saphyr::from_str("{maxAttempts: 3, rules: [{exitCodes: [42], action: Skip}]}").unwrap();
     assert_eq!(final_by(skips, &failed("PodFailurePolicy", "", 600)), None, "it is no failure");
 }
+
+/// The record of an attempt whose batch Job is gone, as it was last seen.
+fn gone(case: &Case, batch: &BatchJob) -> JobRun {
+    case.with(|input| gone_run(input, Some(batch)))
+}
+
+/// A batch Job of which Kubernetes has decided how it ends, and that waits for its pods.
+fn decided(type_: &str, reason: &str, message: &str) -> BatchJob {
+    let condition = json!({ "type": type_, "status": "True", "reason": reason, "message": message });
+    batch(json!({ "template": {}, "completions": 3, "activeDeadlineSeconds": 30 }), json!([condition]))
+}
+
+#[test]
+fn what_kubernetes_had_decided_of_a_batch_job_that_is_gone_counts() {
+    let stopped = |pod: Arc<Pod>| deleted(pod, "2026-01-01T00:00:12Z", 30);
+    let pods = [indexed(0, 0, 12), stopped(indexed(1, 143, 14))];
+    let met = decided("SuccessCriteriaMet", "SuccessPolicy", "Matched rules at index 0");
+    assert_eq!(summary(&gone(&Case::new(&pods), &met)), "Completed Succeeded 0");
+    let mut unmet = met;
+    unmet.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = "False".into();
+    assert_eq!(gone(&Case::new(&pods), &unmet).status.unwrap().reason, Reason::BatchJobDeleted);
+    let sentence = "Container main for pod team/x failed with exit code 42 matching FailJob rule at index 0";
+    let mut policy = decided("FailureTarget", "PodFailurePolicy", sentence);
+    let rules = json!({ "rules": [rule("FailJob", &[42])] });
+    policy.spec.as_mut().unwrap().pod_failure_policy = Some(serde_json::from_value(rules).unwrap());
+    let pods = [indexed(0, 9, 11), indexed(1, 42, 12), stopped(indexed(2, 143, 14))];
+    let run = gone(&Case::new(&pods), &policy);
+    assert_eq!(summary(&run), format!("Failed ExitCode 42: container main exited with code 42: {sentence}"));
+    assert_eq!(run.status.unwrap().final_by.as_deref(), Some("podFailurePolicy"));
+    let template = json!({ "spec": { "activeDeadlineSeconds": 30 } });
+    let late = Case { template, ..Case::new(&[stopped(indexed(0, 143, 14))]) };
+    let run = gone(&late, &decided("FailureTarget", "DeadlineExceeded", "Job was active longer"));
+    assert_eq!(summary(&run), "Failed DeadlineExceeded 143: ran longer than its timeout of 30 s");
+    assert_eq!(run.status.unwrap().final_by.as_deref(), Some("activeDeadlineSeconds"));
+}
+
+#[test]
+fn the_own_limit_of_a_batch_job_that_is_gone_makes_its_end_final() {
+    let said = |reason: &str, own: Option<i64>, timeout: Option<i64>| {
+        let pod = deleted(ended_pod("Failed", json!({ "exitCode": 143 })), "2026-01-01T00:00:20Z", 30);
+        let template = own.map_or(json!({}), |own| json!({ "spec": { "activeDeadlineSeconds": own } }));
+        let mut case = Case { template, timeout, ..Case::new(&[pod]) };
+        let condition = json!({
+            "type": DISPATCHED, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:20Z",
+        });
+        let conditions = vec![serde_json::from_value(condition).unwrap()];
+        case.job.status = Some(crate::api::JobStatus { conditions, ..Default::default() });
+        let last = batch(json!({ "template": {}, "activeDeadlineSeconds": 5 }), json!([]));
+        [gone(&case, &last), case.with(vanished_run)].map(|run| run.status.unwrap()).map(|it| (it.reason, it.final_by))
+    };
+    let own = Some("activeDeadlineSeconds".to_owned());
+    let table = [
+        (said("DeadlineExceeded", Some(5), Some(30)), (Reason::DeadlineExceeded, own.clone())),
+        (said("DeadlineExceeded", Some(5), None), (Reason::DeadlineExceeded, own)),
+        (said("DeadlineExceeded", Some(30), Some(5)), (Reason::DeadlineExceeded, None)),
+        (said("DeadlineExceeded", None, Some(30)), (Reason::DeadlineExceeded, None)),
+        (said("PendingTimeout", Some(5), Some(30)), (Reason::PendingTimeout, None)),
+        (said("Launched", Some(5), Some(30)), (Reason::BatchJobDeleted, None)),
+    ];
+    for (index, (is, expected)) in table.into_iter().enumerate() {
+        assert_eq!(is, [expected.clone(), expected], "{index}");
+    }
+}
