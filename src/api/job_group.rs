@@ -136,7 +136,7 @@ pub struct JobGroupStatus {
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Created, Queued, Running, Completed, Partial (some member failed) or Cancelled.
+    /// Created, Queued, Running, Completed, Partial (some member failed or was dropped) or Cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<GroupPhase>,
     /// The members in order, at most 1000 of them; counts cover all. The outcome of an ended member is durable. That of a
@@ -172,7 +172,7 @@ pub enum GroupPhase {
     Running,
     /// Every member ended, none of them failed.
     Completed,
-    /// Every member ended, and at least one failed.
+    /// Every member ended, and at least one failed or was dropped before it ran.
     Partial,
     /// It was cancelled, and every member has ended.
     Cancelled,

@@ -246,6 +246,11 @@ impl Reason {
         matches!(self, Self::TemplateNotFound | Self::TemplateInvalid | Self::InvalidParams)
     }
 
+    /// Whether work was dropped before it ran although nobody asked for its end: its time was over, or its queue had no room.
+    pub fn is_dropped(self) -> bool {
+        matches!(self, Self::TotalDeadlineExceeded | Self::QueueFull | Self::QueueOverflow)
+    }
+
     /// The word as it stands in the objects.
     pub fn as_str(self) -> &'static str {
         match self {

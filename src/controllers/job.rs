@@ -417,10 +417,10 @@ fn as_launched(context: &Context, object: Arc<Job>) -> Arc<Job> {
     launched.map_or(object, Arc::new)
 }
 
-/// The batch Jobs of a Job that has ended, of all its attempts.
+/// The batch Jobs of a Job that has ended or is being deleted, of all its attempts.
 fn kept_batches(context: &Context, object: &Job) -> Vec<Arc<BatchJob>> {
     let uid = object.uid().unwrap_or_default();
-    if job::ending(object, None).is_none() {
+    if job::ending(object, None).is_none() && object.metadata.deletion_timestamp.is_none() {
         return Vec::new();
     }
     let is_own = |batch: &Arc<BatchJob>| crate::domain::attempt::is_of(batch, &uid);

@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use kube::core::ObjectMeta;
 
 use super::words::printable;
+use crate::api::labels::RECORD_FINALIZER;
 
 /// Ready: the object works as it is written.
 pub const READY: &str = "Ready";
@@ -36,6 +38,11 @@ pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
 /// The reason of Ready and Stalled when the API server refuses what is to be written for an object: a quota, an admission
 /// policy, a name that is taken.
 pub const WRITE_REFUSED: &str = "WriteRefused";
+
+/// The finalizer by which the garbage collector of Kubernetes knows that an object has dependents to orphan.
+pub const ORPHAN_FINALIZER: &str = "orphan";
+/// The finalizer by which it knows that dependents have to go first.
+const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 
 /// The longest message of a condition, in bytes; the API server allows 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -107,6 +114,16 @@ impl Conditions {
         }
     }
 
+    /// Adds to what a condition says that its object is deleted, and what keeps it all the same.
+    pub fn say_kept(&mut self, type_: &str, keepers: &str) {
+        const DELETED: &str = "; it is being deleted, ";
+        let Some(said) = self.list.iter_mut().find(|it| it.type_ == type_) else { return };
+        let (own, _) = said.message.split_once(DELETED).unwrap_or((&said.message, ""));
+        let own = shorten(own.to_owned(), MESSAGE_BYTES_MAX / 2);
+        let message = format!("{own}{DELETED}and stays until somebody takes off its {keepers}");
+        said.message = shorten(printable(&message), MESSAGE_BYTES_MAX);
+    }
+
     /// Takes a condition away that no longer says anything.
     pub fn remove(&mut self, type_: &str) {
         self.list.retain(|condition| condition.type_ != type_);
@@ -116,6 +133,16 @@ impl Conditions {
     pub fn into_list(self) -> Vec<Condition> {
         self.list
     }
+}
+
+/// The finalizers of others that keep an object, in words, if there are any. Those of Kubernetes' own garbage collector are
+/// none.
+pub fn keepers(metadata: &ObjectMeta) -> Option<String> {
+    let usual = [RECORD_FINALIZER, ORPHAN_FINALIZER, FOREGROUND_FINALIZER];
+    let others = metadata.finalizers.iter().flatten().filter(|it| !usual.contains(&it.as_str()));
+    let others: Vec<String> = others.map(|it| format!("{it:?}")).collect();
+    let word = if others.len() > 1 { "finalizers" } else { "finalizer" };
+    (!others.is_empty()).then(|| format!("{word} {}", others.join(", ")))
 }
 
 /// Says that the API server refused what was to be written, in its own sentence.

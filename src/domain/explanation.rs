@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::estimate::Estimate;
-use super::job::keepers;
 use super::outlook::{Outlook, Standing, condition, estimate_json, phase, said, sentence, told_by_the_queue};
 use super::queue::{Blocker, ordinal};
 use super::words::{ago, capital, full_stop, within};
@@ -62,7 +61,7 @@ impl Explanation {
             );
         }
         let is_deleted = job.metadata.deletion_timestamp.is_some();
-        let keepers = keepers(job).filter(|_| is_deleted);
+        let keepers = conditions::keepers(&job.metadata).filter(|_| is_deleted);
         if phase(job).is_some_and(JobPhase::is_ended) {
             let kept = keepers.map(|by| format!("It is being deleted, and stays until somebody takes off its {by}."));
             self.sentences.extend(kept);

@@ -36,7 +36,6 @@ mod waiting;
 
 pub use doubt::{Doubt, Finality, Next as AfterAbsence};
 pub use earlier::{Earlier, Question, Search, Selector, asked_of, content_label, question};
-pub use end::keepers;
 use end::{after_end, is_surely_last, may_retry, requeue};
 pub use gate::awaits_call;
 pub use leaving::is_batch_held;

@@ -33,7 +33,7 @@ struct Launched {
 }
 
 /// Whether the API server refuses edits of what a Job runs: its status says that it is queued.
-fn is_frozen(job: &Job) -> bool {
+pub fn is_frozen(job: &Job) -> bool {
     let phase = job.status.as_ref().and_then(|status| status.phase);
     phase.is_some_and(|phase| phase != JobPhase::Pending)
 }

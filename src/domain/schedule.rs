@@ -97,7 +97,7 @@ pub struct Decision {
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let schedule = facts.schedule;
     if schedule.metadata.deletion_timestamp.is_some() {
-        return Decision::default();
+        return standing::deleting(facts, now);
     }
     let created = schedule.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let mut status = facts.status.clone();

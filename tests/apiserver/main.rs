@@ -19,6 +19,7 @@ mod groups;
 mod hooks;
 mod immutability;
 mod installation;
+mod kept;
 mod kubectl;
 mod launching;
 mod leading;

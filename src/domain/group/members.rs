@@ -98,7 +98,7 @@ pub struct Standing {
     seats: HashMap<String, Seat>,
     /// The first member that has not ended, and its Job.
     pub next: Option<(String, String)>,
-    /// The first member that failed.
+    /// That a member failed, of the first one that did, in a sentence.
     pub failed: Option<String>,
     /// The Jobs that name a member that is another Job.
     pub rejected: Vec<String>,
@@ -159,6 +159,18 @@ impl Member<'_> {
     pub fn outcome(&self) -> Option<Outcome> {
         let known = self.known.and_then(|known| known.outcome);
         known.or_else(|| self.job?.ending.as_ref().map(|ending| ending.outcome))
+    }
+
+    /// That it failed, or was dropped before it ran, in a sentence. What builds on it lacks its work either way.
+    pub fn failure(&self) -> Option<String> {
+        let known = self.known.and_then(|known| known.reason);
+        let reason = known.or_else(|| self.job?.ending.as_ref().map(|ending| ending.reason));
+        let what = match (self.outcome()?, reason) {
+            (Outcome::Failed, _) => "failed".to_owned(),
+            (Outcome::Skipped, Some(reason)) if reason.is_dropped() => format!("did not run ({})", reason.as_str()),
+            (Outcome::Skipped | Outcome::Completed, _) => return None,
+        };
+        Some(format!("member {:?} of the group {what}", self.name))
     }
 
     /// How it ranks in its queue among the members, as far as priority and position go.
@@ -340,7 +352,7 @@ pub fn standing(group: &JobGroup, jobs: &[MemberJob], priorities: Priorities<'_>
         generation: group.metadata.generation,
         seats: seats.collect(),
         next: members.iter().find(|it| it.outcome().is_none()).map(|it| (it.name.to_owned(), job(it))),
-        failed: members.iter().find(|it| it.outcome() == Some(Outcome::Failed)).map(|it| it.name.to_owned()),
+        failed: members.iter().find_map(Member::failure),
         rejected: rejected.into_iter().map(|job| job.job.name.clone()).collect(),
     }
 }
@@ -406,8 +418,7 @@ fn succeeded_before(group: &JobGroup, member: &str) -> Option<String> {
 }
 
 fn stopped(group: &JobGroup, standing: &Standing) -> Option<String> {
-    let failed = standing.failed.as_ref().filter(|_| group.spec.failure_policy == Some(FailurePolicy::Stop))?;
-    Some(format!("member {failed:?} of the group failed"))
+    standing.failed.clone().filter(|_| group.spec.failure_policy == Some(FailurePolicy::Stop))
 }
 
 fn waits(group: &JobGroup, standing: &Standing, own: Option<&str>) -> Option<String> {

@@ -18,13 +18,39 @@ pub(super) fn settle_only(
     let (members, _) = members::roster(group, jobs);
     let mut plan = Plan::default();
     let after = of(group, before.clone(), &members, None, now);
-    if after.members != before.members {
+    let keepers = group.metadata.deletion_timestamp.as_ref().and_then(|_| conditions::keepers(&group.metadata));
+    if after.members != before.members || keepers.is_some() {
         let ended = before.phase.is_some_and(GroupPhase::is_ended);
         let (phase, finished_at) =
-            if ended { (before.phase, before.finished_at) } else { (after.phase, after.finished_at.clone()) };
-        plan.status = Some(JobGroupStatus { phase, finished_at, ..after });
+            if ended { (before.phase, before.finished_at.clone()) } else { (after.phase, after.finished_at.clone()) };
+        let mut status = JobGroupStatus { phase, finished_at, ..after };
+        if let Some(keepers) = keepers {
+            say_what_keeps_it(group, &mut status, &before.conditions, &keepers, now);
+        }
+        plan.status = Some(status);
     }
     plan
+}
+
+/// Adds to what an ended group says, or says of one that has not ended, what keeps it though it is deleted. `before` are the
+/// conditions as they were.
+fn say_what_keeps_it(
+    group: &JobGroup,
+    status: &mut JobGroupStatus,
+    before: &[Condition],
+    keepers: &str,
+    now: Timestamp,
+) {
+    let types = [conditions::COMPLETE, conditions::FAILED, conditions::CANCELLED];
+    let said = types.into_iter().find(|type_| conditions::holds(&status.conditions, type_));
+    let from = if said.is_some() { &status.conditions } else { before };
+    let mut list = Conditions::continuing(from, group.metadata.generation, now);
+    if said.is_none() {
+        let message = "it starts no more members".to_owned();
+        list.set(Fact { type_: conditions::STALLED, holds: true, reason: "Deleted", message });
+    }
+    list.say_kept(said.unwrap_or(conditions::STALLED), keepers);
+    status.conditions = list.into_list();
 }
 
 /// The members, at the start, that need not run because they succeeded before.
@@ -66,7 +92,7 @@ pub(super) fn of(
     status.phase = Some(match (group.spec.cancel.is_some(), is_started(group)) {
         (true, _) if !live => GroupPhase::Cancelled,
         (_, false) => GroupPhase::Created,
-        _ if ended == counts.total && counts.failed > 0 => GroupPhase::Partial,
+        _ if ended == counts.total && members.iter().any(|it| it.failure().is_some()) => GroupPhase::Partial,
         _ if ended == counts.total => GroupPhase::Completed,
         _ if counts.running + counts.completed + counts.failed > 0 => GroupPhase::Running,
         _ if jobs().any(|job| job.ending.is_some()) || before == Some(GroupPhase::Running) => GroupPhase::Running,
@@ -131,7 +157,7 @@ fn group_conditions(
     let ended = match status.phase {
         Some(GroupPhase::Completed) => Some((conditions::COMPLETE, "Completed", "all members ended, none failed")),
         Some(GroupPhase::Partial) => {
-            Some((conditions::FAILED, "Partial", "all members ended, and at least one failed"))
+            Some((conditions::FAILED, "Partial", "all members ended, and at least one failed or was dropped"))
         }
         Some(GroupPhase::Cancelled) => Some((conditions::CANCELLED, "Cancelled", "the group was cancelled")),
         Some(GroupPhase::Created | GroupPhase::Queued | GroupPhase::Running) | None => None,

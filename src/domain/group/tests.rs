@@ -327,6 +327,23 @@ fn a_skipped_member_does_not_stop_the_others() {
 }
 
 #[test]
+fn a_member_that_was_dropped_before_it_ran_counts_as_failed() {
+    for reason in [Reason::TotalDeadlineExceeded, Reason::QueueFull, Reason::QueueOverflow] {
+        let mut case = sequential("failurePolicy: Stop").started();
+        case.ends("build", Outcome::Skipped, 5);
+        case.job("build").ending.as_mut().unwrap().reason = reason;
+        case.step(6);
+        let said = format!("member \"build\" of the group did not run ({})", reason.as_str());
+        assert_eq!(case.gates()[1].stopped, Some(said));
+        for member in ["check", "ship"] {
+            case.ends(member, Outcome::Skipped, 7);
+        }
+        case.step(8);
+        assert_eq!(case.phase(), Some(GroupPhase::Partial));
+    }
+}
+
+#[test]
 fn a_group_cancelled_before_its_start_makes_nothing_and_is_cancelled() {
     for more in ["cancel: {reason: no}", "cancel: {reason: no}\n  started: false"] {
         let mut case = group(more);
@@ -447,4 +464,25 @@ fn a_group_that_is_being_deleted_makes_nothing_and_still_writes_endings_down() {
     assert_eq!(case.step(3), [""; 0]);
     assert_eq!(case.status().members[0].outcome, Some(Outcome::Failed));
     case.assert_rests(4);
+}
+
+#[test]
+fn a_deleted_group_says_what_keeps_it() {
+    const KEPT: &str = "it is being deleted, and stays until somebody takes off its finalizer \"example.com/hook\"";
+    let delete = |case: &mut Case| {
+        case.group.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(5)));
+        case.group.metadata.finalizers = Some(vec!["example.com/hook".into()]);
+        case.step(6);
+        case.assert_rests(7);
+        let said = case.status().conditions.first().unwrap();
+        (said.type_.clone(), said.message.clone())
+    };
+    let mut running = group("").started();
+    assert_eq!(delete(&mut running), ("Stalled".into(), format!("it starts no more members; {KEPT}")));
+    let mut ended = group("").started();
+    for member in MEMBERS {
+        ended.ends(member, Outcome::Completed, 3);
+    }
+    ended.step(4);
+    assert_eq!(delete(&mut ended), ("Complete".into(), format!("all members ended, none failed; {KEPT}")));
 }

@@ -7,7 +7,8 @@ use super::status::{base_status, ended_note, ended_status, set_waiting};
 use super::*;
 use crate::api::job_template::RetryAction;
 use crate::api::labels::ATTEMPT;
-use crate::domain::conditions::{self, Conditions, Fact};
+use crate::domain::conditions::{self, Conditions, ORPHAN_FINALIZER};
+use crate::domain::pinned;
 
 /// An ended Job: its status says so, and once its schedule and group know, it is let go and cleaned up.
 pub(super) fn after_end(
@@ -25,17 +26,19 @@ pub(super) fn after_end(
     let settled = (facts.schedule_settled || !held) && facts.group_settled;
     // A Job that is not kept needs no last status, unless its schedule or group cannot tell without it that it ended.
     let told = settled || self::ending(facts.job, Some(facts.memory)).is_some();
-    let keepers = deleting.then(|| keepers(facts.job)).flatten();
+    let keepers = deleting.then(|| conditions::keepers(&facts.job.metadata)).flatten();
     let keep = keepers.is_some() || (!deleting && (ttl != Some(0) || !told));
-    if let Some(ending) = just_recorded.filter(|_| keep) {
-        plan.status = Some(ended_status(facts, known, ending, now));
-        plan.notes.push(ended_note(ending));
+    if let Some(ending) = just_recorded {
+        plan.status = keep.then(|| ended_status(facts, known, ending, now));
+        // Of one that ran it was told that it was deleted.
+        let is_new = keep || (settled && held && ending.outcome == Outcome::Skipped);
+        plan.notes.extend(is_new.then(|| ended_note(ending)));
     }
     if let Some(keepers) = &keepers {
         say_what_keeps_it(facts, keepers, &mut plan, now);
     }
     if settled && held {
-        plan.effects.extend(limit_of_orphan(facts, ttl));
+        plan.effects.extend(limits_of_orphans(facts, ttl));
         plan.effects.push(Effect::ReleaseJob(identity.clone()));
     }
     if just_recorded.is_none() && !deleting {
@@ -83,45 +86,33 @@ fn finished_at(job: &Job) -> Option<Timestamp> {
     status.finished_at.as_ref().map(|time| written.map_or(time.0, |written| time.0.min(written)))
 }
 
-/// The finalizers of others that keep a Job, in words, if there are any. Those of Kubernetes' own garbage collector are none.
-pub fn keepers(job: &Job) -> Option<String> {
-    let usual = [RECORD_FINALIZER, ORPHAN_FINALIZER, "foregroundDeletion"];
-    let others = job.metadata.finalizers.iter().flatten().filter(|it| !usual.contains(&it.as_str()));
-    let others: Vec<String> = others.map(|it| format!("{it:?}")).collect();
-    let word = if others.len() > 1 { "finalizers" } else { "finalizer" };
-    (!others.is_empty()).then(|| format!("{word} {}", others.join(", ")))
-}
-
 /// Adds to the condition of an ended Job what keeps it, though it is deleted.
 fn say_what_keeps_it(facts: &Facts<'_>, keepers: &str, plan: &mut Plan<JobStatus>, now: Timestamp) {
     let Some(mut status) = plan.status.take().or_else(|| facts.job.status.clone()) else { return };
-    let types = [conditions::COMPLETE, conditions::FAILED, conditions::SKIPPED, conditions::CANCELLED];
-    let said = status.conditions.iter().find(|it| it.status == "True" && types.contains(&it.type_.as_str()));
-    if let Some((said, type_)) = said.and_then(|said| Some((said, types.into_iter().find(|it| *it == said.type_)?))) {
-        let (own, _) = said.message.split_once("; ").unwrap_or((&said.message, ""));
-        let message = format!("{own}; it is being deleted, and stays until somebody takes off its {keepers}");
-        let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
-        if let Some(reason) = status.reason {
-            list.set(Fact { type_, holds: true, reason: reason.as_str(), message });
+    let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
+    for type_ in [conditions::COMPLETE, conditions::FAILED, conditions::SKIPPED, conditions::CANCELLED] {
+        if conditions::holds(&status.conditions, type_) {
+            list.say_kept(type_, keepers);
         }
-        status.conditions = list.into_list();
     }
+    status.conditions = list.into_list();
     plan.status = Some(status);
 }
 
-/// The finalizer by which the garbage collector of Kubernetes knows that it has dependents to orphan.
-const ORPHAN_FINALIZER: &str = "orphan";
-
-/// A batch Job that was orphaned with the deletion of its Job, or is about to be, would stay for ever.
-fn limit_of_orphan(facts: &Facts<'_>, ttl: Option<i64>) -> Option<Effect> {
-    let batch = facts.batch.filter(|_| facts.job.metadata.deletion_timestamp.is_some())?;
-    let is_owned = batch.metadata.owner_references.iter().flatten().any(|it| it.controller == Some(true));
-    let has_limit = batch.spec.as_ref().is_some_and(|spec| spec.ttl_seconds_after_finished.is_some());
-    let seconds = ttl.unwrap_or(TTL_SECONDS_DEFAULT);
-    let limit = Effect::LimitBatchJob { batch: identity(&batch.metadata), seconds };
-    let is_orphaned = !is_owned && facts.disowned;
+/// The batch Jobs that were orphaned with the deletion of their Job, or are about to be, would stay for ever.
+fn limits_of_orphans<'a>(facts: &'a Facts<'_>, ttl: Option<i64>) -> impl Iterator<Item = Effect> + 'a {
     let is_to_be = facts.job.metadata.finalizers.iter().flatten().any(|it| it == ORPHAN_FINALIZER);
-    ((is_orphaned || is_to_be) && !has_limit).then_some(limit)
+    let seconds = ttl.unwrap_or(TTL_SECONDS_DEFAULT);
+    let deleting = facts.job.metadata.deletion_timestamp.is_some();
+    let current =
+        facts.batch.filter(|batch| !facts.kept_batches.iter().any(|it| it.metadata.uid == batch.metadata.uid));
+    let all = facts.kept_batches.iter().map(Arc::as_ref).chain(current);
+    let orphaned = all.filter(move |batch| {
+        let is_owned = batch.metadata.owner_references.iter().flatten().any(|it| it.controller == Some(true));
+        let has_limit = batch.spec.as_ref().is_some_and(|spec| spec.ttl_seconds_after_finished.is_some());
+        deleting && (is_to_be || (facts.disowned && !is_owned)) && !has_limit
+    });
+    orphaned.map(move |batch| Effect::LimitBatchJob { batch: identity(&batch.metadata), seconds })
 }
 
 /// One attempt failed and another may follow: back into the queue, with the record of this one.
@@ -155,7 +146,9 @@ pub(super) fn requeue(
 /// Whether no attempt follows, as far as the Job alone tells. What its template's retry says is known to the decision
 /// about the Job only; until that is in its status, the Job does not count as ended.
 pub(super) fn is_surely_last(job: &Job, recorded: &Recorded) -> bool {
-    let own = job.spec.retry.is_some() || job.spec.template_ref.is_none();
+    // Until its status says that it is queued, the Job can be edited, and what it says need not be what was launched.
+    let is_frozen = pinned::is_frozen(job);
+    let own = is_frozen && (job.spec.retry.is_some() || job.spec.template_ref.is_none());
     is_final(job, &recorded.ending) || (own && !may_retry(job, recorded, None))
 }
 

@@ -214,6 +214,24 @@ fn never_again(facts: &Facts<'_>) -> &'static str {
     }
 }
 
+/// A schedule that is being deleted fires no more, and what it owes is recorded when it is gone. If something keeps it, it says so.
+pub(super) fn deleting(facts: &Facts<'_>, now: Timestamp) -> Decision {
+    let metadata = &facts.schedule.metadata;
+    let mut status = facts.status.clone();
+    status.next_trigger_time = None;
+    status.next_trigger_times.clear();
+    status.next_clock_change = None;
+    let mut list = Conditions::from(&status.conditions, metadata.generation, now);
+    let message = "it fires no more".to_owned();
+    list.set(Fact { type_: conditions::READY, holds: true, reason: "Deleted", message });
+    list.remove(conditions::STALLED);
+    if let Some(keepers) = conditions::keepers(metadata) {
+        list.say_kept(conditions::READY, &keepers);
+    }
+    status.conditions = list.into_list();
+    Decision { plan: Plan { status: Some(status), ..Plan::default() }, urgent: true }
+}
+
 pub(super) fn set_ready(
     facts: &Facts<'_>,
     status: &mut ScheduleStatus,

@@ -200,8 +200,23 @@ fn a_crash_after_a_job_was_made_is_accounted_for_also_when_the_schedule_is_turne
 }
 
 #[test]
-fn a_schedule_that_is_being_deleted_does_nothing() {
+fn a_schedule_that_is_being_deleted_fires_no_more_and_says_so_with_what_keeps_it() {
     let mut case = hourly("");
+    case.step("00:20");
+    assert_eq!(case.status.next_trigger_times.len(), 3);
     case.schedule.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at("00:30")));
-    assert_eq!(case.decide(at("05:00")), Decision::default());
+    for (finalizers, said) in [
+        (vec!["foregroundDeletion"], "it fires no more"),
+        (
+            vec!["example.com/hook"],
+            "it fires no more; it is being deleted, and stays until somebody takes off its finalizer \"example.com/hook\"",
+        ),
+    ] {
+        case.schedule.metadata.finalizers = Some(finalizers.into_iter().map(str::to_owned).collect());
+        assert_eq!(case.step("05:00"), [""; 0]);
+        let ready = case.status.conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+        assert_eq!((ready.reason.as_str(), ready.message.as_str()), ("Deleted", said));
+        assert!(case.status.next_trigger_times.is_empty() && case.status.next_trigger_time.is_none());
+        assert_eq!(case.decide(at("06:00")).plan.status.as_ref(), Some(&case.status));
+    }
 }
