@@ -22,6 +22,9 @@ macro_rules! unchanged {
     };
 }
 
+/// What other objects know a Job by is the same from its creation on: they count on it before its first status is written.
+const KNOWN_BY_RULE: &str = unchanged!("scheduleRef", "scheduledTime", "groupRef", "dedupKey");
+
 /// From the queue on, a Job is what it was queued as.
 const QUEUED_RULE: &str = concat!(
     "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Pending' || (",
@@ -31,11 +34,7 @@ const QUEUED_RULE: &str = concat!(
         "jobType",
         "params",
         "queue",
-        "scheduleRef",
-        "scheduledTime",
         "startBy",
-        "groupRef",
-        "dedupKey",
         "dedupWindowSeconds",
         "rerunPolicy",
         "deadlineSeconds",
@@ -56,7 +55,8 @@ const DISPATCHED_RULE: &str = concat!(
 
 /// One unit of work that waits for its turn, runs, and leaves a JobRun for each attempt.
 ///
-/// Once queued only priority, position, notBefore, hold and cancel may change; once dispatched only cancel.
+/// scheduleRef, scheduledTime, groupRef and dedupKey never change. Once queued only priority, position, notBefore, hold and
+/// cancel may change; once dispatched only cancel.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[kube(
     group = "rota.dev",
@@ -82,6 +82,7 @@ const DISPATCHED_RULE: &str = concat!(
     printcolumn(name = "Position", type_ = "string", json_path = ".spec.position", priority = 1),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(KNOWN_BY_RULE).message("scheduleRef, scheduledTime, groupRef and dedupKey cannot change; create a new Job instead"),
     validation = Rule::new(QUEUED_RULE).message("a queued Job is immutable except for priority, position, notBefore, hold and cancel; create a new Job instead"),
     validation = Rule::new(DISPATCHED_RULE).message("priority, position, notBefore and hold cannot change once the Job is dispatched; only cancel can"),
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new Job instead"),

@@ -15,7 +15,7 @@ use crate::api::job_template::{Param, ParamType, ParamValues};
 use crate::api::labels::{
     ARGO_IGNORE_ANNOTATION, ATTEMPT, CONTENT, CRONJOB_TIME_ANNOTATION, GROUP, JOB, JOB_NAME_ANNOTATION, JOB_UID,
     KUEUE_PRIORITY, KUEUE_QUEUE, LAST_APPLIED_ANNOTATION, LAUNCHED_ANNOTATION, MANAGED_BY, MANAGER, PARAMS_ANNOTATION,
-    PARAMS_FILE, QUEUE, SCHEDULE, SCHEDULED_TIME_ANNOTATION, TEMPLATE, TEMPLATE_REVISION_ANNOTATION,
+    PARAMS_FILE, QUEUE, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION, TEMPLATE, TEMPLATE_REVISION_ANNOTATION,
 };
 use crate::api::{API_VERSION, DEFAULT_QUEUE, Job};
 
@@ -166,7 +166,8 @@ fn manifest(input: &LaunchInput<'_>, batch_name: &str) -> Result<Value, LaunchEr
     if !counts_failures_itself(&spec) {
         spec.insert("backoffLimit".into(), json!(0));
     }
-    if let Some(own) = whole_number(&spec, "ttlSecondsAfterFinished", &spec_path)?.filter(|own| *own >= 0) {
+    let stays = whole_number(&spec, "ttlSecondsAfterFinished", &spec_path)?.filter(|own| *own >= 0);
+    if let Some(own) = stays {
         spec.insert("ttlSecondsAfterFinished".into(), json!(own.max(BATCH_TTL_SECONDS_MIN)));
     }
     if let Some(timeout) = input.timeout_seconds {
@@ -180,17 +181,17 @@ fn manifest(input: &LaunchInput<'_>, batch_name: &str) -> Result<Value, LaunchEr
     labels.extend(batch_labels(input));
     let mut annotations = user.annotations;
     annotations.extend(batch_annotations(input));
-    Ok(json!({
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": batch_name,
-            "namespace": input.job.metadata.namespace.as_deref().unwrap_or_default(),
-            "labels": labels,
-            "annotations": annotations,
-        },
-        "spec": spec,
-    }))
+    let mut metadata = json!({
+        "name": batch_name,
+        "namespace": input.job.metadata.namespace.as_deref().unwrap_or_default(),
+        "labels": labels,
+        "annotations": annotations,
+    });
+    if stays.is_some() {
+        // Kubernetes would delete it by itself, also while no operator is there to record how it ended.
+        metadata["finalizers"] = json!([RECORD_FINALIZER]);
+    }
+    Ok(json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec }))
 }
 
 /// Whether a batch Job's own limit of failures stays: where each index has retries of its own, a limit of 0 over all of

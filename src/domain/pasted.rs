@@ -75,8 +75,8 @@ pub const FIELDS: [Field; 12] = [
     Field {
         path: "spec.ttlSecondsAfterFinished",
         meaning: "How long the Job is kept with its batch Job and pods, unless `ttlSecondsAfterFinished` of the template or \
-                  the Job says so. The batch Job itself has it too, but never less than 3,600, so that Kubernetes does not \
-                  remove what is not recorded yet.",
+                  the Job says so. The batch Job itself has it too, but never less than 3,600, and a finalizer keeps it \
+                  until the attempt is recorded.",
         warn: Some(time_to_live),
     },
     Field {

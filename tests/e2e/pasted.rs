@@ -79,7 +79,7 @@ fn with_fields(script: &str, fields: Value) -> Value {
 }
 
 /// A policy that asks for a field of batch Jobs is satisfied by a body that has it, and the record is not lost though the
-/// operator is away when the batch Job ends.
+/// operator is away when the batch Job ends, and for longer than Kubernetes keeps it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_that_asks_for_a_time_to_live_is_satisfied_and_no_record_is_lost() {
     in_world("pasted-ttl", async |world| {
@@ -95,6 +95,10 @@ async fn a_policy_that_asks_for_a_time_to_live_is_satisfied_and_no_record_is_los
         assert_eq!(batch.spec.unwrap().ttl_seconds_after_finished, i32::try_from(BATCH_TTL_SECONDS_MIN).ok());
         let complete = await_condition(world.api::<BatchJob>(), &name, conditions::is_job_completed());
         tokio::time::timeout(crate::support::PATIENCE, complete).await.unwrap().unwrap();
+        // Its time to live is over now.
+        world.patch::<BatchJob>(&name, json!({ "spec": { "ttlSecondsAfterFinished": 0 } })).await;
+        let no_pods = async || world.pods_of(&uid).await.is_empty().then_some(());
+        world.until("Kubernetes has deleted the pods", no_pods).await;
         world.operator().restart();
         // What the body says of how long it is to be kept is said to the Job, which goes when it is recorded.
         let gone = async || world.api::<Job>().get_opt("cleans").await.unwrap().is_none().then_some(());

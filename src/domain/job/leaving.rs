@@ -7,7 +7,6 @@ use super::attempt::{delete, kill};
 use super::status::leaving_status;
 use super::*;
 use crate::domain::attempt::Leaving;
-use crate::domain::launch::BATCH_TTL_SECONDS_MIN;
 use crate::domain::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT;
 
 /// How long past their grace period the end of a batch Job and of its pods may take before something is done or said about
@@ -25,17 +24,17 @@ pub(super) const OVERDUE: &str = "should have ended at";
 pub(super) type Said = (&'static str, String);
 
 /// What keeps a batch Job the Job's: it is adopted again where somebody disowned it, and held where Kubernetes would delete it
-/// soon after its end (a policy of the cluster may have set that), until that is recorded.
+/// by itself after its end, until that is recorded. It is launched so where its body has a time to live; a policy of the
+/// cluster may have set one since.
 pub(super) fn kept(facts: &Facts<'_>, stand: &Stand<'_>) -> Option<Effect> {
     let batch = facts.batch.filter(|batch| batch.metadata.deletion_timestamp.is_none())?;
-    let stays = batch.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished);
-    let is_short = stays.is_some_and(|seconds| i64::from(seconds) < BATCH_TTL_SECONDS_MIN);
+    let has_ttl = batch.spec.as_ref().is_some_and(|spec| spec.ttl_seconds_after_finished.is_some());
     let batch_job = identity(&batch.metadata);
     if facts.disowned && facts.job.metadata.deletion_timestamp.is_none() {
         let attempt = current_attempt(facts.job);
         return Some(Effect::AdoptBatchJob { batch: batch_job, job: identity(&facts.job.metadata), attempt });
     }
-    let holds = is_short && matches!(stand, Stand::Running(_)) && !is_batch_held(batch);
+    let holds = has_ttl && matches!(stand, Stand::Running(_)) && !is_batch_held(batch);
     holds.then_some(Effect::HoldBatchJob(batch_job))
 }
 

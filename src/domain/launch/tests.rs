@@ -202,7 +202,8 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
     let manifest = launch(&template);
     let metadata = &manifest["metadata"];
     assert_eq!(metadata["name"], BATCH_NAME);
-    assert_eq!(metadata.get("finalizers"), None);
+    // Its own, for the time to live: not those of the body.
+    assert_eq!(metadata["finalizers"], json!([RECORD_FINALIZER]));
     let keys = |map: &Value| map.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(
         keys(&metadata["labels"]),
@@ -549,7 +550,10 @@ fn how_long_an_ended_batch_job_stays_is_passed_on_but_never_less_than_recording_
     ] {
         let mut template = minimal();
         template["spec"]["ttlSecondsAfterFinished"] = own.clone();
-        assert_eq!(launch(&template)["spec"]["ttlSecondsAfterFinished"], expected, "{own}");
+        let manifest = launch(&template);
+        assert_eq!(manifest["spec"]["ttlSecondsAfterFinished"], expected, "{own}");
+        let is_held = manifest["metadata"].get("finalizers").is_some();
+        assert_eq!(is_held, expected.as_i64().is_some_and(|seconds| seconds >= 0), "{own}");
     }
 }
 

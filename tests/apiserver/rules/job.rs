@@ -6,7 +6,7 @@ use super::{Case, Rule};
 use crate::examples::{ad_hoc_job, job, pod_template};
 
 pub fn rules() -> Vec<Rule> {
-    vec![what_runs(), job_type(), occurrence(), queued(), dispatched(), cancelled(), values()]
+    vec![what_runs(), job_type(), occurrence(), known_by(), queued(), dispatched(), cancelled(), values()]
 }
 
 /// A Job of a template, with this besides.
@@ -78,6 +78,24 @@ fn occurrence() -> Rule {
     }
 }
 
+fn known_by() -> Rule {
+    let changed_to = |fields: Value| Case::changed(job(), changed(&job(), fields));
+    Rule {
+        kind: "Job",
+        path: "",
+        message: "scheduleRef, scheduledTime, groupRef and dedupKey cannot change; create a new Job instead",
+        accepted: vec![changed_to(json!({ "dedupWindowSeconds": 60 }))],
+        rejected: vec![
+            changed_to(json!({ "dedupKey": "another" })),
+            changed_to(json!({ "dedupKey": null })),
+            changed_to(json!({ "groupRef": { "name": "another" } })),
+            changed_to(json!({ "scheduleRef": null, "scheduledTime": null })),
+            Case::changed(ad_hoc_job(), changed(&ad_hoc_job(), json!({ "groupRef": { "name": "month-end" } }))),
+            change(&job(), "Pending", json!({ "dedupKey": "another" })),
+        ],
+    }
+}
+
 fn queued() -> Rule {
     Rule {
         kind: "Job",
@@ -91,7 +109,7 @@ fn queued() -> Rule {
         rejected: vec![
             change(&job(), "Queued", json!({ "queue": "other" })),
             change(&job(), "Queued", json!({ "params": { "region": "us-1" } })),
-            change(&ad_hoc_job(), "Running", json!({ "dedupKey": "new" })),
+            change(&ad_hoc_job(), "Running", json!({ "rerunPolicy": "Always" })),
             change(&job(), "Finished", json!({ "ttlSecondsAfterFinished": null })),
         ],
     }

@@ -297,11 +297,13 @@ fn one_that_had_ended_before_it_was_deleted_says_so_too() {
 
 #[test]
 fn a_batch_job_that_kubernetes_would_delete_by_itself_is_held_until_it_is_recorded() {
-    let mut case = case().running();
-    let limit = "spec: {ttlSecondsAfterFinished: 0, template: {}}";
-    case.batch = Some(batch(&name(&case), limit));
-    let hold = Effect::HoldBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
-    assert_eq!(case.decide(after(15)).plan.effects, [hold]);
-    case.batch.as_mut().unwrap().metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
-    assert_eq!(case.decide(after(15)).plan.effects, []);
+    for seconds in [0, 3_600, 604_800] {
+        let mut case = case().running();
+        let limit = format!("spec: {{ttlSecondsAfterFinished: {seconds}, template: {{}}}}");
+        case.batch = Some(batch(&name(&case), &limit));
+        let hold = Effect::HoldBatchJob(identity(&case.batch.as_ref().unwrap().metadata));
+        assert_eq!(case.decide(after(15)).plan.effects, [hold], "{seconds}");
+        case.batch.as_mut().unwrap().metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
+        assert_eq!(case.decide(after(15)).plan.effects, [], "{seconds}");
+    }
 }
