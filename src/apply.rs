@@ -28,7 +28,7 @@ pub use error::{Meaning, WriteError};
 use crate::api::labels::{
     ENDED_AT_ANNOTATION, ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER, STATUS_MANAGER,
 };
-use crate::api::{Job, JobRun, Queue, Reason};
+use crate::api::{Job, JobRun, Queue, Reason, Schedule};
 use crate::domain::job::Selector;
 use crate::domain::launch;
 use crate::domain::plan::{Effect, ObjectIdentity};
@@ -214,6 +214,15 @@ impl Writer {
     pub async fn job(&self, key: &Key) -> Result<Option<Job>, WriteError> {
         let api: Api<Job> = self.api(&key.namespace);
         self.send::<Job, _, _>("get", || api.get_opt(&key.name)).await
+    }
+
+    /// Looks for the Schedule of that name, which goes into the cache.
+    pub async fn find_schedule(&self, key: &Key) -> Result<(), WriteError> {
+        let api: Api<Schedule> = self.api(&key.namespace);
+        if let Some(found) = self.send::<Schedule, _, _>("get", || api.get_opt(&key.name)).await? {
+            self.stores.schedules.apply_read(found);
+        }
+        Ok(())
     }
 
     /// The batch Job of that name as the API server has it now, if there is one. It goes into the cache.

@@ -34,6 +34,7 @@ const QUEUED_RULE: &str = concat!(
         "jobType",
         "params",
         "queue",
+        "startDeadline",
         "startBy",
         "dedupWindowSeconds",
         "rerunPolicy",
@@ -130,6 +131,10 @@ pub struct JobSpec {
     /// The nominal time of the occurrence it stands for. Written by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_time: Option<MicroTime>,
+    /// Not started by then, it is recorded as Skipped/StartDeadlineExceeded, RFC 3339. The Jobs of a Schedule have it from its
+    /// startDeadlineSeconds. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline: Option<MicroTime>,
     /// When it is late if it has not started: the schedule's startWithinSeconds after the time was due. Written by the
     /// operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]

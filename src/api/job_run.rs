@@ -30,12 +30,13 @@ use super::job_template::ParamValues;
     selectable = ".status.phase",
     selectable = ".status.reason",
     printcolumn(name = "Job", type_ = "string", json_path = ".spec.jobRef.name"),
+    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.scheduleRef.name"),
+    printcolumn(name = "Scheduled", type_ = "string", json_path = ".spec.scheduledTime"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
     printcolumn(name = "Exit", type_ = "integer", json_path = ".status.exitCode"),
     printcolumn(name = "Duration ms", type_ = "integer", json_path = ".status.durationMs"),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt"),
-    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.scheduleRef.name", priority = 1),
     printcolumn(name = "Group", type_ = "string", json_path = ".spec.groupRef.name", priority = 1),
     printcolumn(name = "Worker", type_ = "string", json_path = ".status.workerId", priority = 1),
     printcolumn(name = "Error", type_ = "string", json_path = ".status.error", priority = 1),
@@ -185,6 +186,8 @@ pub enum Reason {
     DeadlineExceeded,
     /// Failed if it ran, Skipped if it waited: it had not ended within deadlineSeconds of being queued.
     TotalDeadlineExceeded,
+    /// Skipped: it had not started by its startDeadline.
+    StartDeadlineExceeded,
     /// Skipped: it ended in a way of which a rule of its retry says so.
     SkippedByRule,
     /// Failed: no container started within pendingTimeoutSeconds.
@@ -201,7 +204,8 @@ pub enum Reason {
     Cancelled,
     /// Failed if it ran, Skipped if it waited: somebody deleted the Job.
     JobDeleted,
-    /// Failed if it ran, Skipped if it waited: a later time of its schedule came, and concurrencyPolicy is Replace.
+    /// Failed if it ran, Skipped if it waited: a later time of its schedule came, and concurrencyPolicy is Replace, or, while
+    /// it waited, QueueLatest.
     Replaced,
     /// Skipped: an earlier Job of the schedule had not finished and concurrencyPolicy is Forbid.
     OverlapForbidden,
@@ -248,7 +252,10 @@ impl Reason {
 
     /// Whether work was dropped before it ran although nobody asked for its end: its time was over, or its queue had no room.
     pub fn is_dropped(self) -> bool {
-        matches!(self, Self::TotalDeadlineExceeded | Self::QueueFull | Self::QueueOverflow)
+        matches!(
+            self,
+            Self::TotalDeadlineExceeded | Self::StartDeadlineExceeded | Self::QueueFull | Self::QueueOverflow
+        )
     }
 
     /// The word as it stands in the objects.
@@ -258,6 +265,7 @@ impl Reason {
             Self::ExitCode => "ExitCode",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::TotalDeadlineExceeded => "TotalDeadlineExceeded",
+            Self::StartDeadlineExceeded => "StartDeadlineExceeded",
             Self::SkippedByRule => "SkippedByRule",
             Self::PendingTimeout => "PendingTimeout",
             Self::PodLost => "PodLost",

@@ -147,10 +147,15 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000000, max = 1000000))]
     pub priority: Option<i32>,
+    /// The queue in which this schedule's Jobs wait, in the same namespace. Default: the template's, else `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub queue: Option<String>,
     /// What happens when a time comes while an earlier Job of the schedule still waits or runs: Allow starts another one as
     /// well, Forbid records the new time as Skipped, Replace cancels the earlier one and starts when that has ended, Queue
-    /// lets the new one wait until the earlier ones have ended. Except under Allow no two of its Jobs ever run at once, those
-    /// that a user made with a scheduleRef included. Default: Allow.
+    /// lets the new one wait until the earlier ones have ended, QueueLatest does so too and lets only the latest one wait, as
+    /// a CronJob does under Forbid. Except under Allow no two of its Jobs ever run at once, those that a user made with a
+    /// scheduleRef included. Default: Allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
     /// What happens with times that passed while the operator was not running. Default: the latest within one hour runs.
@@ -161,6 +166,16 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31536000))]
     pub start_within_seconds: Option<i64>,
+    /// How long after it was due a run may still start, in seconds. One that has not started by then is recorded as
+    /// Skipped/StartDeadlineExceeded. It is the startingDeadlineSeconds of a CronJob. Default: no limit while it waits; a time
+    /// that was missed while the operator was not running is made up for within catchUp.windowSeconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31536000))]
+    pub start_deadline_seconds: Option<i64>,
+    /// How many of its finished Jobs stay, with batch Job, pods and logs, for longer than 600 seconds. Jobs for which
+    /// ttlSecondsAfterFinished is written go when that is over. Default: no succeeded one, and the last failed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_limits: Option<HistoryLimits>,
     /// After so many failures in a row the schedule is paused: its times are recorded as Skipped, and status.paused says
     /// why. It goes on, and counts anew, when its specification is edited, when a run of it by hand succeeds, or when its
     /// annotation `rota.dev/resume` changes. Default: never.
@@ -276,6 +291,22 @@ pub enum ConcurrencyPolicy {
     Replace,
     /// Wait until the earlier ones have ended. At most 100 wait; a time that comes then is recorded as Skipped/QueueFull.
     Queue,
+    /// Wait until the one that runs has ended. One that still waits when a later time comes is recorded as Skipped/Replaced.
+    QueueLatest,
+}
+
+/// How many finished Jobs of a schedule stay. JobRuns always stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryLimits {
+    /// How many that succeeded, the latest ones. It is the successfulJobsHistoryLimit of a CronJob. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub succeeded: Option<u32>,
+    /// How many that failed, the latest ones. It is the failedJobsHistoryLimit of a CronJob. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub failed: Option<u32>,
 }
 
 /// What happens with times that passed while the operator was not running.
@@ -349,6 +380,9 @@ pub struct ScheduleStatus {
     /// Its Jobs that wait or run (the first 20).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub active_jobs: Vec<ObjectReference>,
+    /// Its finished Jobs that historyLimits keeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_jobs: Vec<ObjectReference>,
     /// How its last finished run ended: Completed, Failed or Skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Outcome>,

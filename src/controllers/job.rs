@@ -16,7 +16,7 @@ mod earlier;
 
 use attempt::Seen;
 pub use earlier::begin_launch;
-use earlier::{duplicate_of, look_up};
+use earlier::{duplicate_of, look_up, superseded_by};
 
 use crate::api::job::TemplateSnapshot;
 use crate::api::labels::TEMPLATE_REVISION_ANNOTATION;
@@ -51,6 +51,8 @@ pub struct Observed {
     seen: Seen,
     kept_batches: Vec<Arc<BatchJob>>,
     duplicate_of: Option<String>,
+    superseded_by: Option<String>,
+    kept_by_schedule: bool,
     judged: Option<Arc<Judged>>,
 }
 
@@ -95,6 +97,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let let_go = attempt::let_go(context, key, current.as_deref()).await;
     let Some(current) = current else { return let_go.map(|()| None) };
     let Some(current) = whole(context, current).await? else { return let_go.map(|()| None) };
+    find_schedule(context, &current).await?;
     let object = as_launched(context, current.clone());
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
@@ -357,6 +360,9 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let snapshot = queued_with(context, object, seen.batch.as_deref());
     let is_unread = Unreadable::of(context, object, &namespace);
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
+    let inherited = spec.as_ref().and_then(|(spec, _)| schedule::inherited(object, schedule.as_deref(), spec));
+    let is_as_revised = inherited.is_none();
+    let spec = spec.map(|(spec, snapshot)| (inherited.map_or(spec, Arc::new), snapshot));
     let mut observed = Observed {
         spec,
         invalid,
@@ -368,10 +374,14 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         seen,
         kept_batches: kept_batches(context, object),
         duplicate_of: duplicate_of(context, object, &namespace),
+        superseded_by: schedule.as_deref().and_then(|schedule| superseded_by(context, object, schedule)),
+        kept_by_schedule: schedule.as_deref().is_some_and(|schedule| schedule::keeps(schedule, object)),
         template,
         judged: None,
     };
-    observed.judged = judged(context, object, &observed);
+    if is_as_revised {
+        observed.judged = judged(context, object, &observed);
+    }
     observed
 }
 
@@ -503,9 +513,26 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
         looked: observed.seen.looked,
         kept_batches: &observed.kept_batches,
         duplicate_of: observed.duplicate_of.as_deref(),
+        superseded_by: observed.superseded_by.as_deref(),
+        kept_by_schedule: observed.kept_by_schedule,
         memory,
         busy,
     }
+}
+
+/// Asks the API server for the schedule of a run by hand that is not in the cache: the two may have been created together, and
+/// the run takes parameters from it.
+async fn find_schedule(context: &Context, object: &Job) -> Result<(), WriteError> {
+    let is_queued = object.status.as_ref().is_some_and(|status| status.phase.is_some());
+    let Some(reference) = object.spec.schedule_ref.as_ref().filter(|_| !is_queued && schedule::is_by_hand(object))
+    else {
+        return Ok(());
+    };
+    let key = Key::new(object.namespace().unwrap_or_default(), &reference.name);
+    if context.stores.schedules.get(&key).is_none() && !context.stores.schedules.is_unreadable(&key) {
+        context.writer.find_schedule(&key).await?;
+    }
+    Ok(())
 }
 
 /// The schedule of a Job, if it still exists.

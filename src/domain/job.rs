@@ -258,6 +258,10 @@ pub struct Facts<'a> {
     pub looked: bool,
     /// The unfinished Job with the same dedupKey that came first, if there is one.
     pub duplicate_of: Option<&'a str>,
+    /// The Job of a later time of its schedule that takes its place while it waits: concurrencyPolicy is QueueLatest.
+    pub superseded_by: Option<&'a str>,
+    /// Whether its schedule keeps it after it has ended: historyLimits.
+    pub kept_by_schedule: bool,
     /// What the shell remembers of it.
     pub memory: &'a Memory,
     /// Whether launches wait for the API server, so that what can wait should.

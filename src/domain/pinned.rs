@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::job::content_label;
+use super::schedule;
 use crate::api::labels::LAUNCHED_ANNOTATION;
 use crate::api::{Job, JobPhase, JobSpec};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
@@ -41,7 +42,8 @@ pub fn is_frozen(job: &Job) -> bool {
 /// Whether a Job can be launched before its status is written, so that it says afterwards what was launched.
 pub fn fits(job: &Job) -> bool {
     let bytes: usize = job.spec.params.iter().map(|(name, value)| name.len() + value.len()).sum();
-    is_frozen(job) || bytes <= PARAMS_BYTES_MAX
+    // What a run by hand takes from its schedule is in its status only.
+    is_frozen(job) || (bytes <= PARAMS_BYTES_MAX && !schedule::is_by_hand(job))
 }
 
 /// What the batch Job of an attempt carries of its Job.

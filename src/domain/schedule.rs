@@ -19,7 +19,7 @@ use super::job::SaturatingTime;
 use super::names;
 use super::plan::{Effect, Ending, Note, Plan};
 use crate::api::schedule::{ConcurrencyPolicy, SchedulePhase};
-use crate::api::{Job, JobRun, ObjectReference, Reason, Schedule, ScheduleSpec, ScheduleStatus};
+use crate::api::{Job, JobRun, JobTemplateSpec, ObjectReference, Reason, Schedule, ScheduleSpec, ScheduleStatus};
 
 mod due;
 mod edit;
@@ -32,7 +32,7 @@ pub use edit::EditTimes;
 use edit::{Edit, last_stamp, not_accounted, unseen_edit};
 pub use gone::owed_when_deleted;
 pub use standing::refused;
-use standing::{foresee, hold, lateness, set_ready, settle, show_active};
+use standing::{foresee, hold, keep_history, lateness, set_ready, settle, show_active};
 
 /// How long a status that is not urgent may wait for what comes next, in milliseconds.
 const STATUS_DELAY_MS: i64 = 1_000;
@@ -155,6 +155,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     replace(facts, &mut plan);
     lateness(facts, &mut status, &mut plan, now);
     show_active(facts, &mut status, &plan);
+    keep_history(facts, &mut status);
     let kept = std::mem::replace(&mut status.settled, facts.status.settled.clone());
     if status != *facts.status || has_more(&kept, &status.settled) {
         // That a counted Job is gone is worth no write of its own.
@@ -300,7 +301,10 @@ fn account_for_made(facts: &Facts<'_>, timing: Option<&Timing>, status: &mut Sch
 pub fn max_running(spec: &ScheduleSpec) -> Option<u32> {
     match spec.concurrency_policy.unwrap_or_default() {
         ConcurrencyPolicy::Allow => None,
-        ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace | ConcurrencyPolicy::Queue => Some(1),
+        ConcurrencyPolicy::Forbid
+        | ConcurrencyPolicy::Replace
+        | ConcurrencyPolicy::Queue
+        | ConcurrencyPolicy::QueueLatest => Some(1),
     }
 }
 
@@ -310,6 +314,55 @@ pub fn newly_settled<'a>(before: Option<&Schedule>, after: Option<&'a Schedule>)
     let known: HashSet<&str> = before.iter().map(|job| job.uid.as_str()).collect();
     let after = after.and_then(|it| it.status.as_ref()).map(|it| it.settled.as_slice()).unwrap_or_default();
     after.iter().filter(|job| !known.contains(job.uid.as_str())).collect()
+}
+
+/// The finished Jobs that an older status of a schedule keeps, and a newer one does not.
+pub fn no_longer_kept<'a>(before: Option<&'a Schedule>, after: Option<&Schedule>) -> Vec<&'a ObjectReference> {
+    let after = after.and_then(|it| it.status.as_ref()).map(|it| it.kept_jobs.as_slice()).unwrap_or_default();
+    let before = before.and_then(|it| it.status.as_ref()).map(|it| it.kept_jobs.as_slice()).unwrap_or_default();
+    before.iter().filter(|job| !after.contains(job)).collect()
+}
+
+/// Whether a schedule keeps a finished Job.
+pub fn keeps(schedule: &Schedule, job: &Job) -> bool {
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    schedule.status.iter().flat_map(|status| &status.kept_jobs).any(|kept| kept.uid == uid)
+}
+
+/// Whether the earlier one of two Jobs of a schedule gives way while it waits: both stand for a time.
+pub fn gives_way(schedule: &Schedule, earlier: &Job, later: &Job) -> bool {
+    let latest_only = schedule.spec.concurrency_policy == Some(ConcurrencyPolicy::QueueLatest);
+    let (earlier, later) = (occurrence(earlier), occurrence(later));
+    latest_only && earlier.is_some() && earlier < later
+}
+
+/// Whether a Job is a run of a schedule that somebody asked for by hand.
+pub fn is_by_hand(job: &Job) -> bool {
+    let made = |it: &ObjectReference| job.metadata.owner_references.iter().flatten().any(|owner| owner.uid == it.uid);
+    job.spec.schedule_ref.as_ref().is_some_and(|it| it.uid.is_empty() || !made(it))
+}
+
+/// What a run by hand runs: what its schedule says of parameters, priority and queue stands in the place of what the template
+/// says, for as long as the Job is not queued; from then on, what its status says. Absent: as the template has it.
+pub fn inherited(job: &Job, schedule: Option<&Schedule>, template: &JobTemplateSpec) -> Option<JobTemplateSpec> {
+    if !is_by_hand(job) {
+        return None;
+    }
+    let mut spec = template.clone();
+    if let Some(queued) = job.status.as_ref().filter(|status| status.template.is_some()) {
+        spec.priority = queued.priority;
+        spec.queue.clone_from(&queued.queue);
+        return Some(spec);
+    }
+    let schedule = schedule.filter(|it| job.spec.template_ref.as_ref() == Some(&it.spec.template_ref))?;
+    for param in &mut spec.params {
+        if let Some(value) = schedule.spec.params.get(&param.name) {
+            param.default = Some(value.clone());
+        }
+    }
+    spec.priority = schedule.spec.priority.or(spec.priority);
+    spec.queue = schedule.spec.queue.clone().or(spec.queue);
+    Some(spec)
 }
 
 /// Whether a Job's reference means this schedule: a user may leave out the uid.

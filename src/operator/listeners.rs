@@ -8,14 +8,15 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::ResourceExt;
 
 use crate::api::job_group::{GroupPhase, MemberStatus};
-use crate::api::{JobGroup, Schedule};
+use crate::api::schedule::ConcurrencyPolicy;
+use crate::api::{Job, JobGroup, JobPhase, Schedule};
 use crate::controllers::Context;
 use crate::dispatcher;
 use crate::domain::attempt::{job_name, job_uid};
 use crate::domain::job::{attempt_names, current_attempt, is_batch_held};
 use crate::domain::queue::Limit;
 use crate::domain::run::{BatchState, batch_outcome, pod_has_ended};
-use crate::domain::schedule::newly_settled;
+use crate::domain::schedule::{gives_way, newly_settled, no_longer_kept};
 use crate::runtime::store::{Key, Stored};
 use crate::runtime::stores::{of_group, of_resumed, of_schedule, of_template, of_uid};
 use crate::runtime::work;
@@ -54,8 +55,13 @@ pub(super) fn listen(context: &Arc<Context>) {
         }
         if change.before.map(|it| &it.spec) != change.after.map(|it| &it.spec) {
             dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Schedule(change.key.name.clone()));
+            let waits = |job: &Job| job.status.as_ref().and_then(|status| status.phase) == Some(JobPhase::Queued);
+            let word = of_schedule(&change.key.namespace, &change.key.name);
+            let waiting = shared.stores.jobs.find(&word).into_iter().filter(|job| waits(job));
+            waiting.for_each(|job| shared.triggers.jobs.trigger(Key::of(job.as_ref())));
         }
-        for job in newly_settled(change.before.map(Arc::as_ref), change.after.map(Arc::as_ref)) {
+        let (before, after) = (change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
+        for job in newly_settled(before, after).into_iter().chain(no_longer_kept(before, after)) {
             shared.triggers.jobs.trigger(Key::new(&change.key.namespace, &job.name));
         }
         // One that was made anew while the watch was away has replaced the old one.
@@ -124,6 +130,7 @@ fn listen_to_jobs(context: &Arc<Context>) {
             let uid = new.uid().unwrap_or_default();
             let memory = shared.memories.update(&uid, |_| ());
             dispatcher::expect(&shared, new, memory.first_seen, false);
+            poke_superseded(&shared, new);
         }
         shared.triggers.jobs.trigger(change.key.clone());
         let namespace = &change.key.namespace;
@@ -146,6 +153,18 @@ fn listen_to_jobs(context: &Arc<Context>) {
         }
     });
     listen_to_attempts(context);
+}
+
+/// The Jobs whose place a new one takes while they wait have to look.
+fn poke_superseded(context: &Context, new: &Job) {
+    let Some(reference) = &new.spec.schedule_ref else { return };
+    let namespace = new.namespace().unwrap_or_default();
+    let Some(schedule) = context.stores.schedules.get(&Key::new(&namespace, &reference.name)) else { return };
+    if schedule.spec.concurrency_policy == Some(ConcurrencyPolicy::QueueLatest) {
+        let others = context.stores.jobs.find(&of_schedule(&namespace, &reference.name));
+        let earlier = others.iter().filter(|job| gives_way(&schedule, job, new) && context.ending(job).is_none());
+        earlier.for_each(|job| context.triggers.jobs.trigger(Key::of(job.as_ref())));
+    }
 }
 
 /// Batch Jobs and pods: what they belong to has to look, and what is gone is remembered as it was last seen.

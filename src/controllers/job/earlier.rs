@@ -9,7 +9,8 @@ use super::attempt::{batch_of, is_launched};
 use super::{Observed, resolve};
 use crate::api::labels::{DAY, OUTCOME, SCHEDULE};
 use crate::api::queue::OverflowPolicy;
-use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Outcome};
+use crate::api::schedule::ConcurrencyPolicy;
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Outcome, Schedule};
 use crate::apply::WriteError;
 use crate::controllers::Context;
 use crate::domain::job::{self, Memory, Recorded, Selector, attempt_names, current_attempt};
@@ -17,7 +18,7 @@ use crate::domain::resolve::Resolved;
 use crate::domain::{names, schedule};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
-use crate::runtime::stores::of_dedup_key;
+use crate::runtime::stores::{of_dedup_key, of_schedule};
 
 /// Looks among the records for what has to be known before a Job's first attempt, unless that was done.
 ///
@@ -151,7 +152,9 @@ fn may_be_recorded(context: &Context, object: &Job, observed: &Observed) -> bool
         queue.is_some_and(|queue| queue.spec.overflow_policy == Some(OverflowPolicy::DropOldest))
     };
     let could_be_queued = !is_queued && !unstarted && resolve(object, observed).is_ok();
-    object.spec.dedup_key.is_some() || could_be_queued || (is_queued && drops_who_waits())
+    // By another clock.
+    let may_be_late = object.spec.start_deadline.is_some();
+    object.spec.dedup_key.is_some() || may_be_late || could_be_queued || (is_queued && drops_who_waits())
 }
 
 /// The unfinished Job with the same dedupKey that goes first, if it is not this one: one that was launched, else the one
@@ -166,6 +169,17 @@ pub fn duplicate_of(context: &Context, object: &Job, namespace: &str) -> Option<
     let same = context.stores.jobs.find(&of_dedup_key(namespace, key));
     let first = same.iter().filter(|job| context.ending(job).is_none()).min_by_key(order)?;
     (first.uid() != object.uid()).then(|| first.name_any())
+}
+
+/// The unfinished Job of the latest time of its schedule, if that one takes the place of this one while it waits.
+pub fn superseded_by(context: &Context, object: &Job, of: &Schedule) -> Option<String> {
+    if of.spec.concurrency_policy != Some(ConcurrencyPolicy::QueueLatest) {
+        return None;
+    }
+    let key = Key::of(of);
+    let others = context.stores.jobs.find(&of_schedule(&key.namespace, &key.name));
+    let later = others.iter().filter(|job| schedule::gives_way(of, object, job) && context.ending(job).is_none());
+    later.max_by_key(|job| schedule::occurrence(job)).map(|job| job.name_any())
 }
 
 /// Whether an attempt of the Job was launched.

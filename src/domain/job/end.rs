@@ -21,7 +21,7 @@ pub(super) fn after_end(
     let identity = identity(&facts.job.metadata);
     let held = is_held(facts.job);
     let deleting = facts.job.metadata.deletion_timestamp.is_some();
-    let ttl = time_to_live(facts.job, known);
+    let ttl = time_to_live(facts, known);
     // A schedule lists a counted Job until it is let go, so one that is let go needs not be listed any more.
     let settled = (facts.schedule_settled || !held) && facts.group_settled;
     // A Job that is not kept needs no last status, unless its schedule or group cannot tell without it that it ended.
@@ -169,14 +169,13 @@ pub(super) fn may_retry(job: &Job, recorded: &Recorded, known: Option<&Resolved<
 }
 
 /// How long a finished Job is kept; absent: until somebody deletes it.
-fn time_to_live(job: &Job, known: Option<&Resolved<'_>>) -> Option<i64> {
-    if job.spec.ttl_seconds_after_finished.is_some() {
-        return job.spec.ttl_seconds_after_finished;
+fn time_to_live(facts: &Facts<'_>, known: Option<&Resolved<'_>>) -> Option<i64> {
+    let own = facts.job.spec.ttl_seconds_after_finished;
+    if own.is_some() || is_tracked(facts.job) {
+        return own;
     }
-    if is_tracked(job) {
-        return None;
-    }
-    Some(known.and_then(|known| known.ttl_seconds).unwrap_or(TTL_SECONDS_DEFAULT))
+    let written = known.and_then(|known| known.ttl_seconds);
+    written.or((!facts.kept_by_schedule).then_some(TTL_SECONDS_DEFAULT))
 }
 
 /// Whether Argo CD, Flux or Helm tracks a Job: deleting it would make them create it again.

@@ -59,6 +59,8 @@ struct Case {
     pods_are_gone: bool,
     looked: bool,
     duplicate_of: Option<&'static str>,
+    superseded_by: Option<&'static str>,
+    kept_by_schedule: bool,
     busy: bool,
 }
 
@@ -94,6 +96,8 @@ spec:
         pods_are_gone: false,
         looked: false,
         duplicate_of: None,
+        superseded_by: None,
+        kept_by_schedule: false,
         busy: false,
     }
 }
@@ -131,6 +135,8 @@ impl Case {
             pods_there: if self.pods_are_gone { &[] } else { &self.pods },
             looked: self.looked,
             duplicate_of: self.duplicate_of,
+            superseded_by: self.superseded_by,
+            kept_by_schedule: self.kept_by_schedule,
             busy: self.busy,
             memory: &self.memory,
         };

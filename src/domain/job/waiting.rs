@@ -10,6 +10,25 @@ pub(super) fn not_launched(
     attempt: u32,
     now: Timestamp,
 ) -> Decision {
+    let mut decision = not_started(facts, resolved, attempt, now);
+    // A later attempt was started.
+    if let Some(deadline) = start_deadline(facts.job, attempt).filter(|deadline| *deadline > now) {
+        decision.plan.wake(deadline);
+    }
+    decision
+}
+
+/// By when a Job has to be launched, if that is limited: its first attempt.
+fn start_deadline(job: &Job, attempt: u32) -> Option<Timestamp> {
+    job.spec.start_deadline.as_ref().filter(|_| attempt == 1).map(|time| time.0)
+}
+
+fn not_started(
+    facts: &Facts<'_>,
+    resolved: Result<Resolved<'_>, Unresolved>,
+    attempt: u32,
+    now: Timestamp,
+) -> Decision {
     let known = resolved.as_ref().ok();
     let cancel = cancel_request(facts);
     let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
@@ -18,6 +37,14 @@ pub(super) fn not_launched(
     }
     if let Some(decision) = duplicate(facts, &input, attempt, now) {
         return decision;
+    }
+    if let Some(later) = facts.superseded_by.filter(|_| attempt == 1) {
+        let text = format!("replaced by Job {later} before it started: concurrencyPolicy is QueueLatest");
+        return record(run::skipped_run(&input, Reason::Replaced, text)).into();
+    }
+    if let Some(deadline) = start_deadline(facts.job, attempt).filter(|deadline| now >= *deadline) {
+        let text = format!("had not started by {deadline} (startDeadline)");
+        return record(run::skipped_run(&input, Reason::StartDeadlineExceeded, text)).into();
     }
     if let Some(plan) = kept_out(facts, &input, now) {
         // One that the start found joining comes to its queue in its turn.
@@ -176,7 +203,10 @@ pub fn may_launch(job: &Job, memory: &Memory, known: &Resolved<'_>, now: Timesta
     let attempt = current_attempt(job);
     let recorded = memory.recorded.as_ref().is_some_and(|it| it.attempt == attempt)
         || memory.recording.as_ref().is_some_and(|run| run.spec.attempt == attempt);
-    let too_late = total_deadline(job, memory, Some(known), now).is_some_and(|deadline| now >= deadline);
+    let too_late = total_deadline(job, memory, Some(known), now)
+        .into_iter()
+        .chain(start_deadline(job, attempt))
+        .any(|deadline| now >= deadline);
     !recorded && !too_late && own_blocker(job, now).is_none()
 }
 

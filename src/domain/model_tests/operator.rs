@@ -173,6 +173,8 @@ impl Operator {
             pods_there: &pods,
             looked,
             duplicate_of: None,
+            superseded_by: None,
+            kept_by_schedule: false,
             busy: false,
             memory,
         };

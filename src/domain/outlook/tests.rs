@@ -137,6 +137,8 @@ impl World {
                 pods_there: &[],
                 looked: false,
                 duplicate_of: None,
+                superseded_by: None,
+                kept_by_schedule: false,
                 memory: &Memory { unrecorded: true, ..Memory::new(now()) },
                 busy: false,
             };

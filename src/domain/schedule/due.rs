@@ -196,6 +196,12 @@ fn missed(
     let catch_up = facts.schedule.spec.catch_up.as_ref();
     let policy = catch_up.map_or(CatchUpPolicy::Latest, |it| it.policy);
     let window = catch_up.and_then(|it| it.window_seconds).unwrap_or(WINDOW_SECONDS_DEFAULT);
+    // The shorter of the two.
+    let start_deadline = facts.schedule.spec.start_deadline_seconds;
+    let (window, of) = match start_deadline.filter(|seconds| *seconds < window) {
+        Some(seconds) => (seconds, " (startDeadlineSeconds)"),
+        None => (window, ""),
+    };
     let max_runs = catch_up.and_then(|it| it.max_runs).unwrap_or(MAX_RUNS_DEFAULT) as usize;
     let refused = conditions::refused(&facts.status.conditions);
     let refusal = |time: Timestamp| {
@@ -217,7 +223,7 @@ fn missed(
         match policy {
             CatchUpPolicy::None => Some((Reason::MissedWindow, format!("{}, and catchUp is None", cause(time)))),
             _ if lateness(time) > SignedDuration::from_secs(window) => {
-                Some((Reason::MissedWindow, format!("it was due more than {window} s ago, when {}", cause(time))))
+                Some((Reason::MissedWindow, format!("it was due more than {window} s ago{of}, when {}", cause(time))))
             }
             CatchUpPolicy::Latest if later_missed > 0 || on_time > 0 => {
                 let text = "a later time runs instead, and catchUp is Latest".to_owned();
@@ -260,9 +266,10 @@ fn refusal(facts: &Facts<'_>, unfinished: usize) -> Option<(Reason, String)> {
                 "{UNFINISHED_MAX} Jobs of the schedule have not finished, which is the most under concurrencyPolicy Allow"
             ),
         )),
-        ConcurrencyPolicy::Queue if unfinished > WAITING_MAX => Some((
+        // Those that wait end as Replaced; they may take a moment for it.
+        ConcurrencyPolicy::Queue | ConcurrencyPolicy::QueueLatest if unfinished > WAITING_MAX => Some((
             Reason::QueueFull,
-            format!("{WAITING_MAX} Jobs of the schedule wait already, and concurrencyPolicy is Queue"),
+            format!("{WAITING_MAX} Jobs of the schedule wait already, which is the most"),
         )),
         _ => None,
     }
@@ -298,14 +305,16 @@ fn create(facts: &Facts<'_>, timing: &Timing, time: Timestamp) -> Effect {
     let name = schedule.metadata.name.clone().unwrap_or_default();
     let uid = schedule.metadata.uid.clone().unwrap_or_default();
     let start_within = schedule.spec.start_within_seconds;
-    let start_by = start_within.map(|seconds| timing.fires_at(time).saturating_add_ms(seconds.saturating_mul(1_000)));
+    let after = |seconds: i64| timing.fires_at(time).saturating_add_ms(seconds.saturating_mul(1_000));
     let spec = JobSpec {
         template_ref: Some(schedule.spec.template_ref.clone()),
         params: schedule.spec.params.clone(),
         priority: schedule.spec.priority,
         schedule_ref: Some(ObjectReference { name: name.clone(), uid: uid.clone() }),
         scheduled_time: Some(micro(time)),
-        start_by: start_by.map(micro),
+        queue: schedule.spec.queue.clone(),
+        start_by: start_within.map(after).map(micro),
+        start_deadline: schedule.spec.start_deadline_seconds.map(after).map(micro),
         ..JobSpec::default()
     };
     let mut job = Job::new(&names::occurrence_job(&name, &uid, time), spec);

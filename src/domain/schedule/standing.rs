@@ -14,6 +14,10 @@ use crate::domain::calendar::{steps, zone_database_version};
 const NEXT_TIMES_SHOWN: usize = 3;
 /// How many ended Jobs the status lists until they are let go of.
 const SETTLED_MAX: usize = 500;
+/// How many Jobs that succeeded stay, unless historyLimits says it.
+const SUCCEEDED_KEPT_DEFAULT: u32 = 0;
+/// How many Jobs that failed stay, unless historyLimits says it: people want to see their logs.
+const FAILED_KEPT_DEFAULT: u32 = 1;
 /// How many active Jobs the status names.
 const ACTIVE_SHOWN_MAX: usize = 20;
 
@@ -67,8 +71,7 @@ pub(super) fn settle(facts: &Facts<'_>, status: &mut ScheduleStatus) {
     let room = SETTLED_MAX.saturating_sub(status.settled.len());
     for (job, ending) in ended.into_iter().take(room) {
         status.settled.push(job.job.clone());
-        // What was replaced or cancelled says nothing about whether the work can be done.
-        let asked = matches!(ending.reason, Reason::Cancelled | Reason::Replaced | Reason::JobDeleted);
+        let asked = was_asked(ending.reason);
         status.last_outcome = Some(ending.outcome);
         match ending.outcome {
             Outcome::Completed => {
@@ -183,6 +186,36 @@ pub(super) fn show_active(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: 
     status.active_jobs = live.into_iter().cloned().collect();
 }
 
+/// Lists the finished Jobs that stay: the latest ones that succeeded and that failed, as many as historyLimits says. What
+/// somebody ended is neither.
+pub(super) fn keep_history(facts: &Facts<'_>, status: &mut ScheduleStatus) {
+    let limits = facts.schedule.spec.history_limits.unwrap_or_default();
+    let kinds = [
+        (Outcome::Completed, limits.succeeded.unwrap_or(SUCCEEDED_KEPT_DEFAULT)),
+        (Outcome::Failed, limits.failed.unwrap_or(FAILED_KEPT_DEFAULT)),
+    ];
+    let mut kept: Vec<ObjectReference> = Vec::new();
+    for (outcome, limit) in kinds {
+        let mut ended: Vec<(&OwnJob, &Ending)> = facts
+            .jobs
+            .iter()
+            .filter_map(|job| job.ending.as_ref().map(|ending| (job, ending)))
+            .filter(|(_, ending)| ending.outcome == outcome && !was_asked(ending.reason))
+            .collect();
+        ended.sort_by(|(job, ending), (other, its)| {
+            its.finished_at.cmp(&ending.finished_at).then_with(|| job.job.name.cmp(&other.job.name))
+        });
+        kept.extend(ended.into_iter().take(limit as usize).map(|(job, _)| job.job.clone()));
+    }
+    kept.sort();
+    status.kept_jobs = kept;
+}
+
+/// Whether an end says nothing about whether the work can be done: somebody wanted it.
+fn was_asked(reason: Reason) -> bool {
+    matches!(reason, Reason::Cancelled | Reason::Replaced | Reason::JobDeleted)
+}
+
 /// The status of a schedule for which the API server refuses what is to be written: its account and what was edited wait for
 /// it, and what has happened to its Jobs does not.
 pub fn refused(facts: &Facts<'_>, why: &str, now: Timestamp) -> Plan<ScheduleStatus> {
@@ -191,6 +224,7 @@ pub fn refused(facts: &Facts<'_>, why: &str, now: Timestamp) -> Plan<ScheduleSta
     settle(facts, &mut status);
     lateness(facts, &mut status, &mut plan, now);
     show_active(facts, &mut status, &plan);
+    keep_history(facts, &mut status);
     let was_said = conditions::refused(&facts.status.conditions).is_some();
     let mut list = Conditions::continuing(&status.conditions, facts.schedule.metadata.generation, now);
     conditions::refuse(&mut list, true, why);

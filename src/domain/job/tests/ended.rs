@@ -413,3 +413,29 @@ fn what_the_batch_job_makes_final_is_not_retried_unless_a_rule_says_so() {
     run.status = Some(yaml("{phase: Failed, reason: ExitCode}"));
     assert!(!Recorded::of(&run, after(0)).is_final, "as earlier versions wrote it");
 }
+
+#[test]
+fn a_job_that_its_schedule_keeps_stays_unless_a_time_to_live_is_written() {
+    let ended = |own: Option<i64>, template_says: &str| {
+        let mut case = case().running().recorded(Outcome::Completed, Reason::Succeeded);
+        case.template = template(template_says);
+        case.job.spec.ttl_seconds_after_finished = own;
+        case.write(after(21));
+        case.memory.recorded = None;
+        case.job.metadata.finalizers = None;
+        case
+    };
+    for (what, own, template_says, goes) in [
+        ("nothing", None, "", false),
+        ("the Job", Some(30), "", true),
+        ("the template", None, "ttlSecondsAfterFinished: 30", true),
+    ] {
+        let mut case = ended(own, template_says);
+        case.kept_by_schedule = true;
+        let effects = case.decide(after(1_000)).plan.effects;
+        assert_eq!(effects.contains(&Effect::DeleteJob(case.identity())), goes, "{what}");
+        case.kept_by_schedule = false;
+        let effects = case.decide(after(1_000)).plan.effects;
+        assert!(effects.contains(&Effect::DeleteJob(case.identity())), "{what}");
+    }
+}

@@ -478,3 +478,37 @@ fn a_run_that_is_suspended_waits_again_and_has_started_all_the_same() {
         "it has started anew"
     );
 }
+
+#[test]
+fn what_has_not_started_by_its_start_deadline_is_skipped_whatever_it_waits_for() {
+    let late = |mut case: Case| {
+        case.job.spec.start_deadline = Some(MicroTime(after(100)));
+        case
+    };
+    let mut held = late(case());
+    held.job.spec.hold = true;
+    let mut missing = late(case());
+    missing.stands = Stands::Missing;
+    for (what, mut case) in [("queued", late(case())), ("held", held), ("without a template", missing)] {
+        assert_eq!(case.step(after(99)).plan.wake_at, Some(after(100)), "{what}");
+        assert_eq!(only_record(&case.decide(after(100))).2, Reason::StartDeadlineExceeded, "{what}");
+    }
+    let mut retried = late(case().running().recorded(Outcome::Failed, Reason::ExitCode));
+    retried.write(after(21));
+    retried.batch = None;
+    retried.pods.clear();
+    assert!(retried.decide(after(101)).candidate.is_some(), "a later attempt is no start");
+}
+
+#[test]
+fn a_waiting_job_whose_place_a_later_time_takes_is_replaced_and_one_that_runs_goes_on() {
+    let mut case = case();
+    case.superseded_by = Some("daily-2");
+    let decision = case.decide(after(1));
+    assert_eq!(only_record(&decision).2, Reason::Replaced);
+    let error = record_of(&decision).status.as_ref().unwrap().error.clone().unwrap();
+    assert!(error.starts_with("replaced by Job daily-2 before it started"), "{error}");
+    let mut running = super::case().running();
+    running.superseded_by = Some("daily-2");
+    assert_eq!(running.decide(after(21)).plan.effects, []);
+}

@@ -42,6 +42,7 @@ fn only_allow_lets_two_run_at_once() {
         ("concurrencyPolicy: Forbid", Some(1)),
         ("concurrencyPolicy: Replace", Some(1)),
         ("concurrencyPolicy: Queue", Some(1)),
+        ("concurrencyPolicy: QueueLatest", Some(1)),
     ];
     for (spec, expected) in table {
         assert_eq!(max_running(&new(&format!("interval: 5s, {spec}")).schedule.spec), expected, "{spec}");
@@ -178,4 +179,37 @@ fn allow_has_a_limit_too() {
     assert_eq!(case.step_at(at("00:00").saturating_add_ms(2_001_000)), ["skip 00:33:21 QueueFull"]);
     case.jobs[0].ending = Some(ending(Outcome::Completed, "00:33:21"));
     assert_eq!(case.step_at(at("00:00").saturating_add_ms(2_002_000)), ["run 00:33:22"]);
+}
+
+#[test]
+fn of_those_that_wait_only_the_latest_one_runs_under_queue_latest() {
+    let schedule = |policy: &str| new(&format!("interval: 1h, concurrencyPolicy: {policy}")).schedule;
+    let (first, second, by_hand) = (job("a", Some("01:00")), job("b", Some("02:00")), job("c", None));
+    let latest = schedule("QueueLatest");
+    assert!(gives_way(&latest, &first, &second));
+    assert!(!gives_way(&latest, &second, &first) && !gives_way(&latest, &first, &first));
+    assert!(!gives_way(&latest, &by_hand, &second) && !gives_way(&latest, &first, &by_hand), "asked for by hand");
+    for other in ["Allow", "Forbid", "Replace", "Queue"] {
+        assert!(!gives_way(&schedule(other), &first, &second), "{other}");
+    }
+    let mut case = hourly("concurrencyPolicy: QueueLatest");
+    assert_eq!(case.step("01:00"), ["run 01:00"]);
+    assert_eq!(case.step("02:00"), ["run 02:00"], "what runs goes on, and what waits decides for itself");
+    case.step("02:00");
+    case.assert_rests("02:01");
+}
+
+#[test]
+fn a_run_has_its_start_deadline_from_when_it_was_due() {
+    let mut case = hourly("startDeadlineSeconds: 300, queue: nightly");
+    let made = case.decide(at("01:00")).plan.effects;
+    let [Effect::CreateJob { job, .. }] = made.as_slice() else { panic!("{made:?}") };
+    assert_eq!(job.spec.start_deadline, Some(micro(at("01:05"))));
+    assert_eq!(job.spec.queue.as_deref(), Some("nightly"));
+    case.step("01:00");
+    // The operator was away.
+    case.leading_since = at("02:06");
+    assert_eq!(case.step("02:06"), ["skip 02:00 MissedWindow"]);
+    case.leading_since = at("03:04");
+    assert_eq!(case.step("03:04"), ["run 03:00?"]);
 }

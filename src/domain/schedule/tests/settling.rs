@@ -201,3 +201,79 @@ fn a_job_of_an_earlier_build_whose_time_is_within_a_second_is_an_occurrence() {
     old.metadata.name = Some(names::occurrence_job("daily", "uid-daily", time));
     assert_eq!(occurrence(&old), Some(time));
 }
+
+#[test]
+fn the_latest_finished_jobs_are_kept_as_many_as_the_limits_say() {
+    let table = [
+        ("", vec!["00:20"]),
+        ("historyLimits: {}", vec!["00:20"]),
+        ("historyLimits: {succeeded: 2, failed: 0}", vec!["00:15", "00:25"]),
+        ("historyLimits: {succeeded: 1, failed: 100}", vec!["00:05", "00:20", "00:25"]),
+    ];
+    for (limits, expected) in table {
+        let mut case = known(&format!("interval: 5m, {limits}"));
+        for (time, outcome, finished) in [
+            ("00:05", Outcome::Failed, "00:06"),
+            ("00:10", Outcome::Completed, "00:11"),
+            ("00:15", Outcome::Completed, "00:16"),
+            ("00:20", Outcome::Failed, "00:21"),
+            ("00:25", Outcome::Completed, "00:26"),
+            ("00:30", Outcome::Skipped, "00:31"),
+            ("00:35", Outcome::Failed, "00:36"),
+        ] {
+            case.step(time);
+            case.end(time, outcome, finished);
+        }
+        case.jobs.last_mut().unwrap().ending.as_mut().unwrap().reason = Reason::Cancelled;
+        case.step("00:40");
+        let name = |time: &&str| names::occurrence_job("daily", "uid-daily", at(time));
+        let kept: Vec<&str> = case.status.kept_jobs.iter().map(|job| job.name.as_str()).collect();
+        let mut expected: Vec<String> = expected.iter().map(name).collect();
+        expected.sort();
+        assert_eq!(kept, expected, "{limits}");
+        case.step("00:40");
+        case.assert_rests("00:41");
+        let listed = |jobs: &[ObjectReference]| {
+            let mut schedule = case.schedule.clone();
+            schedule.status = Some(ScheduleStatus { kept_jobs: jobs.to_vec(), ..ScheduleStatus::default() });
+            schedule
+        };
+        let (before, after) = (listed(&case.status.kept_jobs), listed(&case.status.kept_jobs[1..]));
+        assert_eq!(no_longer_kept(Some(&before), Some(&after)), [&case.status.kept_jobs[0]]);
+        assert_eq!(no_longer_kept(Some(&after), Some(&before)).len(), 0);
+    }
+}
+
+#[test]
+fn a_run_by_hand_takes_what_its_schedule_says_until_it_is_queued() {
+    let template: JobTemplateSpec = yaml(
+        "
+jobType: t
+params: [{name: region, default: us}, {name: day, default: monday}]
+queue: slow
+priority: 1
+jobTemplate: {}
+",
+    );
+    let case = known("interval: 5m, params: {region: eu}, priority: 7, queue: fast");
+    let by_hand = |spec: &str| -> Job { yaml(&format!("{{metadata: {{name: x, uid: y}}, spec: {{{spec}}}}}")) };
+    let own = by_hand("templateRef: {name: nightly}, scheduleRef: {name: daily}");
+    let spec = inherited(&own, Some(&case.schedule), &template).unwrap();
+    let defaults: Vec<_> = spec.params.iter().map(|param| param.default.as_deref().unwrap_or_default()).collect();
+    assert_eq!((defaults, spec.priority, spec.queue.as_deref()), (vec!["eu", "monday"], Some(7), Some("fast")));
+    // The schedule may change or go.
+    let mut queued = own.clone();
+    queued.status = Some(yaml(
+        "{phase: Queued, priority: 7, queue: fast, template: {name: nightly, uid: u, revision: r, digest: d}}",
+    ));
+    let spec = inherited(&queued, None, &template).unwrap();
+    assert_eq!((spec.priority, spec.queue.as_deref()), (Some(7), Some("fast")));
+    for (what, job, schedule) in [
+        ("of no schedule", by_hand("templateRef: {name: nightly}"), Some(&case.schedule)),
+        ("of another template", by_hand("templateRef: {name: b}, scheduleRef: {name: daily}"), Some(&case.schedule)),
+        ("of none that is there", own, None),
+        ("made by it", job("u", Some("01:00")), Some(&case.schedule)),
+    ] {
+        assert_eq!(inherited(&job, schedule, &template), None, "{what}");
+    }
+}
