@@ -154,8 +154,8 @@ pub struct JobSpec {
     #[schemars(range(min = 1, max = 31536000))]
     pub dedup_window_seconds: Option<i64>,
     /// What happens if a Job of the same name and content succeeded before and was deleted: Always runs it again,
-    /// IfNotSucceeded records it as Skipped/AlreadySucceeded. Default: IfNotSucceeded for a Job that Argo CD, Flux or Helm
-    /// tracks, which may create it again after it was cleaned up; else, and for their hooks, Always.
+    /// IfNotSucceeded records it as Skipped/AlreadySucceeded. Default: IfNotSucceeded for a Job that Argo CD, Flux, Helm or
+    /// `kubectl apply` wrote, which may create it again after it was cleaned up; else, and for their hooks, Always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_policy: Option<RerunPolicy>,
     /// Keeps it waiting until then, RFC 3339. Default: not at all.
@@ -344,6 +344,8 @@ pub enum WaitingFor {
     NamespacePaused,
     /// Everything is paused.
     ClusterPaused,
+    /// As many Jobs of the namespace run as may: namespaceMaxRunning of a queue.
+    NamespaceLimit,
     /// The operator's own limit: as many Jobs run in the cluster as may.
     ClusterLimit,
     /// The template runs as many as it may.
@@ -378,6 +380,7 @@ impl WaitingFor {
             Self::QueuePaused => "QueuePaused",
             Self::NamespacePaused => "NamespacePaused",
             Self::ClusterPaused => "ClusterPaused",
+            Self::NamespaceLimit => "NamespaceLimit",
             Self::ClusterLimit => "ClusterLimit",
             Self::TemplateLimit => "TemplateLimit",
             Self::GroupLimit => "GroupLimit",

@@ -40,7 +40,7 @@ pub const MEMBERS_MAX: usize = 1000;
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt", priority = 1),
     printcolumn(name = "Finished", type_ = "date", json_path = ".status.finishedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || (has(self.spec.jobs) == has(oldSelf.spec.jobs) && (!has(self.spec.jobs) || self.spec.jobs == oldSelf.spec.jobs) && self.spec.mode == oldSelf.spec.mode)").message("mode and jobs of a group cannot change once it has started, only the order of jobs; create a new group instead"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || (has(self.spec.jobs) == has(oldSelf.spec.jobs) && (!has(self.spec.jobs) || self.spec.jobs == oldSelf.spec.jobs) && self.spec.mode == oldSelf.spec.mode)").message("mode and jobs of a group cannot change once it has started, only the order of jobs; create a new group instead, with spec.resumeOf to leave out what succeeded (kubectl rota resume group/NAME)"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Created' || !has(self.spec.started) || self.spec.started").message("a group that has started cannot be unstarted; cancel it instead"),
     validation = Rule::new("!has(oldSelf.spec.cancel) || has(self.spec.cancel)").message("a cancel cannot be taken back; create a new group instead"),
 )]

@@ -35,6 +35,11 @@ pub struct QueueSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000000))]
     pub max_running: Option<u32>,
+    /// How many Jobs of the whole namespace may run at once, of all its queues together. If several queues say it, the lowest
+    /// number counts. Lowering it stops nothing that runs. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000000))]
+    pub namespace_max_running: Option<u32>,
     /// Starts nothing while set; what runs goes on. Remove it to resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,

@@ -115,7 +115,7 @@ impl ClusterArguments {
     async fn config(&self) -> Result<Config, PluginError> {
         let options =
             KubeConfigOptions { context: self.context.clone(), cluster: self.cluster.clone(), user: self.user.clone() };
-        let failed = |error: KubeconfigError| PluginError::failed(&error);
+        let failed = |error: KubeconfigError| PluginError::Unreachable(chain(&error));
         if let Some(path) = &self.kubeconfig {
             let file = Kubeconfig::read_from(path).map_err(failed)?;
             return Config::from_custom_kubeconfig(file, &options).await.map_err(failed);
@@ -125,7 +125,7 @@ impl ClusterArguments {
         }
         Config::infer().await.map_err(|error| {
             let file = std::env::var("KUBECONFIG").map_or("~/.kube/config".into(), |file| format!("$KUBECONFIG ({file})"));
-            PluginError::Failed(format!(
+            PluginError::Unreachable(format!(
                 "there is no cluster to talk to: {file} cannot be read and this is no pod; set KUBECONFIG or write --kubeconfig FILE ({})",
                 chain(&error)
             ))

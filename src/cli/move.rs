@@ -27,10 +27,11 @@ const CONFLICTS_MAX: usize = 5;
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("to_where").required(true),
-    after_help = "One write moves it: spec.position, and spec.priority as well where the place is among Jobs of another priority. \
+    after_help = "One write moves it: spec.position, and spec.priority as well where the place is among Jobs of another priority, unless \
+    --keep-priority says that it goes no further than among Jobs of its own. \
     A group moves with all its waiting members. A member of a Sequential group, or one that is put before or after another member of \
     its group, is moved within the group (spec.jobs). Places count as in `kubectl rota queue NAME`.\n\nExit codes: 0 moved, or it was \
-    there already; 1 no cluster, not found, refused or no room; 2 wrong arguments; 3 it does not wait any more.\n\nExamples:\n  kubectl \
+    there already; 1 not found, refused or no room; 2 wrong arguments; 3 it does not wait any more; 5 no cluster.\n\nExamples:\n  kubectl \
     rota move report-7xk2p --first\n  kubectl rota move group/month-end --after report-7xk2p"
 )]
 pub struct Arguments {
@@ -52,6 +53,9 @@ pub struct Arguments {
     /// To that place, from 1.
     #[arg(long, group = "to_where", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub to: Option<u32>,
+    /// Do not change the priority: the place is the nearest one among Jobs of the same priority.
+    #[arg(long)]
+    pub keep_priority: bool,
     /// Only ask the API server whether it would accept it.
     #[arg(long, value_enum, value_name = "WHERE")]
     pub dry_run: Option<DryRun>,
@@ -162,12 +166,13 @@ async fn decide_job(
     };
     let others: Vec<&Standing<'_>> =
         line.waiting.iter().filter(|it| it.place.is_some() && it.job.name_any() != name).collect();
-    let index = index(arguments, &others, &queue)?;
+    let index = nearest(arguments, &own.rank, &others, index(arguments, &others, &queue)?);
     let what = format!("job {name}");
     let Some(found) = place(std::slice::from_ref(&own.rank), own.increase, &others, index) else {
         return Err(no_room(&what, &others, index));
     };
-    decide(TargetKind::Job, &what, listed.name_any(), listed.resource_version(), found, index, &queue)
+    let before = own.rank.priority.0.saturating_sub(own.increase);
+    decide(TargetKind::Job, &what, listed.name_any(), listed.resource_version(), (found, before), index, &queue)
 }
 
 async fn decide_group(
@@ -202,11 +207,12 @@ async fn decide_group(
         )));
     };
     let others: Vec<&Standing<'_>> = line.waiting.iter().filter(|it| it.place.is_some() && !follows(it)).collect();
-    let index = index(arguments, &others, queue)?;
+    let index = nearest(arguments, &first.rank, &others, index(arguments, &others, queue)?);
     let Some(found) = place(&own, first.increase, &others, index) else {
         return Err(no_room(&what, &others, index));
     };
-    decide(TargetKind::Group, &what, group.name_any(), group.resource_version(), found, index, queue)
+    let before = first.rank.priority.0.saturating_sub(first.increase);
+    decide(TargetKind::Group, &what, group.name_any(), group.resource_version(), (found, before), index, queue)
 }
 
 /// Where among the others it shall stand: the number of those before it.
@@ -230,6 +236,17 @@ fn index(arguments: &Arguments, others: &[&Standing<'_>], queue: &str) -> Result
     }
 }
 
+/// The place that is nearest to the one asked for, where the priority is not to change.
+fn nearest(arguments: &Arguments, own: &Rank, others: &[&Standing<'_>], index: usize) -> usize {
+    if !arguments.keep_priority {
+        return index;
+    }
+    // A higher priority is a lower rank.
+    let first = others.iter().filter(|it| it.rank.priority < own.priority).count();
+    let last = others.iter().filter(|it| it.rank.priority <= own.priority).count();
+    index.clamp(first, last)
+}
+
 fn place(own: &[Rank], increase: i32, others: &[&Standing<'_>], index: usize) -> Option<Move> {
     let before = index.checked_sub(1).and_then(|index| others.get(index)).map(|it| &it.rank);
     place::between(own, increase, before, others.get(index).map(|it| &it.rank))
@@ -250,7 +267,7 @@ fn decide(
     what: &str,
     name: String,
     version: Option<String>,
-    found: Move,
+    (found, before): (Move, i32),
     index: usize,
     queue: &str,
 ) -> Result<Decision, PluginError> {
@@ -266,7 +283,7 @@ fn decide(
     }
     if let Some(priority) = found.priority {
         spec["priority"] = priority.into();
-        written.push(format!("priority {priority}"));
+        written.push(format!("priority {priority} instead of {before}, which stays so until somebody changes it"));
     }
     let message = format!("{what} moved to place {place} of queue {queue}: {}", written.join(", "));
     Ok(Decision::Write(Change { kind, name, version, spec, message }))

@@ -1,6 +1,8 @@
 //! `kubectl rota pause` and `resume`: queues, whole namespaces and everything stop starting Jobs, and go on; groups that
 //! ended partly, and schedules that are held, go on too.
 
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -12,7 +14,7 @@ use super::objects::{Connection, Kind, is_code, list, refused};
 use super::plugin::{Answer, OK, PluginError};
 use super::print::{self, DryRun, Format, dry};
 use super::target::{Target, TargetKind};
-use crate::api::job_group::GroupPhase;
+use crate::api::job_group::{GroupMember, GroupPhase};
 use crate::api::labels::RESUME_ANNOTATION;
 use crate::api::queue::{Pause, PauseScope};
 use crate::api::{DEFAULT_QUEUE, JobGroup, JobGroupSpec, ObjectReference, Queue, QueueSpec, Schedule};
@@ -55,18 +57,41 @@ pub struct PauseArguments {
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "A queue: its pause is taken off. group/NAME: a new group NAME-resumed-… is made of one that has ended, in which \
-    members that succeeded are not run again. schedule/NAME: one that is held after failures (pauseAfterFailures) goes on.\n\nExit \
-    codes: 0 resumed, or there was nothing to resume; 1 no cluster, not found or refused; 2 wrong arguments; 3 the group has not ended \
-    yet, or has nothing left to run.\n\nExamples:\n  kubectl rota resume reports\n  kubectl rota resume --whole-namespace\n  kubectl rota \
-    resume group/month-end"
+    members that succeeded are not run again; -p and -f correct the others. schedule/NAME: one that is held after failures \
+    (pauseAfterFailures) goes on.\n\nExit codes: 0 resumed, or there was nothing to resume; 1 not found or refused; 2 wrong arguments; 3 \
+    the group has not ended yet, or has nothing left to run; 5 no cluster.\n\nExamples:\n  kubectl rota resume reports\n  kubectl rota \
+    resume --whole-namespace\n  kubectl rota resume group/month-end -p load.region=eu\n  kubectl rota resume group/month-end -f \
+    month-end.yaml"
 )]
 pub struct ResumeArguments {
     /// Queue, group/NAME or schedule/NAME. Default: the queue default.
     #[arg(value_name = "QUEUE|group/NAME|schedule/NAME")]
     pub target: Option<Target>,
+    /// Of a group: value of a parameter of a member, over what the group says; may be repeated.
+    #[arg(short, long = "param", value_name = "MEMBER.NAME=VALUE", value_parser = member_param)]
+    pub params: Vec<MemberParam>,
+    /// Of a group: file with the group as it should have been; its jobs take the place of those of the group.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "params")]
+    pub filename: Option<PathBuf>,
     /// What it covers, and how.
     #[command(flatten)]
     pub common: CommonArguments,
+}
+
+/// A value for a parameter of a member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberParam {
+    member: String,
+    name: String,
+    value: String,
+}
+
+fn member_param(text: &str) -> Result<MemberParam, String> {
+    let wrong = "write MEMBER.NAME=VALUE";
+    let (path, value) = text.split_once('=').ok_or(wrong)?;
+    let (member, name) =
+        path.split_once('.').filter(|(member, name)| !member.is_empty() && !name.is_empty()).ok_or(wrong)?;
+    Ok(MemberParam { member: member.to_owned(), name: name.to_owned(), value: value.to_owned() })
 }
 
 /// Flags of both verbs.
@@ -183,11 +208,20 @@ fn queue_name(target: Option<&Target>) -> Result<&str, PluginError> {
 /// Resumes.
 pub async fn resume(arguments: &ResumeArguments, now: Timestamp) -> Result<Answer, PluginError> {
     let common = &arguments.common;
-    match arguments.target.as_ref().map(|target| (target.kind, target.name.as_str())) {
-        Some((Some(TargetKind::Group), name)) => resume_group(common, name).await,
+    let target = arguments.target.as_ref().map(|target| (target.kind, target.name.as_str()));
+    let is_group = matches!(target, Some((Some(TargetKind::Group), _)));
+    if !is_group && (!arguments.params.is_empty() || arguments.filename.is_some()) {
+        return Err(PluginError::Usage("-p and -f are about the members of a group: write group/NAME".into()));
+    }
+    match target {
+        Some((Some(TargetKind::Group), name)) => resume_group(arguments, name).await,
         Some((Some(TargetKind::Schedule), name)) => resume_schedule(common, name, now).await,
         Some((Some(TargetKind::Job), name)) => Err(PluginError::Usage(format!(
             "a job is not resumed: set spec.hold of {name} to false, or run its template again (kubectl rota run)"
+        ))),
+        Some((Some(kind @ (TargetKind::Template | TargetKind::Record)), _)) => Err(PluginError::Usage(format!(
+            "a {} is not resumed: write QUEUE, group/NAME or schedule/NAME",
+            kind.word()
         ))),
         Some((Some(TargetKind::Queue) | None, name)) => resume_queue(common, name).await,
         None if common.scope() == PauseScope::Queue => resume_queue(common, DEFAULT_QUEUE).await,
@@ -227,7 +261,8 @@ async fn resume_all(common: &CommonArguments) -> Result<Answer, PluginError> {
     common.answer(&resumed, &message)
 }
 
-async fn resume_group(common: &CommonArguments, name: &str) -> Result<Answer, PluginError> {
+async fn resume_group(arguments: &ResumeArguments, name: &str) -> Result<Answer, PluginError> {
+    let common = &arguments.common;
     let connection = common.connection().await?;
     let group: JobGroup = connection.get(name).await?;
     let phase = group.status.as_ref().and_then(|status| status.phase);
@@ -238,7 +273,12 @@ async fn resume_group(common: &CommonArguments, name: &str) -> Result<Answer, Pl
         }
         _ => return Err(PluginError::Late(format!("group {name} has not ended: it can be resumed when it has"))),
     }
-    let mut resumed = JobGroup::new("", resumed_spec(&group));
+    let mut spec = resumed_spec(&group);
+    if let Some(file) = &arguments.filename {
+        spec.jobs = members_of(file)?;
+    }
+    correct(&mut spec, &arguments.params)?;
+    let mut resumed = JobGroup::new("", spec);
     resumed.metadata.name = None;
     resumed.metadata.generate_name = Some(resumed_prefix(name));
     let made = created(&connection.api(), &resumed, common).await?;
@@ -262,6 +302,28 @@ fn resumed_spec(group: &JobGroup) -> JobGroupSpec {
         resume_of: Some(ObjectReference { name: group.name_any(), uid: group.uid().unwrap_or_default() }),
         ..group.spec.clone()
     }
+}
+
+/// Puts the values that were given in the place of those of the members.
+fn correct(spec: &mut JobGroupSpec, params: &[MemberParam]) -> Result<(), PluginError> {
+    for MemberParam { member, name, value } in params {
+        let Some(found) = spec.jobs.iter_mut().find(|it| it.name == *member) else {
+            let names: Vec<&str> = spec.jobs.iter().map(|it| it.name.as_str()).collect();
+            let message =
+                format!("-p {member}.{name}: the group lists no member {member:?}, only {}", names.join(", "));
+            return Err(PluginError::Usage(message));
+        };
+        found.params.insert(name.clone(), value.clone());
+    }
+    Ok(())
+}
+
+/// The members of the group that a file holds.
+fn members_of(file: &Path) -> Result<Vec<GroupMember>, PluginError> {
+    let wrong = |why: String| PluginError::Usage(format!("-f {}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let group: JobGroup = serde_saphyr::from_str(&text).map_err(|error| wrong(format!("not one JobGroup: {error}")))?;
+    Ok(group.spec.jobs)
 }
 
 /// How the name of a group that resumes another one begins; it does not grow when that one is resumed in turn.
@@ -305,6 +367,15 @@ mod tests {
             "jobs": [{ "name": "a", "templateRef": { "name": "report" } }],
         });
         assert_eq!(serde_json::to_value(resumed_spec(&group)).unwrap(), expected);
+        let mut corrected = resumed_spec(&group);
+        let given = |text: &str| vec![member_param(text).unwrap()];
+        correct(&mut corrected, &given("a.region=eu=1")).unwrap();
+        assert_eq!(corrected.jobs[0].params["region"], "eu=1");
+        let refused = correct(&mut corrected, &given("b.region=eu")).unwrap_err().to_string();
+        assert_eq!(refused, "-p b.region: the group lists no member \"b\", only a");
+        for wrong in ["a", "a=1", ".x=1", "a.=1"] {
+            assert!(member_param(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(resumed_prefix("month-end"), "month-end-resumed-");
         assert_eq!(resumed_prefix("month-end-resumed-x7k2p"), "month-end-resumed-");
         assert!(resumed_prefix(&"long".repeat(50)).len() <= 45);

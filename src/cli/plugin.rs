@@ -13,7 +13,7 @@ use crate::runtime::lease::chain;
 
 /// The exit code when all is well.
 pub const OK: u8 = 0;
-/// The exit code when something went wrong: no cluster, not found, refused, findings, a Job that failed.
+/// The exit code when something went wrong: not found, refused, findings, a Job that failed.
 pub const FAILED: u8 = 1;
 /// The exit code when the arguments make no sense, or what they name cannot be read.
 pub const USAGE: u8 = 2;
@@ -21,6 +21,10 @@ pub const USAGE: u8 = 2;
 pub const LATE: u8 = 3;
 /// The exit code when the Job that was waited for was cancelled.
 pub const CANCELLED: u8 = 4;
+/// The exit code when the API server cannot be reached, or no operator takes up the Job that is waited for.
+pub const UNREACHABLE: u8 = 5;
+/// The exit code when the Job that was waited for had not ended within --timeout.
+pub const TIMED_OUT: u8 = 6;
 
 /// Works with Rota's objects, with your own rights.
 #[derive(Debug, Parser)]
@@ -29,8 +33,9 @@ pub const CANCELLED: u8 = 4;
     bin_name = "kubectl rota",
     version,
     about,
-    after_help = "Exit codes: 0 done; 1 not found, refused, no cluster, findings, or the Job failed; 2 wrong arguments; 3 too late: it does not \
-    wait any more, has ended, or was skipped; 4 the Job that was waited for was cancelled. Colours are left out where NO_COLOR is set."
+    after_help = "Exit codes: 0 done; 1 not found, refused, findings, or the Job failed; 2 wrong arguments; 3 too late: it does not wait any \
+    more, has ended, or was skipped; 4 the Job that was waited for was cancelled; 5 no cluster, or no operator; 6 --timeout passed. Colours \
+    are left out where NO_COLOR is set."
 )]
 pub struct Arguments {
     /// Where; may be given before the verb or after it.
@@ -89,6 +94,12 @@ pub enum PluginError {
     /// It is too late for that.
     #[error("{0}")]
     Late(String),
+    /// The API server cannot be reached, or no operator does what is asked.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It takes longer than --timeout.
+    #[error("{0}")]
+    TimedOut(String),
 }
 
 impl PluginError {
@@ -97,7 +108,7 @@ impl PluginError {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(unreachable) = error.downcast_ref::<Unreachable>() {
-                return Self::Failed(unreachable.to_string());
+                return Self::Unreachable(unreachable.to_string());
             }
             cause = error.source();
         }
@@ -110,6 +121,8 @@ impl PluginError {
             Self::Usage(_) => USAGE,
             Self::Failed(_) => FAILED,
             Self::Late(_) => LATE,
+            Self::Unreachable(_) => UNREACHABLE,
+            Self::TimedOut(_) => TIMED_OUT,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::domain::words::{ago, in_one_line, within};
 #[command(
     after_help = "Places are those of the operator: by priority (raised by aging), position, and time of queueing. Jobs without a \
     place (-) are held or wait for a time. An estimate is a range: a start before it, or after it, should be rare; it comes from past \
-    runs of the same templates.\n\nExit codes: 0 done, 1 no cluster, no such queue or refused, 2 wrong arguments.\n\nExamples:\n  \
+    runs of the same templates.\n\nExit codes: 0 done, 1 no such queue or refused, 2 wrong arguments, 5 no cluster.\n\nExamples:\n  \
     kubectl rota queue\n  kubectl rota queue reports -w\n  kubectl rota queue reports -o json | jq '.waitingJobs[0].name'"
 )]
 pub struct Arguments {

@@ -17,14 +17,23 @@ pub enum TargetKind {
     Schedule,
     /// A Queue.
     Queue,
+    /// A JobTemplate.
+    Template,
+    /// A JobRun.
+    Record,
 }
 
 /// What a kind is called before the `/`, in lower case: the first word is the one that messages use.
-const WORDS: [(TargetKind, &[&str]); 4] = [
+const WORDS: [(TargetKind, &[&str]); 6] = [
     (TargetKind::Job, &["job", "rjob", "jobs", "job.rota.dev", "jobs.rota.dev"]),
     (TargetKind::Group, &["group", "rgroup", "jobgroup", "jobgroups", "jobgroup.rota.dev", "jobgroups.rota.dev"]),
     (TargetKind::Schedule, &["schedule", "rsched", "schedules", "schedule.rota.dev", "schedules.rota.dev"]),
     (TargetKind::Queue, &["queue", "rq", "queues", "queue.rota.dev", "queues.rota.dev"]),
+    (
+        TargetKind::Template,
+        &["template", "rtmpl", "jobtemplate", "jobtemplates", "jobtemplate.rota.dev", "jobtemplates.rota.dev"],
+    ),
+    (TargetKind::Record, &["record", "rrun", "jobrun", "jobruns", "run", "jobrun.rota.dev", "jobruns.rota.dev"]),
 ];
 
 impl TargetKind {
@@ -52,7 +61,12 @@ impl FromStr for Target {
             Some((word, name)) => {
                 let word = word.to_ascii_lowercase();
                 let kind = WORDS.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(kind, _)| *kind);
-                (Some(kind.ok_or_else(|| format!("{word:?} is not one of job, group, schedule and queue"))?), name)
+                (
+                    Some(kind.ok_or_else(|| {
+                        format!("{word:?} is not one of job, group, schedule, queue, template and record")
+                    })?),
+                    name,
+                )
             }
         };
         if name.is_empty() || name.contains('/') {
@@ -87,7 +101,7 @@ impl Target {
                 TargetKind::Job => connection.find(name).await?.map(|job| Found::Job(Box::new(job))),
                 TargetKind::Group => connection.find(name).await?.map(|group| Found::Group(Box::new(group))),
                 TargetKind::Schedule => connection.find(name).await?.map(|it| Found::Schedule(Box::new(it))),
-                TargetKind::Queue => None,
+                TargetKind::Queue | TargetKind::Template | TargetKind::Record => None,
             };
             found.extend(object.map(|object| (*kind, object)));
         }

@@ -13,6 +13,7 @@ use super::objects::{Connection, Kind, Live, list};
 use super::plugin::{Answer, PluginError};
 use super::print::{self, Format, Style};
 use super::target::{Found, Target, TargetKind};
+use super::why::schedule::records;
 use crate::api::labels::{GROUP, JOB_UID, SCHEDULE};
 use crate::api::{Job, JobGroup, JobRun, Schedule};
 use crate::domain::{names, place};
@@ -25,8 +26,8 @@ const UIDS_MAX: usize = 100;
 /// Whose tree.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Of a schedule, the Jobs that are still kept are shown; `kubectl get rrun -l rota.dev/schedule=NAME` has all records.\
-    \n\nExit codes: 0 done, 1 no cluster, not found or refused, 2 wrong arguments.\n\nExamples:\n  kubectl rota tree nightly-report\n  \
+    after_help = "Of a schedule, the Jobs that are still kept are shown, and the latest records of the last month, skipped times included; \
+    `kubectl get rrun -l rota.dev/schedule=NAME` has all records.\n\nExit codes: 0 done, 1 not found or refused, 2 wrong arguments, 5 no cluster.\n\nExamples:\n  kubectl rota tree nightly-report\n  \
     kubectl rota tree group/month-end -w"
 )]
 pub struct Arguments {
@@ -54,6 +55,8 @@ struct Observed {
     runs: BTreeMap<String, JobRun>,
     /// Records that were asked for: one that is not there will not come.
     asked_for: BTreeSet<String>,
+    /// Whether the records of a schedule were listed.
+    has_history: bool,
     /// Whether pods may not be looked at.
     blind: bool,
 }
@@ -74,7 +77,7 @@ pub async fn run(
     }
     let mut is_first = true;
     loop {
-        observed.fetch_runs(&connection, &found).await?;
+        observed.fetch_runs(&connection, &found, clock()).await?;
         let tree = draw::tree(&observed.seen(&found), clock());
         let text = match arguments.output {
             Format::Text => draw::text(&tree, style),
@@ -129,7 +132,16 @@ async fn observe(connection: &Connection, found: &Found) -> Result<Observed, Plu
         Ok(pods) => (pods, false),
         Err(_) => (Live::none(connection.api()), true),
     };
-    Ok(Observed { root, schedule, group, pods, runs: BTreeMap::new(), asked_for: BTreeSet::new(), blind })
+    Ok(Observed {
+        root,
+        schedule,
+        group,
+        pods,
+        runs: BTreeMap::new(),
+        asked_for: BTreeSet::new(),
+        has_history: false,
+        blind,
+    })
 }
 
 /// The Jobs that Rota made, which are labelled; all of the namespace, where some belong that people made and are not.
@@ -143,7 +155,15 @@ async fn jobs(connection: &Connection, labelled: ListParams, known: Vec<String>)
 
 impl Observed {
     /// Fetches the records that Jobs name and that are not known yet: many by their Jobs at once, few one by one.
-    async fn fetch_runs(&mut self, connection: &Connection, found: &Found) -> Result<(), PluginError> {
+    async fn fetch_runs(&mut self, connection: &Connection, found: &Found, now: Timestamp) -> Result<(), PluginError> {
+        if let Found::Schedule(schedule) = found
+            && !std::mem::replace(&mut self.has_history, true)
+        {
+            // Also of times for which there never was a Job, and of Jobs that are gone.
+            let runs = records(connection, &schedule.name_any(), None, now).await?;
+            self.asked_for.extend(runs.iter().map(ResourceExt::name_any));
+            self.runs.extend(runs.into_iter().map(|run| (run.name_any(), run)));
+        }
         let mut missing = Vec::new();
         let is_its = |job: &&Job| match found {
             Found::Job(_) => true,

@@ -1,4 +1,4 @@
-//! `kubectl rota why`: why a Job does not run, runs, or ended as it did, in sentences.
+//! `kubectl rota why`: why a Job does not run, runs, or ended as it did, and what became of a time of a schedule, in sentences.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,16 +19,22 @@ use crate::domain::outlook::{phase, said};
 use crate::domain::words::{ago, capital, duration, full_stop};
 use crate::domain::{names, place};
 
-/// Which Job.
+pub mod schedule;
+
+/// Which Job, record or schedule.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Of a Job that is gone, its records answer.\n\nExit codes: 0 there is an answer, whatever it is; 1 no cluster, no such \
-    Job nor record, or refused; 2 wrong arguments.\n\nExample:\n  kubectl rota why report-7xk2p"
+    after_help = "Of a Job that is gone, its records answer. Of a schedule, without --at: how it stands, and what became of its latest \
+    time.\n\nExit codes: 0 there is an answer, whatever it is; 1 nothing of that name, or refused; 2 wrong arguments; 5 no \
+    cluster.\n\nExamples:\n  kubectl rota why report-7xk2p\n  kubectl rota why schedule/nightly --at 2026-11-26T02:30:00+01:00"
 )]
 pub struct Arguments {
-    /// Job to explain.
-    #[arg(value_name = "JOB")]
+    /// Job to explain, or the name of a JobRun, or schedule/NAME.
+    #[arg(value_name = "JOB|RECORD|schedule/NAME")]
     pub target: Target,
+    /// Of a schedule: which of its times, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     /// text for people, or json: the sentences, with the words they are made of.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -39,17 +45,30 @@ pub struct Arguments {
 
 /// Answers.
 pub async fn run(arguments: &Arguments, now: Timestamp, style: Style) -> Result<Answer, PluginError> {
-    if arguments.target.kind.is_some_and(|kind| kind != TargetKind::Job) {
-        return Err(PluginError::Usage(
-            "write the name of a Job; `kubectl rota tree` shows groups and schedules".into(),
-        ));
+    let at = arguments.at.as_deref().map(|at| print::instant("--at", at, now)).transpose()?;
+    let kind = arguments.target.kind;
+    if at.is_some() && kind != Some(TargetKind::Schedule) {
+        return Err(PluginError::Usage("--at is about a time of a schedule: write schedule/NAME".into()));
     }
     let connection = Connection::open(&arguments.place, false).await?;
     let name = &arguments.target.name;
-    let job: Option<Job> = connection.find(name).await?;
-    let (explanation, colour) = match &job {
-        Some(job) => explain(&connection, job, now).await?,
-        None => gone(&connection, name, now).await?,
+    let find_job = matches!(kind, None | Some(TargetKind::Job));
+    let job: Option<Job> = if find_job { connection.find(name).await? } else { None };
+    let (explanation, colour) = match (kind, &job) {
+        (_, Some(job)) => explain(&connection, job, now).await?,
+        (None | Some(TargetKind::Job), None) => gone(&connection, name, now).await?,
+        (Some(TargetKind::Record), None) => of_record(&connection.get(name).await?, now),
+        (Some(TargetKind::Schedule), None) => {
+            schedule::explain(&connection, &connection.get(name).await?, at, now).await?
+        }
+        (Some(kind @ (TargetKind::Group | TargetKind::Queue | TargetKind::Template)), None) => {
+            let message = format!(
+                "a {} is not explained: write the name of a Job or of a record, or schedule/NAME; `kubectl rota tree` shows groups, \
+                 `kubectl rota queue` queues",
+                kind.word()
+            );
+            return Err(PluginError::Usage(message));
+        }
     };
     let output = match arguments.output {
         Format::Text => {
@@ -158,6 +177,10 @@ async fn gone(connection: &Connection, name: &str, now: Timestamp) -> Result<Tol
     let when = |run: &JobRun| (run.metadata.creation_timestamp.as_ref().map(|time| time.0), run.spec.attempt);
     let last = runs.iter().filter(|run| is_its(run)).max_by_key(|run| when(run));
     let Some(last) = last else {
+        // It may be the name of a record.
+        if let Some(run) = connection.find::<JobRun>(name).await? {
+            return Ok(of_record(&run, now));
+        }
         return Err(PluginError::Failed(format!(
             "there is no job {name:?} in the namespace {:?}, and no record of one",
             connection.namespace
@@ -166,6 +189,14 @@ async fn gone(connection: &Connection, name: &str, now: Timestamp) -> Result<Tol
     let (mut explanation, colour) = recorded(name, last, now);
     explanation.sentences.push("The Job is gone; this is from its record.".into());
     Ok((explanation, colour))
+}
+
+/// What a record says, of a Job or of a time for which none was made.
+fn of_record(run: &JobRun, now: Timestamp) -> Told {
+    match &run.spec.job_ref {
+        Some(job) => recorded(&job.name, run, now),
+        None => schedule::skipped(run),
+    }
 }
 
 /// What a record says.

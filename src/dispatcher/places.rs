@@ -67,7 +67,7 @@ fn holder(context: &Context, uid: &str) -> Option<Occupant> {
     let left = pods.iter().find(|pod| !pod_has_ended(pod) && !ended(&label(pod.labels(), labels::ATTEMPT)))?;
     let name = label(left.labels(), labels::JOB);
     // Which queue it came from its pod does not say. Where that is known, it keeps its places.
-    Some(Occupant { name: name.into(), queue: "".into(), limits: [].into() })
+    Some(Occupant { name: name.into(), queue: "".into(), limits: [Limit::Namespace].into() })
 }
 
 /// The places that an unfinished batch Job takes.
@@ -82,6 +82,7 @@ fn occupant(context: &Context, uid: &str, batch: &BatchJob) -> Occupant {
             limits: [
                 Some(label(batch.labels(), labels::TEMPLATE)).filter(|it| !it.is_empty()).map(Limit::Template),
                 Some(label(batch.labels(), labels::SCHEDULE)).filter(|it| !it.is_empty()).map(Limit::Schedule),
+                Some(Limit::Namespace),
             ]
             .into_iter()
             .flatten()

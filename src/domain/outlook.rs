@@ -308,7 +308,11 @@ fn is_of_the_line(waiting_for: WaitingFor) -> bool {
     told_by_the_queue(waiting_for)
         || matches!(
             waiting_for,
-            WaitingFor::ClusterLimit | WaitingFor::TemplateLimit | WaitingFor::GroupLimit | WaitingFor::ScheduleLimit
+            WaitingFor::ClusterLimit
+                | WaitingFor::NamespaceLimit
+                | WaitingFor::TemplateLimit
+                | WaitingFor::GroupLimit
+                | WaitingFor::ScheduleLimit
         )
 }
 

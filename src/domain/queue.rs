@@ -77,6 +77,8 @@ pub enum Limit {
     Group(String),
     /// The schedule of that name.
     Schedule(String),
+    /// The namespace.
+    Namespace,
 }
 
 /// What limits a Job besides its queue.

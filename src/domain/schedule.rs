@@ -410,6 +410,12 @@ pub fn has_skipped(run: &JobRun, job: &Job) -> bool {
     same && run.spec.job_ref.is_none() && time.is_some() && first <= time && time <= last_covered(run)
 }
 
+/// Whether a record is about that time of its schedule.
+pub fn covers(run: &JobRun, time: Timestamp) -> bool {
+    let first = run.spec.scheduled_time.as_ref().map(|first| first.0);
+    first.is_some_and(|first| first <= time) && last_covered(run).is_some_and(|last| time <= last)
+}
+
 /// The last time that a record of skipped times covers.
 fn last_covered(run: &JobRun) -> Option<Timestamp> {
     let last = run.status.as_ref().and_then(|status| status.last_scheduled_time.as_ref());

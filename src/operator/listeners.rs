@@ -85,6 +85,7 @@ pub(super) fn listen(context: &Arc<Context>) {
         let spec = |queue: &Arc<crate::api::Queue>| queue.spec.clone();
         if change.before.map(spec) != change.after.map(spec) {
             dispatcher::queue_changed(&shared, change.key);
+            dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Namespace);
         }
     });
     listen_to_jobs(context);

@@ -80,6 +80,7 @@ fn schedules() -> Vec<Value> {
 fn queue() -> Value {
     json!({ "spec": {
         "maxRunning": 10,
+        "namespaceMaxRunning": 20,
         "paused": { "reason": "maintenance", "until": "2027-01-01T06:00:00Z", "scope": "Namespace" },
         "aging": { "intervalSeconds": 60, "maximumIncrease": 100 },
         "maxDepth": 1000,
@@ -98,6 +99,7 @@ pub fn job() -> Value {
         "position": 7,
         "scheduleRef": { "name": "nightly", "uid": "6f8c8c2e-0f4a-4f0e-9a58-5a7d0c6a2f11" },
         "scheduledTime": "2027-01-01T06:00:00.000000Z",
+        "startDeadline": "2027-01-01T06:10:00.000000Z",
         "startBy": "2027-01-01T06:05:00.000000Z",
         "groupRef": { "name": "batch", "uid": "0b1c5a36-7a5b-47a7-8a8b-2e5a2b1d9c22", "member": "first" },
         "dedupKey": "report-eu-1",

@@ -36,7 +36,7 @@ fn other_value(field: &str) -> Value {
         "params" => json!({ "region": "us-9" }),
         "priority" | "position" => json!(-1),
         "scheduleRef" => json!({ "name": "another" }),
-        "scheduledTime" | "startBy" | "notBefore" => json!("2027-02-02T06:00:00Z"),
+        "scheduledTime" | "startDeadline" | "startBy" | "notBefore" => json!("2027-02-02T06:00:00Z"),
         "groupRef" => json!({ "member": "another" }),
         "hold" => json!(false),
         "cancel" => json!({ "reason": "another" }),

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use kube::ResourceExt;
-use rota::api::{Job, JobGroup, JobPhase, JobTemplate, Outcome, Queue, Reason};
+use rota::api::{Job, JobGroup, JobPhase, JobRun, JobTemplate, Outcome, Queue, Reason, Schedule};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
@@ -141,6 +141,130 @@ async fn tree_shows_members_attempts_pods_and_exit_codes() {
         }
         let text = rota(world, &["tree", "batch"]).await.output;
         assert!(text.contains("container/main Terminated Error exit code 4"), "{text}");
+    })
+    .await;
+}
+
+/// A run of a schedule by hand takes its parameters; a timeout ends the waiting, and the Job if asked to; a failure is told with
+/// its exit code and the last line of what the program wrote.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_waits_for_as_long_as_it_is_told_and_says_how_it_failed() {
+    in_world("plugin-timeout", async |world| {
+        let script = "echo transform; echo \"$PARAM_WORD: no such table\"; sleep $PARAM_SECONDS; exit 3";
+        let params = json!([{ "name": "word", "default": "x" }, { "name": "seconds", "default": "0" }]);
+        world.create::<JobTemplate>("talks", with(template(script), json!({ "params": params }))).await;
+        let says = json!({ "interval": "1000h", "params": { "word": "orders" } });
+        world.create::<Schedule>("nightly", with(of("talks"), says)).await;
+        let failed = rota(world, &["run", "schedule/nightly", "--wait"]).await;
+        assert_eq!(failed.code, Some(1), "{}", failed.errors);
+        let line = "exit code 3: container main exited with code 3: orders: no such table\n";
+        assert!(failed.errors.ends_with(line), "{}", failed.errors);
+        let ended =
+            rota(world, &["run", "talks", "-p", "seconds=600", "--name", "long", "--wait", "--timeout", "2s"]).await;
+        assert_eq!(ended.code, Some(6), "{}", ended.errors);
+        assert!(ended.errors.contains("job long had not ended after 2s"), "{}", ended.errors);
+        assert!(world.api::<Job>().get("long").await.unwrap().spec.cancel.is_none());
+        let cancelling = [
+            "run",
+            "talks",
+            "-p",
+            "seconds=600",
+            "--name",
+            "ended",
+            "--wait",
+            "--timeout",
+            "2s",
+            "--cancel-on-timeout",
+        ];
+        let cancelled = rota(world, &cancelling).await;
+        assert_eq!(cancelled.code, Some(6), "{}", cancelled.errors);
+        assert_eq!(world.ended("ended").await.status.unwrap().reason, Some(Reason::Cancelled));
+        let alone = rota(world, &["run", "talks", "--timeout", "2s"]).await;
+        assert_eq!(alone.code, Some(2), "{}", alone.errors);
+        let nobody = rota(world, &["run", "schedule/none"]).await;
+        assert_eq!(nobody.code, Some(1), "{}", nobody.errors);
+        world.operator().kill();
+        let missed = rota(world, &["run", "talks", "--wait", "--timeout", "2s"]).await;
+        assert_eq!(missed.code, Some(5), "{}", missed.errors);
+        assert!(missed.errors.contains("no operator has taken it up"), "{}", missed.errors);
+        world.operator().restart();
+    })
+    .await;
+}
+
+/// What became of each time of a schedule is told from the records when its Jobs are gone, skipped times included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_and_tree_tell_of_a_schedule_from_its_records() {
+    in_world("plugin-history", async |world| {
+        let gone = json!({ "ttlSecondsAfterFinished": 0 });
+        world.create::<JobTemplate>("brief", with(template("echo first; echo the cause; sleep 3; exit 2"), gone)).await;
+        let timing = json!({ "interval": "2s", "concurrencyPolicy": "Forbid" });
+        world.create::<Schedule>("often", with(of("brief"), timing)).await;
+        let enough = async || {
+            let runs = world.all::<JobRun>().await;
+            let ran = runs.iter().find(|run| run.spec.job_ref.is_some()).cloned();
+            let skipped = runs.iter().find(|run| run.spec.job_ref.is_none()).cloned();
+            ran.zip(skipped)
+        };
+        let (ran, skipped) = world.until("one ran and one was skipped", enough).await;
+        world.patch::<Schedule>("often", json!({ "spec": { "enabled": false } })).await;
+        let none = async || world.all::<Job>().await.is_empty().then_some(());
+        world.until("its Jobs are gone", none).await;
+        let time = |run: &JobRun| run.spec.scheduled_time.as_ref().unwrap().0.to_string();
+        let why = rota(world, &["why", "schedule/often", "--at", &time(&ran)]).await;
+        assert!(
+            why.output.contains("Failed") && why.output.contains("exit code 2: ") || why.output.contains("the cause"),
+            "{}{}",
+            why.output,
+            why.errors
+        );
+        let why = rota(world, &["why", "schedule/often", "--at", &time(&skipped)]).await;
+        assert!(why.output.contains("did not run: Skipped (OverlapForbidden)"), "{}{}", why.output, why.errors);
+        let why = rota(world, &["why", "schedule/often", "--at", "2020-01-01T00:00:00Z"]).await;
+        assert!(why.output.contains("fires no time before that"), "{}{}", why.output, why.errors);
+        let why = rota(world, &["why", &skipped.name_any()]).await;
+        assert!(why.output.contains("did not run"), "the name of a record: {}{}", why.output, why.errors);
+        let why = rota(world, &["why", &format!("record/{}", ran.name_any())]).await;
+        assert!(why.output.contains("the cause"), "{}{}", why.output, why.errors);
+        let why = rota(world, &["why", "schedule/often"]).await;
+        assert!(
+            why.output.contains("it is disabled") && why.output.contains(&time(&ran)),
+            "{}{}",
+            why.output,
+            why.errors
+        );
+        let tree = rota(world, &["tree", "schedule/often"]).await;
+        assert!(
+            tree.output.contains(&time(&ran)) && tree.output.contains(&time(&skipped)),
+            "{}{}",
+            tree.output,
+            tree.errors
+        );
+        for word in ["record/", "Failed ExitCode", "Skipped OverlapForbidden"] {
+            assert!(tree.output.contains(word), "{word}: {}", tree.output);
+        }
+    })
+    .await;
+}
+
+/// A group that ended partly goes on with what was wrong put right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_resumed_with_corrected_parameters() {
+    in_world("plugin-resume", async |world| {
+        let params = json!([{ "name": "code", "default": "0" }]);
+        world.create::<JobTemplate>("exits", with(template("exit $PARAM_CODE"), json!({ "params": params }))).await;
+        let member = |name: &str, code: &str| json!({ "name": name, "templateRef": { "name": "exits" }, "params": { "code": code } });
+        world.create::<JobGroup>("batch", json!({ "mode": "Sequential", "jobs": [member("good", "0"), member("bad", "4")] })).await;
+        let has_ended = |group: &JobGroup| group.status.as_ref().and_then(|it| it.phase).is_some_and(|it| it.is_ended());
+        world.until_object::<JobGroup>("batch", "has ended", has_ended).await;
+        let wrong = rota(world, &["resume", "group/batch", "-p", "other.code=0"]).await;
+        assert_eq!(wrong.code, Some(2), "{}", wrong.errors);
+        let resumed = rota(world, &["resume", "group/batch", "-p", "bad.code=0", "-o", "json"]).await;
+        let made: Value = serde_json::from_str(&resumed.output).unwrap_or_else(|_| panic!("{}", resumed.errors));
+        let name = made[0]["metadata"]["name"].as_str().unwrap();
+        let group = world.until_object::<JobGroup>(name, "has ended", has_ended).await;
+        let counts = group.status.unwrap().counts.unwrap();
+        assert_eq!((counts.failed, counts.completed + counts.skipped), (0, 2));
     })
     .await;
 }

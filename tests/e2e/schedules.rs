@@ -155,3 +155,144 @@ async fn what_a_held_schedule_owes_is_recorded_when_it_is_deleted() {
     })
     .await;
 }
+
+/// Of the times that come while a run goes on only the latest one runs, after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_times_that_wait_only_the_latest_one_runs() {
+    in_world("overlap-latest", async |world| {
+        let history = History::<BatchJob>::start(world, unfinished_by(SCHEDULE));
+        world.create::<JobTemplate>("slow", template("sleep 7")).await;
+        let timing = json!({ "interval": "2s", "concurrencyPolicy": "QueueLatest" });
+        world.create::<Schedule>("line", with(of("slow"), timing)).await;
+        let two_ran = async || {
+            let runs = world.all::<JobRun>().await;
+            let ran = runs.iter().filter(|run| run.status.as_ref().is_some_and(|it| it.started_at.is_some())).count();
+            (ran >= 2).then_some(runs)
+        };
+        let mut runs = world.until("two of them ran", two_ran).await;
+        runs.sort_by_key(|run| run.spec.scheduled_time.as_ref().map(|time| time.0));
+        for run in &runs {
+            let status = run.status.as_ref().unwrap();
+            match status.started_at {
+                Some(_) => assert_eq!(status.reason, Reason::Succeeded, "what runs is not ended: {run:#?}"),
+                None => assert_eq!((status.phase, status.reason), (Outcome::Skipped, Reason::Replaced), "{run:#?}"),
+            }
+        }
+        let waited = runs.iter().filter(|run| run.status.as_ref().is_some_and(|it| it.reason == Reason::Replaced));
+        assert!(waited.count() >= 1, "{runs:#?}");
+        assert_eq!(history.most("line"), 1, "two ran at once");
+    })
+    .await;
+}
+
+/// What has not started by its start deadline is skipped, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_has_not_started_by_its_start_deadline_is_skipped() {
+    in_world("start-deadline", async |world| {
+        world.create::<JobTemplate>("endless", template(FOR_EVER)).await;
+        let timing = json!({ "interval": "4s", "concurrencyPolicy": "Queue", "startDeadlineSeconds": 3 });
+        world.create::<Schedule>("line", with(of("endless"), timing)).await;
+        let run = recorded(world, Reason::StartDeadlineExceeded).await;
+        let status = run.status.unwrap();
+        assert_eq!((status.phase, status.started_at), (Outcome::Skipped, None));
+        let deadline = run.spec.scheduled_time.unwrap().0 + jiff::SignedDuration::from_secs(3);
+        assert!(status.error.unwrap().contains(&format!("had not started by {deadline}")));
+    })
+    .await;
+}
+
+/// The last failed Job stays with its pods, and of the others as many as the limits say; those that are kept no longer go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_latest_finished_jobs_stay_with_their_pods() {
+    in_world("history-limits", async |world| {
+        world.create::<JobTemplate>("broken", template("exit 4")).await;
+        let timing = json!({ "interval": "2s", "concurrencyPolicy": "Forbid" });
+        world.create::<Schedule>("kept", with(of("broken"), timing)).await;
+        let kept = |it: &Schedule| it.status.iter().flat_map(|it| &it.kept_jobs).map(|job| job.name.clone()).collect();
+        let has_one = |it: &Schedule| {
+            let names: Vec<String> = kept(it);
+            names.len() == 1
+        };
+        let first: Vec<String> = kept(&world.until_object::<Schedule>("kept", "keeps one", has_one).await);
+        let other = |it: &Schedule| {
+            let names: Vec<String> = kept(it);
+            names.len() == 1 && names != first
+        };
+        let schedule = world.until_object::<Schedule>("kept", "keeps a later one", other).await;
+        world.patch::<Schedule>("kept", json!({ "spec": { "enabled": false } })).await;
+        let names: Vec<String> = kept(&schedule);
+        let uid = world.ended(&names[0]).await.uid().unwrap();
+        assert_eq!(world.pods_of(&uid).await.len(), 1);
+        let limits = json!({ "spec": { "historyLimits": { "failed": 0 } } });
+        world.patch::<Schedule>("kept", limits).await;
+        let has_none = |it: &Schedule| {
+            let names: Vec<String> = kept(it);
+            names.is_empty()
+        };
+        world.until_object::<Schedule>("kept", "keeps none", has_none).await;
+    })
+    .await;
+}
+
+/// A run by hand takes parameters, priority and queue from its schedule, also when both are created at once, and keeps them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_by_hand_runs_as_its_schedule_says() {
+    in_world("by-hand", async |world| {
+        let params = json!([{ "name": "region", "default": "us" }, { "name": "day", "default": "monday" }]);
+        world.create::<Queue>("fast", json!({})).await;
+        world.create::<JobTemplate>("report", with(template("true"), json!({ "params": params }))).await;
+        world
+            .until_object::<JobTemplate>("report", "ready", |it| {
+                it.status.as_ref().is_some_and(|it| it.current_revision.is_some())
+            })
+            .await;
+        let own = json!({ "scheduleRef": { "name": "daily" }, "params": { "day": "friday" }, "hold": true });
+        world.create::<Job>("mine", with(of("report"), own)).await;
+        let says = json!({ "interval": "1000h", "params": { "region": "eu" }, "priority": 7, "queue": "fast" });
+        let plain = json!({ "scheduleRef": { "name": "weekly" } });
+        world.create::<Schedule>("weekly", with(of("report"), says.clone())).await;
+        world.create::<Job>("plain", with(of("report"), plain)).await;
+        for name in ["plain"] {
+            let status = world.ended(name).await.status.unwrap();
+            let params: Vec<(String, String)> = status.params.into_iter().collect();
+            let expected = [("day", "monday"), ("region", "eu")].map(|(name, value)| (name.into(), value.into()));
+            assert_eq!(
+                (params.as_slice(), status.priority, status.queue.as_deref()),
+                (&expected[..], Some(7), Some("fast"))
+            );
+            let run = world.only_run(name).await;
+            assert_eq!(
+                (run.spec.params["region"].as_str(), run.spec.priority, run.spec.queue.as_str()),
+                ("eu", 7, "fast")
+            );
+            let uid = run.spec.job_ref.unwrap().uid;
+            let batch = world.batch_jobs_of(&uid).await.remove(0);
+            let env = &batch.spec.unwrap().template.spec.unwrap().containers[0].env.clone().unwrap();
+            assert!(env.iter().any(|it| it.name == "PARAM_REGION" && it.value.as_deref() == Some("eu")), "{env:?}");
+        }
+        // One that names a schedule that is not there takes nothing; it is queued as its template says.
+        let held = world
+            .until_object::<Job>("mine", "is queued", |it| it.status.as_ref().is_some_and(|it| it.queue.is_some()))
+            .await;
+        assert_eq!(held.status.unwrap().params["region"], "us");
+    })
+    .await;
+}
+
+/// As many Jobs of a namespace run as a queue of it says for all, in whichever queues they wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_runs_as_many_jobs_as_it_may() {
+    in_world("namespace-limit", async |world| {
+        world.create::<Queue>("one", json!({ "namespaceMaxRunning": 1 })).await;
+        world.create::<Queue>("two", json!({ "namespaceMaxRunning": 5 })).await;
+        let in_queue = |queue: &str| with(crate::support::make::ad_hoc(FOR_EVER), json!({ "queue": queue }));
+        world.create::<Job>("first", in_queue("one")).await;
+        world.running("first").await;
+        world.create::<Job>("second", in_queue("two")).await;
+        let (waiting_for, message) = world.waiting("second").await;
+        assert_eq!((waiting_for, message.as_str()), (WaitingFor::NamespaceLimit, "the namespace: 1 of 1 running"));
+        world.patch::<Queue>("one", json!({ "spec": { "namespaceMaxRunning": null } })).await;
+        world.running("second").await;
+    })
+    .await;
+}

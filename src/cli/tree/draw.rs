@@ -12,6 +12,9 @@ use crate::domain::outlook::{phase, sentence, waiting_for};
 use crate::domain::place;
 use crate::domain::words::{ago, duration, in_one_line};
 
+/// How many records of a schedule are shown besides those of its Jobs.
+const HISTORY_SHOWN_MAX: usize = 20;
+
 /// What a tree is drawn from.
 pub struct Seen<'a> {
     /// What it is about.
@@ -38,7 +41,7 @@ pub enum Root<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Node {
-    /// schedule, group, job, attempt, pod or container.
+    /// schedule, group, job, attempt, record, pod or container.
     pub kind: &'static str,
     /// Its name; of an attempt, that of its record and batch Job.
     pub name: String,
@@ -83,14 +86,38 @@ fn schedule_node(schedule: &Schedule, seen: &Seen<'_>, now: Timestamp) -> Node {
     notes.extend(status.next_trigger_time.as_ref().map(|next| format!("next {}", next.0)));
     notes.extend(status.last_outcome.map(|last| format!("last {}", last.as_str())));
     notes.extend(status.paused.as_ref().map(|held| format!("held after {} failures", held.failures)));
+    let mut children = history(schedule, &jobs, seen);
+    children.extend(jobs.into_iter().map(|job| job_node(job, seen, now)));
     Node {
         kind: "schedule",
         name: schedule.name_any(),
         phase: status.phase.map(|phase| format!("{phase:?}")),
         note: notes.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(", "),
-        children: jobs.into_iter().map(|job| job_node(job, seen, now)).collect(),
+        children,
         ..Node::default()
     }
+}
+
+/// The latest records of a schedule of which there is no Job any more, or never was.
+fn history(schedule: &Schedule, jobs: &[&Job], seen: &Seen<'_>) -> Vec<Node> {
+    let name = schedule.name_any();
+    let is_kept = |run: &JobRun| {
+        let uid = run.spec.job_ref.as_ref().map(|it| it.uid.as_str());
+        uid.is_some() && jobs.iter().any(|job| job.metadata.uid.as_deref() == uid)
+    };
+    let its = |run: &&JobRun| run.spec.schedule_ref.as_ref().is_some_and(|it| it.name == name) && !is_kept(run);
+    let mut runs: Vec<&JobRun> = seen.runs.iter().copied().filter(its).collect();
+    runs.sort_by_key(|run| (run.spec.scheduled_time.as_ref().map(|time| time.0), run.spec.attempt));
+    let first = runs.len().saturating_sub(HISTORY_SHOWN_MAX);
+    let shown = runs.into_iter().skip(first).map(|run| {
+        let node = run_node(run);
+        let count =
+            run.status.as_ref().and_then(|status| status.count).map(|count| format!("{count} times, the first "));
+        let time = run.spec.scheduled_time.as_ref();
+        let time = time.map(|time| format!("{}for {}, ", count.unwrap_or_default(), time.0)).unwrap_or_default();
+        Node { kind: "record", note: format!("{time}{}", node.note), ..node }
+    });
+    shown.collect()
 }
 
 fn group_node(group: &JobGroup, seen: &Seen<'_>, now: Timestamp) -> Node {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::end::{is_hook, is_tracked};
 use super::{Facts, SaturatingTime, queued_at};
 use crate::api::job::RerunPolicy;
-use crate::api::labels::{CONTENT, DAY, DEDUP, JOB, OUTCOME};
+use crate::api::labels::{CONTENT, DAY, DEDUP, JOB, LAST_APPLIED_ANNOTATION, OUTCOME};
 use crate::api::{API_VERSION, Job, JobRun, JobSpec, Outcome, Reason};
 use crate::domain::names;
 
@@ -145,9 +145,11 @@ pub fn question(job: &Job) -> Option<Question> {
     (content.is_some() || key.is_some()).then_some(Question { content, key })
 }
 
-/// A Job that a GitOps tool tracks may come again because it was cleaned up; a hook of one comes again to run again.
+/// A Job that a GitOps tool tracks may come again because it was cleaned up, and so may one that `kubectl apply` wrote, when the
+/// same files are applied again; a hook comes again to run again.
 fn rerun_policy(job: &Job) -> RerunPolicy {
-    let tracked = is_tracked(job) && !is_hook(job);
+    let is_applied = || job.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(LAST_APPLIED_ANNOTATION));
+    let tracked = (is_tracked(job) || is_applied()) && !is_hook(job);
     job.spec.rerun_policy.unwrap_or(if tracked { RerunPolicy::IfNotSucceeded } else { RerunPolicy::Always })
 }
 

@@ -269,5 +269,5 @@ pub fn limits(job: &Job) -> Limits {
     let template = spec.template_ref.as_ref().map(|it| Limit::Template(it.name.clone()));
     let group = group::reference(job).map(|it| Limit::Group(it.uid));
     let schedule = spec.schedule_ref.as_ref().map(|it| Limit::Schedule(it.name.clone()));
-    template.into_iter().chain(group).chain(schedule).collect()
+    template.into_iter().chain(group).chain(schedule).chain([Limit::Namespace]).collect()
 }

@@ -70,6 +70,7 @@ impl World {
             Limit::Template(_) => self.template_max,
             Limit::Group(_) => self.groups.first().and_then(|group| group::max_running(&group.spec)),
             Limit::Schedule(_) => None,
+            Limit::Namespace => self.queues.iter().filter_map(|queue| queue.spec.namespace_max_running).min(),
         }
     }
 

@@ -82,6 +82,7 @@ fn limited(limit: &Limit, usage: &Usage) -> Blocker {
         Limit::Template(name) => (WaitingFor::TemplateLimit, format!("template {name}")),
         Limit::Group(_) => (WaitingFor::GroupLimit, "its group".to_owned()),
         Limit::Schedule(name) => (WaitingFor::ScheduleLimit, format!("schedule {name}")),
+        Limit::Namespace => (WaitingFor::NamespaceLimit, "the namespace".to_owned()),
     };
     let max = usage.max.unwrap_or_default();
     Blocker { waiting_for, message: format!("{whose}: {} of {max} running", usage.used) }

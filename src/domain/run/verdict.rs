@@ -246,6 +246,9 @@ fn lost(deciding: &Deciding<'_>) -> Option<String> {
     (killed || pods::was_being_deleted(pod, ended)).then(text)
 }
 
+/// What stands between the last line that a container wrote and those before it.
+const BEFORE: &str = "Before that:";
+
 /// How a container ended, and the last that it said.
 pub(super) fn exit_text(container: &Container<'_>) -> String {
     let Some(end) = container.terminated() else { return String::new() };
@@ -281,17 +284,24 @@ fn signal(code: i32) -> &'static str {
     }
 }
 
-/// The end of a message.
+/// The end of a message, the last line of it first: that is where programs say what went wrong.
 fn quote(message: &str) -> String {
     let lines: Vec<&str> = message.trim().lines().collect();
-    let first = lines.len().saturating_sub(QUOTED_LINES_MAX);
-    let text = lines.into_iter().skip(first).collect::<Vec<_>>().join("\n");
-    let mut start = text.len().saturating_sub(QUOTED_BYTES_MAX);
+    let Some((last, before)) = lines.split_last() else { return String::new() };
+    let last = end_of(last, QUOTED_BYTES_MAX);
+    let first = before.len().saturating_sub(QUOTED_LINES_MAX - 1);
+    let earlier = before.iter().skip(first).copied().collect::<Vec<_>>().join("\n");
+    let earlier = end_of(&earlier, QUOTED_BYTES_MAX.saturating_sub(last.len()));
+    let cut = if first > 0 && !earlier.starts_with('…') { "…" } else { "" };
+    if earlier.trim().is_empty() { last } else { format!("{last}\n{BEFORE}\n{cut}{earlier}") }
+}
+
+/// At most so many bytes of the end of a text.
+fn end_of(text: &str, bytes: usize) -> String {
+    let mut start = text.len().saturating_sub(bytes);
     while !text.is_char_boundary(start) {
         start += 1;
     }
-    match text.get(start..) {
-        Some(end) if start > 0 || first > 0 => format!("…{end}"),
-        _ => text,
-    }
+    let end = text.get(start..).unwrap_or_default();
+    if start > 0 { format!("…{end}") } else { end.to_owned() }
 }

@@ -267,10 +267,9 @@ fn refusal(facts: &Facts<'_>, unfinished: usize) -> Option<(Reason, String)> {
             ),
         )),
         // Those that wait end as Replaced; they may take a moment for it.
-        ConcurrencyPolicy::Queue | ConcurrencyPolicy::QueueLatest if unfinished > WAITING_MAX => Some((
-            Reason::QueueFull,
-            format!("{WAITING_MAX} Jobs of the schedule wait already, which is the most"),
-        )),
+        ConcurrencyPolicy::Queue | ConcurrencyPolicy::QueueLatest if unfinished > WAITING_MAX => {
+            Some((Reason::QueueFull, format!("{WAITING_MAX} Jobs of the schedule wait already, which is the most")))
+        }
         _ => None,
     }
 }

@@ -59,7 +59,7 @@ fn frozen() -> Rule {
     Rule {
         kind: "JobGroup",
         path: "",
-        message: "mode and jobs of a group cannot change once it has started, only the order of jobs; create a new group instead",
+        message: "mode and jobs of a group cannot change once it has started, only the order of jobs; create a new group instead, with spec.resumeOf to leave out what succeeded (kubectl rota resume group/NAME)",
         accepted: vec![
             change(&group(), "Created", json!({ "mode": "Sequential", "jobs": fewer })),
             change(&group(), "Running", json!({ "jobs": other_order })),

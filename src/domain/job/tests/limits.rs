@@ -383,6 +383,9 @@ fn who_runs_again_is_told_by_the_policy_else_by_who_tracks_the_job() {
         case.job.metadata.annotations = Some([(key.to_owned(), "x".to_owned())].into());
         case
     };
+    let mut applied = case();
+    let kept = crate::api::labels::LAST_APPLIED_ANNOTATION.to_owned();
+    applied.job.metadata.annotations = Some([(kept, String::new())].into());
     let mut made = from_git().of_schedule();
     made.job.metadata.owner_references = Some(vec![crate::domain::group::owner("Schedule", "daily", "uid-daily")]);
     let table = [
@@ -394,6 +397,7 @@ fn who_runs_again_is_told_by_the_policy_else_by_who_tracks_the_job() {
         ("a hook of Helm", annotated("helm.sh/hook"), false),
         ("tracked by Argo CD", annotated("argocd.argoproj.io/tracking-id"), true),
         ("made by Rota", made, false),
+        ("applied by kubectl", applied, true),
     ];
     for (what, case, expected) in table {
         assert_eq!(question(&case.job).is_some(), expected, "{what}");
