@@ -45,7 +45,7 @@ fn next_flags_what_a_change_of_clocks_does() {
 }
 
 #[test]
-fn next_ends_with_2_for_wrong_arguments_and_1_without_a_cluster() {
+fn next_ends_with_2_for_wrong_arguments_and_5_without_a_cluster() {
     for arguments in [
         &["next"][..],
         &["next", "--cron", "0 0 * * *", "--count", "0"],
@@ -61,7 +61,7 @@ fn next_ends_with_2_for_wrong_arguments_and_1_without_a_cluster() {
         assert!(!errors.is_empty());
     }
     let (_, errors, code) = rota(&["next", "nightly"], "");
-    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(code, Some(5), "{errors}");
 }
 
 #[test]
@@ -74,13 +74,21 @@ fn help_tells_the_exit_codes() {
 }
 
 #[test]
-fn verbs_end_with_2_for_wrong_arguments_and_1_without_a_cluster() {
+fn verbs_end_with_2_for_wrong_arguments_and_5_without_a_cluster() {
     for arguments in [
         &["run"][..],
         &["run", "report", "-p", "region"],
         &["run", "report", "--follow", "-o", "json"],
         &["run", "report", "--wait", "--dry-run=server"],
         &["run", "report", "--at", "soon"],
+        &["run", "report", "--timeout", "30m"],
+        &["run", "report", "--wait", "--timeout", "soon"],
+        &["run", "report", "--wait", "--cancel-on-timeout"],
+        &["run", "pod/report"],
+        &["why", "a", "--at", "2026-11-26T02:30:00Z"],
+        &["why", "schedule/a", "--at", "02:30"],
+        &["resume", "reports", "-p", "a.b=c"],
+        &["resume", "group/a", "-p", "b=c"],
         &["run", "report", "--dry-run=client"],
         &["queue", "pod/reports"],
         &["why"],
@@ -110,7 +118,7 @@ fn verbs_end_with_2_for_wrong_arguments_and_1_without_a_cluster() {
         &["tree", "a"],
     ] {
         let (output, errors, code) = rota(arguments, "");
-        assert_eq!((output.as_str(), code), ("", Some(1)), "{arguments:?}: {errors}");
+        assert_eq!((output.as_str(), code), ("", Some(5)), "{arguments:?}: {errors}");
     }
 }
 
@@ -145,7 +153,7 @@ fn a_cluster_that_does_not_answer_is_named_with_what_to_do() {
             let (_, errors, code) = rota_at(&server, &[&["--request-timeout", "1"], verb].concat());
             let expected = format!("cannot reach the API server at {server}: {why}; check that the cluster runs");
             assert!(errors.contains(&expected), "{verb:?}: {errors}");
-            assert_eq!(code, Some(1), "{verb:?}");
+            assert_eq!(code, Some(5), "{verb:?}");
         }
     }
 }
@@ -157,7 +165,7 @@ fn without_a_kubeconfig_it_is_said_where_one_was_looked_for() {
         errors.contains("$KUBECONFIG (/nonexistent) cannot be read") && errors.contains("--kubeconfig FILE"),
         "{errors}"
     );
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(5));
 }
 
 #[test]
@@ -197,5 +205,5 @@ fn lint_ends_with_2_for_wrong_arguments_and_files_that_cannot_be_read() {
         let (output, errors, code) = rota(arguments, "");
         assert_eq!((output.as_str(), code), ("", Some(2)), "{arguments:?}: {errors}");
     }
-    assert_eq!(rota(&["lint", "-f", "examples", "--diff"], "").2, Some(1), "there is no cluster");
+    assert_eq!(rota(&["lint", "-f", "examples", "--diff"], "").2, Some(5), "there is no cluster");
 }

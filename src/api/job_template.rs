@@ -89,9 +89,46 @@ pub struct JobTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315360000))]
     pub ttl_seconds_after_finished: Option<i64>,
+    /// What a Job may say otherwise than this template, besides parameters, if who writes it may not write JobTemplates. It is
+    /// enforced by an admission policy of the chart. Default: nothing. Who may update JobTemplates in the namespace is not
+    /// limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Overrides>,
     /// What runs: the same shape as a CronJob's jobTemplate.
     #[schemars(schema_with = "super::pod_template::job_template_schema")]
     pub job_template: Value,
+}
+
+/// What a Job may say otherwise than its template.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Overrides {
+    /// Between which bounds its priority may be. Default: it may not be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<PriorityBounds>,
+    /// How many attempts its retry may ask for. Default: retry may not be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: Option<u32>,
+    /// How long its timeoutSeconds and its pendingTimeoutSeconds may be, in seconds. Default: they may not be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 315360000))]
+    pub max_timeout_seconds: Option<i64>,
+    /// The queues that it may name. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 253)))]
+    pub queues: Vec<String>,
+}
+
+/// Between which bounds a priority may be, both included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub struct PriorityBounds {
+    /// The lowest.
+    #[schemars(range(min = -1000000, max = 1000000))]
+    pub minimum: i32,
+    /// The highest.
+    #[schemars(range(min = -1000000, max = 1000000))]
+    pub maximum: i32,
 }
 
 /// What to do when an attempt fails.

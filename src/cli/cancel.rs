@@ -21,7 +21,7 @@ const CONFLICTS_MAX: usize = 5;
 #[command(
     after_help = "A cancel cannot be taken back. What waits is recorded as Skipped, what runs is ended with its grace period and \
     recorded as Failed, both with the reason Cancelled. Who cancelled is recorded as well.\n\nExit codes: 0 cancelled, or was so \
-    already; 1 no cluster, not found or refused; 2 wrong arguments; 3 it has ended already.\n\nExamples:\n  kubectl rota cancel \
+    already; 1 not found or refused; 2 wrong arguments; 3 it has ended already; 5 no cluster.\n\nExamples:\n  kubectl rota cancel \
     report-7xk2p --reason 'wrong month'\n  kubectl rota cancel group/month-end --force --wait"
 )]
 pub struct Arguments {

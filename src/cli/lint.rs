@@ -35,7 +35,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(
     after_help = "Documents of other API groups are counted and not checked.\n\nExit codes: 0 nothing to find fault with (there may be warnings), 1 \
-    findings (or, with --diff, no cluster), 2 wrong arguments or a file that cannot be read.\n\nExamples:\n  kubectl rota lint -f \
+    findings, 2 wrong arguments or a file that cannot be read, 5 no cluster (--diff).\n\nExamples:\n  kubectl rota lint -f \
     deploy/\n  kustomize build . | kubectl rota lint -f -\n  kubectl rota lint -f schedule.yaml --diff"
 )]
 pub struct Arguments {

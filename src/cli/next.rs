@@ -34,8 +34,8 @@ const FLAGS: [(&str, &str); 6] = [
 /// Whose times, and how many.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all is well (also if no time comes), 1 no cluster or no such Schedule, 2 wrong arguments or a \
-    timing that cannot be read.\n\nExamples:\n  kubectl rota next nightly-report --count 10\n  kubectl rota next --cron '30 2 * * *' --zone \
+    after_help = "Exit codes: 0 all is well (also if no time comes), 1 no such Schedule, 2 wrong arguments or a timing \
+    that cannot be read, 5 no cluster.\n\nExamples:\n  kubectl rota next nightly-report --count 10\n  kubectl rota next --cron '30 2 * * *' --zone \
     Europe/London --from 2027-03-27"
 )]
 pub struct Arguments {

@@ -31,8 +31,8 @@ const RESUMED: &str = "-resumed-";
 #[command(
     after_help = "A pause starts nothing; what runs goes on. It is spec.paused of a queue: of the queue named (default: default), \
     or for --whole-namespace and --everything of the queue default, with the scope Namespace or Cluster. A later pause replaces an \
-    earlier one. To turn off a schedule, set its spec.enabled to false.\n\nExit codes: 0 paused, 1 no cluster, no such queue or \
-    refused, 2 wrong arguments.\n\nExamples:\n  kubectl rota pause reports --reason 'database upgrade' --for 2h\n  kubectl rota pause \
+    earlier one. To turn off a schedule, set its spec.enabled to false.\n\nExit codes: 0 paused, 1 no such queue or refused, 2 \
+    wrong arguments, 5 no cluster.\n\nExamples:\n  kubectl rota pause reports --reason 'database upgrade' --for 2h\n  kubectl rota pause \
     --whole-namespace --reason 'incident 4711'"
 )]
 pub struct PauseArguments {

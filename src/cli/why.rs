@@ -50,25 +50,25 @@ pub async fn run(arguments: &Arguments, now: Timestamp, style: Style) -> Result<
     if at.is_some() && kind != Some(TargetKind::Schedule) {
         return Err(PluginError::Usage("--at is about a time of a schedule: write schedule/NAME".into()));
     }
+    if let Some(kind @ (TargetKind::Group | TargetKind::Queue | TargetKind::Template)) = kind {
+        let message = format!(
+            "a {} is not explained: write the name of a Job or of a record, or schedule/NAME; `kubectl rota tree` shows groups, \
+             `kubectl rota queue` queues",
+            kind.word()
+        );
+        return Err(PluginError::Usage(message));
+    }
     let connection = Connection::open(&arguments.place, false).await?;
     let name = &arguments.target.name;
     let find_job = matches!(kind, None | Some(TargetKind::Job));
     let job: Option<Job> = if find_job { connection.find(name).await? } else { None };
     let (explanation, colour) = match (kind, &job) {
         (_, Some(job)) => explain(&connection, job, now).await?,
-        (None | Some(TargetKind::Job), None) => gone(&connection, name, now).await?,
         (Some(TargetKind::Record), None) => of_record(&connection.get(name).await?, now),
         (Some(TargetKind::Schedule), None) => {
             schedule::explain(&connection, &connection.get(name).await?, at, now).await?
         }
-        (Some(kind @ (TargetKind::Group | TargetKind::Queue | TargetKind::Template)), None) => {
-            let message = format!(
-                "a {} is not explained: write the name of a Job or of a record, or schedule/NAME; `kubectl rota tree` shows groups, \
-                 `kubectl rota queue` queues",
-                kind.word()
-            );
-            return Err(PluginError::Usage(message));
-        }
+        (_, None) => gone(&connection, name, now).await?,
     };
     let output = match arguments.output {
         Format::Text => {

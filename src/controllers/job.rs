@@ -96,8 +96,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let current = context.stores.jobs.get(key);
     let let_go = attempt::let_go(context, key, current.as_deref()).await;
     let Some(current) = current else { return let_go.map(|()| None) };
-    let Some(current) = whole(context, current).await? else { return let_go.map(|()| None) };
-    find_schedule(context, &current).await?;
+    let Some(current) = complete(context, current).await? else { return let_go.map(|()| None) };
     let object = as_launched(context, current.clone());
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
@@ -520,19 +519,19 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
     }
 }
 
-/// Asks the API server for the schedule of a run by hand that is not in the cache: the two may have been created together, and
-/// the run takes parameters from it.
-async fn find_schedule(context: &Context, object: &Job) -> Result<(), WriteError> {
+/// A cached Job with all that a decision about it needs; absent if the Job is gone. The schedule of a run by hand that is not in
+/// the cache is asked for: the two may have been created together, and the run takes parameters from it.
+async fn complete(context: &Context, cached: Arc<Job>) -> Result<Option<Arc<Job>>, WriteError> {
+    let Some(object) = whole(context, cached).await? else { return Ok(None) };
     let is_queued = object.status.as_ref().is_some_and(|status| status.phase.is_some());
-    let Some(reference) = object.spec.schedule_ref.as_ref().filter(|_| !is_queued && schedule::is_by_hand(object))
-    else {
-        return Ok(());
-    };
-    let key = Key::new(object.namespace().unwrap_or_default(), &reference.name);
-    if context.stores.schedules.get(&key).is_none() && !context.stores.schedules.is_unreadable(&key) {
-        context.writer.find_schedule(&key).await?;
+    let reference = object.spec.schedule_ref.as_ref().filter(|_| !is_queued && schedule::is_by_hand(&object));
+    if let Some(reference) = reference {
+        let key = Key::new(object.namespace().unwrap_or_default(), &reference.name);
+        if context.stores.schedules.get(&key).is_none() && !context.stores.schedules.is_unreadable(&key) {
+            context.writer.find_schedule(&key).await?;
+        }
     }
-    Ok(())
+    Ok(Some(object))
 }
 
 /// The schedule of a Job, if it still exists.

@@ -32,7 +32,7 @@ pub use edit::EditTimes;
 use edit::{Edit, last_stamp, not_accounted, unseen_edit};
 pub use gone::owed_when_deleted;
 pub use standing::refused;
-use standing::{foresee, hold, keep_history, lateness, set_ready, settle, show_active};
+use standing::{foresee, hold, lateness, set_ready, settle, show_jobs};
 
 /// How long a status that is not urgent may wait for what comes next, in milliseconds.
 const STATUS_DELAY_MS: i64 = 1_000;
@@ -154,8 +154,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     }
     replace(facts, &mut plan);
     lateness(facts, &mut status, &mut plan, now);
-    show_active(facts, &mut status, &plan);
-    keep_history(facts, &mut status);
+    show_jobs(facts, &mut status, &plan);
     let kept = std::mem::replace(&mut status.settled, facts.status.settled.clone());
     if status != *facts.status || has_more(&kept, &status.settled) {
         // That a counted Job is gone is worth no write of its own.

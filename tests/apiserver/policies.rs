@@ -285,3 +285,102 @@ async fn records_are_created_by_the_operator_only_and_keep_their_seal() {
     })
     .await;
 }
+
+/// What the chart says of somebody's rights, for one namespace.
+fn rendered_roles(namespace: &str) -> String {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
+    let only = format!("watchNamespace={namespace}");
+    let arguments = ["template", "rota", chart, "--show-only", "templates/user-roles.yaml", "--set", &only];
+    let output = Command::new("helm").args(arguments).output().expect("helm is in the PATH that rota-cluster gives");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn who_may_run_templates_only_says_no_more_than_they_allow() {
+    in_namespace(|scope| async move {
+        let namespace = scope.namespace.clone();
+        let (policies, roles) = (rendered(&namespace), rendered_roles(&namespace));
+        // Not those that extend the roles of Kubernetes: other tests use these.
+        let is_own = |document: &&str| document.contains("-runner\n");
+        let role: String = roles.split("---\n").filter(is_own).collect();
+        let name = role.lines().find_map(|line| line.trim().strip_prefix("name: ")).unwrap().to_owned();
+        scope.kubectl_with(&["apply", "-f", "-"], &policies).expect_success();
+        scope.kubectl_with(&["apply", "-f", "-"], &role).expect_success();
+        let binding = ["create", "rolebinding", "ci", "--clusterrole", &name, "--user", "ci"];
+        scope.kubectl_with(&binding, "").expect_success();
+        let template =
+            |overrides: Value| json!({ "jobType": "x", "jobTemplate": pod_template(), "overrides": overrides });
+        let bounds = json!({
+            "priority": { "minimum": 0, "maximum": 5 }, "maxAttempts": 2, "maxTimeoutSeconds": 60, "queues": ["ci"],
+        });
+        for (name, spec) in [("open", template(bounds)), ("closed", template(json!({})))] {
+            scope.kubectl_with(&["create", "-f", "-"], &manifest("JobTemplate", name, &spec)).expect_success();
+        }
+        let schedule = json!({ "interval": "1h", "templateRef": { "name": "open" }, "enabled": false });
+        scope.kubectl_with(&["create", "-f", "-"], &manifest("Schedule", "daily", &schedule)).expect_success();
+        let job = |template: &str, more: &Value| {
+            let mut spec = json!({ "templateRef": { "name": template }, "params": {} });
+            merge(&mut spec, more);
+            manifest("Job", "job", &spec)
+        };
+        let create = |who: &[&str], job: &str| {
+            scope.kubectl_with(&[who, &["create", "--dry-run=server", "-f", "-"][..]].concat(), job)
+        };
+        let ci = ["--as", "ci"];
+        let high = job("closed", &json!({ "priority": 1000 }));
+        in_force(|| create(&ci, &high), "spec.priority: may not be set (spec.overrides of JobTemplate closed;").await;
+        let cases = [
+            (json!({}), "", ""),
+            (json!({ "dedupKey": "k", "hold": true, "notBefore": "2027-01-01T00:00:00Z" }), "", ""),
+            (json!({ "priority": 5 }), "", "spec.priority: may not be set"),
+            (json!({ "priority": 6 }), "spec.priority: must be from 0 to 5", "spec.priority: may not be set"),
+            (json!({ "retry": { "maxAttempts": 2 } }), "", "spec.retry: may not be set"),
+            (json!({ "retry": { "maxAttempts": 50 } }), "maxAttempts must be at most 2", "spec.retry: may not be set"),
+            (json!({ "timeoutSeconds": 60 }), "", "spec.timeoutSeconds and spec.pendingTimeoutSeconds: may not be set"),
+            (json!({ "pendingTimeoutSeconds": 61 }), "must be at most 60", "may not be set"),
+            (json!({ "queue": "ci" }), "", "spec.queue: may not be set"),
+            (json!({ "queue": "other" }), "spec.queue: must be one of ci", "spec.queue: may not be set"),
+            (json!({ "position": 1 }), "spec.position: may not be set", "spec.position: may not be set"),
+            (json!({ "jobType": "y" }), "spec.jobType: may not be set", "spec.jobType: may not be set"),
+            (json!({ "scheduleRef": { "name": "daily" } }), "", ""),
+        ];
+        for (more, open, closed) in &cases {
+            for (template, refusal) in [("open", open), ("closed", closed)] {
+                let printed = create(&ci, &job(template, more));
+                assert_eq!(printed.succeeded, refusal.is_empty(), "{template} {more}: {}", printed.errors);
+                assert!(printed.errors.contains(refusal), "{template} {more}: {}", printed.errors);
+                create(&["--as", "alice", "--as-group", "system:masters"], &job(template, more)).expect_success();
+            }
+        }
+        // Nor by an edit, and what somebody else wrote may stay.
+        let made =
+            manifest("Job", "made", &json!({ "templateRef": { "name": "closed" }, "priority": 7, "hold": true }));
+        scope.kubectl_with(&["create", "-f", "-"], &made).expect_success();
+        let patch = |spec: Value| {
+            let patch = json!({ "spec": spec }).to_string();
+            scope.kubectl_with(
+                &[&ci[..], &["patch", "jobs.rota.dev", "made", "--type", "merge", "-p", &patch]].concat(),
+                "",
+            )
+        };
+        patch(json!({ "hold": false })).expect_success();
+        let refused = patch(json!({ "priority": 8 })).expect_failure();
+        assert!(refused.contains("spec.priority: may not be set"), "{refused}");
+        patch(json!({ "cancel": { "reason": "not needed" } })).expect_success();
+        // It runs templates, and nothing of its own; and no schedule without the verb.
+        let own = manifest("Job", "own", &json!({ "jobType": "x", "jobTemplate": pod_template() }));
+        let refused = create(&ci, &own).expect_failure();
+        assert!(refused.contains("may not create jobs.batch"), "{refused}");
+        let no_runner = ["create", "role", "bare", "--verb=create", "--resource=jobs.rota.dev"];
+        scope.kubectl_with(&no_runner, "").expect_success();
+        scope.kubectl_with(&["create", "rolebinding", "bare", "--role", "bare", "--user", "bare"], "").expect_success();
+        let refused =
+            create(&["--as", "bare"], &job("open", &json!({ "scheduleRef": { "name": "daily" } }))).expect_failure();
+        assert!(refused.contains("bare may not run Schedule daily"), "{refused}");
+        for document in [&policies, &role] {
+            scope.kubectl_with(&["delete", "-f", "-"], document).expect_success();
+        }
+    })
+    .await;
+}

@@ -276,7 +276,7 @@ fn a_container_that_failed_says_how_in_words() {
         (
             "with the last lines that it wrote",
             exited(json!({ "exitCode": 3, "reason": "Error", "message": "one\ntwo\n" })),
-            "Failed ExitCode 3: container main exited with code 3: one\ntwo",
+            "Failed ExitCode 3: container main exited with code 3: two\nBefore that:\none",
         ),
         (
             "with nothing to quote",

@@ -173,7 +173,8 @@ pub(super) fn lateness(
     status.conditions = list.into_list();
 }
 
-pub(super) fn show_active(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: &Plan<ScheduleStatus>) {
+/// Lists the Jobs that wait or run, and the finished ones that stay.
+pub(super) fn show_jobs(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: &Plan<ScheduleStatus>) {
     let made = plan.effects.iter().filter(|effect| matches!(effect, Effect::CreateJob { .. })).count();
     let mut live: Vec<&ObjectReference> =
         facts.jobs.iter().filter(|job| job.ending.is_none()).map(|job| &job.job).collect();
@@ -184,11 +185,12 @@ pub(super) fn show_active(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: 
     }
     live.sort();
     status.active_jobs = live.into_iter().cloned().collect();
+    keep_history(facts, status);
 }
 
 /// Lists the finished Jobs that stay: the latest ones that succeeded and that failed, as many as historyLimits says. What
 /// somebody ended is neither.
-pub(super) fn keep_history(facts: &Facts<'_>, status: &mut ScheduleStatus) {
+fn keep_history(facts: &Facts<'_>, status: &mut ScheduleStatus) {
     let limits = facts.schedule.spec.history_limits.unwrap_or_default();
     let kinds = [
         (Outcome::Completed, limits.succeeded.unwrap_or(SUCCEEDED_KEPT_DEFAULT)),
@@ -223,8 +225,7 @@ pub fn refused(facts: &Facts<'_>, why: &str, now: Timestamp) -> Plan<ScheduleSta
     let mut status = facts.status.clone();
     settle(facts, &mut status);
     lateness(facts, &mut status, &mut plan, now);
-    show_active(facts, &mut status, &plan);
-    keep_history(facts, &mut status);
+    show_jobs(facts, &mut status, &plan);
     let was_said = conditions::refused(&facts.status.conditions).is_some();
     let mut list = Conditions::continuing(&status.conditions, facts.schedule.metadata.generation, now);
     conditions::refuse(&mut list, true, why);

@@ -19,7 +19,7 @@ fn the_candidate(queued_at: Timestamp) -> Candidate {
         uid: "uid-report".into(),
         attempt: 1,
         queue: "default".into(),
-        limits: [Limit::Template("nightly".into())].into(),
+        limits: [Limit::Template("nightly".into()), Limit::Namespace].into(),
     }
 }
 
@@ -145,7 +145,10 @@ fn position_priority_queue_and_limits_reach_the_queue() {
         Rank { priority: Reverse(3), position: (-1).into(), place: 0, queued_at: after(0), name: "report".into() };
     assert_eq!(candidate.rank, rank);
     assert_eq!(candidate.queue.as_ref(), "heavy");
-    assert_eq!(*candidate.limits, [Limit::Template("nightly".into()), Limit::Group("uid-batch".into())]);
+    assert_eq!(
+        *candidate.limits,
+        [Limit::Template("nightly".into()), Limit::Group("uid-batch".into()), Limit::Namespace]
+    );
 }
 
 #[test]
@@ -284,7 +287,7 @@ fn a_job_without_a_template_runs_what_it_carries() {
     let mut case = case();
     case.job.spec = yaml("{jobType: adhoc, jobTemplate: {spec: {}}, queue: fast, priority: 2}");
     let candidate = case.decide(after(0)).candidate.unwrap();
-    assert_eq!((candidate.queue.as_ref(), candidate.limits.as_ref()), ("fast", [].as_slice()));
+    assert_eq!((candidate.queue.as_ref(), candidate.limits.as_ref()), ("fast", [Limit::Namespace].as_slice()));
     case.write(after(1));
     assert_eq!((case.status().job_type.as_deref(), &case.status().template), (Some("adhoc"), &None));
 }

@@ -159,7 +159,7 @@ fn text_of_others_is_shown_escaped() {
     let run = exited(json!({ "exitCode": 3, "message": "\u{1b}[2Kfine\rCompleted\u{7}\nlast" }));
     assert_eq!(
         summary(&run),
-        "Failed ExitCode 3: container main exited with code 3: \\x1b[2Kfine\\rCompleted\\x07\nlast"
+        "Failed ExitCode 3: container main exited with code 3: last\nBefore that:\n\\x1b[2Kfine\\rCompleted\\x07"
     );
     let refused = Case::new(&[]).with(|input| refused_run(input, "\u{1b}]0;x\u{7}"));
     assert!(summary(&refused).ends_with("batch Job: \\x1b]0;x\\x07"));

@@ -158,7 +158,7 @@ fn a_long_error_keeps_its_end_and_whole_characters() {
     ));
     assert_eq!(
         run.status.unwrap().error.unwrap(),
-        "container main exited with code 1: …30\n31\n32\n33\n34\n35\n36\n37\n38\n39"
+        "container main exited with code 1: 39\nBefore that:\n…30\n31\n32\n33\n34\n35\n36\n37\n38"
     );
     let refused = Case::new(&[]).with(|input| refused_run(input, &"☃".repeat(5_000)));
     assert!(refused.status.unwrap().error.unwrap().len() <= ERROR_BYTES_MAX);
