@@ -7,7 +7,7 @@ CLUSTER := target/debug/rota-cluster
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC_BINARY := target/$(STATIC_TARGET)/release/rota
 
-.PHONY: help demo test test-upgrade bench bench-calendar bench-queue generate lint unit tools plugin image-binary clean
+.PHONY: help demo test test-upgrade test-cronjob bench bench-calendar bench-queue generate lint unit tools plugin image-binary clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -20,6 +20,9 @@ test: ## Run every test: unit, conventions, a real API server, real pods, the ch
 
 test-upgrade: ## Upgrade and downgrade the operator under load, from and to an earlier build
 	@scripts/test-upgrade.sh
+
+test-cronjob: ## Run CronJobs and their counterparts side by side for ten minutes, and print what both did
+	@scripts/test-cronjob.sh
 
 bench: ## Compare with the CronJob controller and Kueue on one control plane, and measure queues
 	@scripts/bench.sh
