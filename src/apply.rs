@@ -166,7 +166,14 @@ impl Writer {
         let changed = || WriteError::Changed { kind: K::kind(&()).into_owned(), name: key.name.clone() };
         let same = |other: &K| other.meta().uid == object.meta().uid;
         let undecided = |other: &K, object: &K| {
-            other.status() != object.status() || other.meta().generation != object.meta().generation
+            let is_same = other.status() == object.status() || {
+                // One that the API server made up, and that caches leave out, is none.
+                let [mut other, mut object] = [other, object].map(K::clone);
+                other.forget_made_up_status();
+                object.forget_made_up_status();
+                other.status() == object.status()
+            };
+            !is_same || other.meta().generation != object.meta().generation
         };
         let mut version = object.resource_version();
         // Effects of the same decision, such as a finalizer, may have given it another version.

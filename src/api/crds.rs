@@ -1,12 +1,14 @@
 //! The CustomResourceDefinitions of all kinds, as they are installed.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
 use super::{Job, JobGroup, JobRun, JobTemplate, Queue, Schedule};
 
+/// The generation that the status of an object names that no operator has looked at.
+pub const NOT_LOOKED_AT: i64 = -1;
 /// A time that decodes: RFC 3339 as far as the API server and this program agree on it. Unlike the API server's own
 /// `date-time` it has no comma, at most nine digits of a second, a zone offset that exists and a year within range.
 const TIME_PATTERN: &str =
@@ -24,10 +26,24 @@ pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
     ];
     for (_, definition) in &mut definitions {
         for version in &mut definition.spec.versions {
-            version.schema.iter_mut().filter_map(|schema| schema.open_api_v3_schema.as_mut()).for_each(only_decodable);
+            let has_status = version.subresources.is_some();
+            for schema in version.schema.iter_mut().filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+                only_decodable(schema);
+                if has_status {
+                    not_looked_at(schema);
+                }
+            }
         }
     }
     definitions
+}
+
+/// Gives an object that the operator has not looked at a status that says so: tools that wait for objects (kstatus, in Flux
+/// and in `helm --wait`) take one without a status for done.
+fn not_looked_at(schema: &mut JSONSchemaProps) {
+    if let Some(status) = schema.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+        status.default = Some(JSON(serde_json::json!({ "observedGeneration": NOT_LOOKED_AT })));
+    }
 }
 
 /// Narrows a schema so that whatever the API server accepts can be decoded: bounds and a known format for unsigned

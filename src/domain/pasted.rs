@@ -46,7 +46,7 @@ pub struct Field {
 }
 
 /// What is not passed on as it is, or means something else than to Kubernetes.
-pub const FIELDS: [Field; 12] = [
+pub const FIELDS: [Field; 13] = [
     Field {
         path: "spec.backoffLimit",
         meaning: "0, so that each try is an attempt with a record of its own; `retry.maxAttempts` says how many there are. \
@@ -71,6 +71,13 @@ pub const FIELDS: [Field; 12] = [
                   `terminationMessagePath: /dev/termination-log` stands beside it: these two are what the API server writes into \
                   what it stores.",
         warn: None,
+    },
+    Field {
+        path: "spec.template.spec.containers",
+        meaning: "Passed on. Kubernetes replaces `$(PARAM_NAME)` in `command` and `args` before the program reads them: within \
+                  a script for `sh -c` a value can then run as code, with the ServiceAccount of the pod. Write \
+                  `\"$PARAM_NAME\"` in scripts.",
+        warn: Some(scripts),
     },
     Field {
         path: "spec.ttlSecondsAfterFinished",
@@ -199,6 +206,25 @@ fn restart_policy(body: &Body<'_>) -> Option<String> {
         "{policy} is not used; what fails is tried again in a pod of its own, as often as spec.retry.maxAttempts says: 1 \
          unless it is set, where a batch Job without backoffLimit is tried {TRIES_OF_KUBERNETES} times"
     ))
+}
+
+/// A parameter that becomes part of a script: whoever may create Jobs could run what they like.
+fn scripts(body: &Body<'_>) -> Option<String> {
+    let is_flag = |word: &str| {
+        let letters = word.strip_prefix('-').and_then(|word| word.strip_suffix('c'));
+        letters.is_some_and(|letters| letters.bytes().all(|letter| letter.is_ascii_lowercase()))
+    };
+    let is_open = |container: &Value| {
+        let words = ["command", "args"].into_iter().filter_map(|field| container.get(field)?.as_array());
+        let words: Vec<&str> = words.flatten().filter_map(Value::as_str).collect();
+        words.iter().any(|word| is_flag(word)) && words.iter().any(|word| word.contains("$(PARAM_"))
+    };
+    let containers = body.at("/spec/template/spec/containers")?.as_array()?;
+    containers.iter().any(is_open).then(|| {
+        "$(PARAM_...) in a script is replaced before the shell reads it, so that a value can run as code; write \
+         \"$PARAM_...\" instead"
+            .to_owned()
+    })
 }
 
 fn active_deadline(body: &Body<'_>) -> Option<String> {

@@ -51,6 +51,9 @@ impl std::fmt::Display for Key {
 pub trait Stored: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {
     /// The words by which the object can be found besides its name, such as the uid of its owner.
     fn index(&self) -> Vec<String>;
+
+    /// Takes off the status that the API server makes up for an object that no operator has looked at.
+    fn forget_made_up_status(&mut self) {}
 }
 
 /// What changed: the object before and after. Neither is there if one is gone that could never be read.
@@ -176,7 +179,8 @@ impl<K: Stored> Store<K> {
     }
 
     /// Takes in an object as the API server said it is.
-    pub fn apply(&self, object: K) {
+    pub fn apply(&self, mut object: K) {
+        object.forget_made_up_status();
         let key = Key::of(&object);
         let object = Arc::new(object);
         let before = {

@@ -18,6 +18,7 @@ use super::feed::{Cluster, Feed};
 use super::lease::Traces;
 use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
+use crate::api::crds::NOT_LOOKED_AT;
 use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER, STATUS_MANAGER};
 use crate::api::{Job, JobGroup, JobPhase, JobTemplate, Queue, Schedule};
 use crate::domain::attempt::{job_name, job_uid};
@@ -300,25 +301,42 @@ pub fn of_uid(uid: &str) -> String {
     format!("uid:{uid}")
 }
 
+/// Of the kinds for which the API server makes up a status.
+macro_rules! forget_made_up_status {
+    () => {
+        fn forget_made_up_status(&mut self) {
+            self.status = self.status.take().filter(|status| status.observed_generation != Some(NOT_LOOKED_AT));
+        }
+    };
+}
+
 impl Stored for JobTemplate {
+    forget_made_up_status!();
+
     fn index(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
 impl Stored for Schedule {
+    forget_made_up_status!();
+
     fn index(&self) -> Vec<String> {
         vec![namespaced("template", self.metadata.namespace.as_ref(), &self.spec.template_ref.name)]
     }
 }
 
 impl Stored for Queue {
+    forget_made_up_status!();
+
     fn index(&self) -> Vec<String> {
         vec![in_namespace(self.metadata.namespace.as_deref().unwrap_or_default())]
     }
 }
 
 impl Stored for JobGroup {
+    forget_made_up_status!();
+
     fn index(&self) -> Vec<String> {
         let resumed = self.spec.resume_of.as_ref();
         let resumed = resumed.map(|it| namespaced("resumed", self.metadata.namespace.as_ref(), &it.name));
@@ -327,6 +345,8 @@ impl Stored for JobGroup {
 }
 
 impl Stored for Job {
+    forget_made_up_status!();
+
     fn index(&self) -> Vec<String> {
         let namespace = self.metadata.namespace.as_ref();
         let mut words = vec![in_namespace(namespace.map(String::as_str).unwrap_or_default())];

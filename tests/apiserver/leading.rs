@@ -206,6 +206,8 @@ async fn a_status_is_not_written_over_one_that_was_not_known_when_it_was_decided
         let status = |message: &str| {
             let mut status = decided.status.clone().unwrap_or_default();
             status.job_type = Some(message.into());
+            // As the operator writes it: it has looked at the Job.
+            status.observed_generation = decided.metadata.generation;
             status
         };
         // Metadata that others write in between are no matter, and stay.

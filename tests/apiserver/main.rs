@@ -40,4 +40,5 @@ mod rules;
 mod schema;
 mod sight;
 mod templates;
+mod untouched;
 mod verbs;

@@ -111,6 +111,7 @@ fn pasted() -> Vec<Value> {
         merge(&mut whole, &own);
         whole
     };
+    let containers = |containers: Value| batch(json!({ "template": { "spec": { "containers": containers } } }));
     vec![
         json!({}),
         batch(json!({ "backoffLimit": 6 })),
@@ -124,6 +125,12 @@ fn pasted() -> Vec<Value> {
         })),
         batch(json!({ "template": { "spec": { "restartPolicy": "OnFailure" } } })),
         batch(json!({ "backoffLimit": 2, "template": { "spec": { "restartPolicy": "Always" } } })),
+        containers(json!([{ "name": "a", "image": "x", "command": ["sh", "-c", "echo $(PARAM_A)"] }])),
+        containers(
+            json!([{ "name": "b", "image": "x" }, { "name": "a", "image": "x", "args": ["-euc", "run $(PARAM_A)"] }]),
+        ),
+        containers(json!([{ "name": "a", "image": "x", "command": ["sh", "-c", "echo \"$PARAM_A\""] }])),
+        containers(json!([{ "name": "a", "image": "x", "command": ["report", "--region", "$(PARAM_A)"] }])),
         with(json!({ "timeoutSeconds": 60 }), json!({ "activeDeadlineSeconds": 600 })),
         with(json!({ "timeoutSeconds": 600 }), json!({ "activeDeadlineSeconds": 60 })),
         with(json!({ "ttlSecondsAfterFinished": 60 }), json!({ "ttlSecondsAfterFinished": 600 })),
