@@ -391,3 +391,44 @@ async fn who_may_run_templates_only_says_no_more_than_they_allow() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_operator_may_touch_only_what_it_made() {
+    in_namespace(|scope| async move {
+        let policies = rendered(&scope.namespace);
+        scope.kubectl_with(&["apply", "-f", "-"], &policies).expect_success();
+        let mut accounts = policies.lines().filter_map(|line| line.trim().strip_prefix("'system:serviceaccount:"));
+        let account = accounts.find(|account| !account.starts_with("kube-system:"));
+        let account = format!("system:serviceaccount:{}", account.unwrap().trim_end_matches(['\'', ')']));
+        let binding = ["create", "rolebinding", "all", "--clusterrole", "cluster-admin", "--user", &account];
+        scope.kubectl_with(&binding, "").expect_success();
+        let pod = |name: &str, labels: Value| {
+            let containers = json!([{ "name": "main", "image": "busybox" }]);
+            json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "labels": labels },
+                "spec": { "containers": containers, "automountServiceAccountToken": false } })
+        };
+        let batch = |name: &str, labels: Value| {
+            let mut spec = pod_template();
+            spec["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+            json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": name, "labels": labels }, "spec": spec["spec"] })
+        };
+        let (ours, theirs) = (json!({ "rota.dev/job-uid": "u" }), json!({ "app": "x" }));
+        for object in [pod("ours", ours.clone()), pod("theirs", theirs.clone()), batch("ours", ours), batch("theirs", theirs)] {
+            scope.kubectl_with(&["create", "-f", "-"], &object.to_string()).expect_success();
+        }
+        let act = |arguments: &[&str]| scope.kubectl_with(&[&["--as", account.as_str()], arguments].concat(), "");
+        let delete = |kind: &str, name: &str| act(&["delete", kind, name, "--dry-run=server"]);
+        in_force(|| delete("pod", "theirs"), "may change and delete only what it made, and not pods theirs").await;
+        delete("pod", "ours").expect_success();
+        delete("jobs.batch", "theirs").expect_failure();
+        delete("jobs.batch", "ours").expect_success();
+        let patch = |name: &str| {
+            act(&["patch", "jobs.batch", name, "--type", "merge", "-p", "{\"spec\": {\"activeDeadlineSeconds\": 1}}"])
+        };
+        patch("theirs").expect_failure();
+        patch("ours").expect_success();
+        scope.kubectl(&["delete", "pod", "theirs", "--dry-run=server"]).expect_success();
+        scope.kubectl_with(&["delete", "-f", "-"], &policies).expect_success();
+    })
+    .await;
+}

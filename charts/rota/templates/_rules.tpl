@@ -8,7 +8,8 @@ makes the pods and every quota and admission policy applies.
 - apiGroups: [rota.dev]
   resources: [jobtemplates, schedules, queues, jobs, jobgroups]
   verbs: [get, list, watch]
-# To say what was found out. The specifications are the users', and the operator does not touch them.
+# To say what was found out. The specifications are the users', and
+# the operator does not change them, but for spec.cancel of a Job that a later time of its Schedule replaces.
 - apiGroups: [rota.dev]
   resources: [jobtemplates/status, schedules/status, queues/status, jobs/status, jobgroups/status]
   verbs: [patch]
