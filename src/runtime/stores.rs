@@ -20,7 +20,10 @@ use super::store::{Store, Stored};
 use super::visibility::{Visibility, Watched};
 use crate::api::crds::NOT_LOOKED_AT;
 use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER, STATUS_MANAGER};
-use crate::api::{Job, JobGroup, JobPhase, JobTemplate, Queue, Schedule};
+use crate::api::{
+    Job, JobGroup, JobGroupStatus, JobPhase, JobStatus, JobTemplate, JobTemplateStatus, Queue, QueueStatus, Schedule,
+    ScheduleStatus,
+};
 use crate::domain::attempt::{job_name, job_uid};
 use crate::domain::job::is_batch_held;
 use crate::domain::pruned;
@@ -301,17 +304,18 @@ pub fn of_uid(uid: &str) -> String {
     format!("uid:{uid}")
 }
 
-/// Of the kinds for which the API server makes up a status.
+/// Of the kinds for which the API server makes up a status: it says nothing but that nobody has looked.
 macro_rules! forget_made_up_status {
-    () => {
+    ($status:ident) => {
         fn forget_made_up_status(&mut self) {
-            self.status = self.status.take().filter(|status| status.observed_generation != Some(NOT_LOOKED_AT));
+            let made_up = $status { observed_generation: Some(NOT_LOOKED_AT), ..Default::default() };
+            self.status = self.status.take().filter(|status| *status != made_up);
         }
     };
 }
 
 impl Stored for JobTemplate {
-    forget_made_up_status!();
+    forget_made_up_status!(JobTemplateStatus);
 
     fn index(&self) -> Vec<String> {
         Vec::new()
@@ -319,7 +323,7 @@ impl Stored for JobTemplate {
 }
 
 impl Stored for Schedule {
-    forget_made_up_status!();
+    forget_made_up_status!(ScheduleStatus);
 
     fn index(&self) -> Vec<String> {
         vec![namespaced("template", self.metadata.namespace.as_ref(), &self.spec.template_ref.name)]
@@ -327,7 +331,7 @@ impl Stored for Schedule {
 }
 
 impl Stored for Queue {
-    forget_made_up_status!();
+    forget_made_up_status!(QueueStatus);
 
     fn index(&self) -> Vec<String> {
         vec![in_namespace(self.metadata.namespace.as_deref().unwrap_or_default())]
@@ -335,7 +339,7 @@ impl Stored for Queue {
 }
 
 impl Stored for JobGroup {
-    forget_made_up_status!();
+    forget_made_up_status!(JobGroupStatus);
 
     fn index(&self) -> Vec<String> {
         let resumed = self.spec.resume_of.as_ref();
@@ -345,7 +349,7 @@ impl Stored for JobGroup {
 }
 
 impl Stored for Job {
-    forget_made_up_status!();
+    forget_made_up_status!(JobStatus);
 
     fn index(&self) -> Vec<String> {
         let namespace = self.metadata.namespace.as_ref();
@@ -427,5 +431,22 @@ mod tests {
         let annotations = job.metadata.annotations.unwrap();
         assert_eq!(annotations[LAST_APPLIED_ANNOTATION], "");
         assert_eq!(annotations["example.com/other"], "kept");
+    }
+
+    /// The API server fills in the defaults of the fields below a status that it makes up.
+    #[test]
+    fn a_status_that_the_api_server_made_up_is_none_and_one_with_content_is_one() {
+        let queue = |status: serde_json::Value| {
+            let content = json!({
+                "apiVersion": "rota.dev/v1alpha1", "kind": "Queue", "metadata": { "name": "a" }, "spec": {}, "status": status,
+            });
+            let mut queue: Queue = serde_json::from_value(content).unwrap();
+            queue.forget_made_up_status();
+            queue.status
+        };
+        assert_eq!(queue(json!({ "observedGeneration": -1 })), None);
+        assert_eq!(queue(json!({ "observedGeneration": -1, "running": 0, "waiting": 0, "epoch": 0 })), None);
+        assert_eq!(queue(json!({ "observedGeneration": -1, "epoch": 5 })).map(|status| status.epoch), Some(5));
+        assert!(queue(json!({ "observedGeneration": 1 })).is_some() && queue(json!({})).is_some());
     }
 }

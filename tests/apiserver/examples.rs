@@ -51,6 +51,9 @@ pub fn job_template() -> Value {
         "timeoutSeconds": 3600,
         "pendingTimeoutSeconds": 300,
         "ttlSecondsAfterFinished": 600,
+        "overrides": {
+            "priority": { "minimum": -1, "maximum": 20 }, "maxAttempts": 5, "maxTimeoutSeconds": 7200, "queues": ["reports"],
+        },
         "jobTemplate": pod_template(),
     } })
 }
@@ -70,6 +73,9 @@ fn schedules() -> Vec<Value> {
         "concurrencyPolicy": "Forbid",
         "catchUp": { "policy": "All", "windowSeconds": 7200, "maxRuns": 3 },
         "startWithinSeconds": 300,
+        "startDeadlineSeconds": 600,
+        "queue": "reports",
+        "historyLimits": { "succeeded": 3, "failed": 1 },
         "pauseAfterFailures": 5,
     } });
     let interval = json!({ "spec": { "templateRef": { "name": "report" }, "interval": "1h30m", "anchor": "2027-01-01T06:00:00Z" } });
