@@ -62,6 +62,10 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
         Some(AfterAbsence::Send) | None => {}
     }
     let Some(resolved) = resolved else { return Ok(give_back(context, &job)) };
+    // What an earlier leader admitted and did not launch is decided again: somebody may have paused its queue meanwhile.
+    if matches!(doubt, Some(Doubt::Inherited)) && context.dispatcher.line().is_held_up(&uid, now()) {
+        return Ok(give_back(context, &job));
+    }
     // What was sent and may have happened is not decided again.
     let sent = matches!(doubt, Some(Doubt::Sent { .. }));
     if !sent {

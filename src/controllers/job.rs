@@ -53,6 +53,8 @@ pub struct Observed {
     duplicate_of: Option<String>,
     superseded_by: Option<String>,
     kept_by_schedule: bool,
+    /// Whether something that it runs by or that limits it is there and cannot be read, so that it cannot be launched.
+    is_unreadable: bool,
     judged: Option<Arc<Judged>>,
 }
 
@@ -258,7 +260,10 @@ fn may(context: &Context, object: &Job, effect: &Effect) -> Result<(), WriteErro
         Effect::CreateRun(run) if closed(run) && cannot_read_group() => {
             Err(Blind("its group is there and cannot be read".into()).into())
         }
-        Effect::CreateRun(_) | Effect::ReleaseJob(_) | Effect::DeleteJob(_) => context.may(Act::Record),
+        Effect::CreateRun(_)
+        | Effect::ReleaseJob(_)
+        | Effect::DeleteJob(_)
+        | Effect::ExpireBatchJob { reason: Reason::PendingTimeout, .. } => context.may(Act::Record),
         _ => Ok(()),
     }
 }
@@ -351,6 +356,7 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let namespace = object.namespace().unwrap_or_default();
     let template =
         object.spec.template_ref.as_ref().and_then(|it| context.stores.templates.get(&Key::new(&namespace, &it.name)));
+    let template = template.filter(|template| template.metadata.deletion_timestamp.is_none());
     let seen = Seen::of(context, object);
     let schedule = schedule_of(context, object, &namespace);
     let group =
@@ -359,6 +365,8 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
     let snapshot = queued_with(context, object, seen.batch.as_deref());
     let is_unread = Unreadable::of(context, object, &namespace);
     let (spec, invalid) = specification(context, snapshot.clone(), template.as_deref(), &namespace);
+    let memory = object.uid().and_then(|uid| context.memories.get(&uid));
+    let was_launched = job::was_launched(object, memory.as_ref()) || seen.batch.is_some();
     let inherited = spec.as_ref().and_then(|(spec, _)| schedule::inherited(object, schedule.as_deref(), spec));
     let is_as_revised = inherited.is_none();
     let spec = spec.map(|(spec, snapshot)| (inherited.map_or(spec, Arc::new), snapshot));
@@ -375,6 +383,7 @@ pub fn observe(context: &Context, object: &Job) -> Observed {
         duplicate_of: duplicate_of(context, object, &namespace),
         superseded_by: schedule.as_deref().and_then(|schedule| superseded_by(context, object, schedule)),
         kept_by_schedule: schedule.as_deref().is_some_and(|schedule| schedule::keeps(schedule, object)),
+        is_unreadable: !was_launched && (is_unread.template || is_unread.schedule || is_unread.group),
         template,
         judged: None,
     };
@@ -476,6 +485,9 @@ fn revision_as_run(context: &Context, key: &Key) -> Option<(Arc<JobTemplateSpec>
 
 /// Where the Job's template stands.
 pub fn source<'a>(object: &'a Job, observed: &'a Observed) -> Source<'a> {
+    if observed.is_unreadable {
+        return Source::Unread;
+    }
     if let Some(inline) = &object.spec.job_template {
         return Source::Inline(inline);
     }
@@ -541,8 +553,10 @@ fn schedule_of(context: &Context, object: &Job, namespace: &str) -> Option<Arc<S
     schedule::is_meant(reference, &found.metadata).then_some(found)
 }
 
-/// What a Job refers to that is there and cannot be read: nothing follows from its not being in the caches.
+/// What a Job refers to that is there and cannot be read: nothing follows from its not being in the caches, neither that it is
+/// gone nor that it limits nothing.
 struct Unreadable {
+    template: bool,
     schedule: bool,
     group: bool,
 }
@@ -551,7 +565,11 @@ impl Unreadable {
     fn of(context: &Context, object: &Job, namespace: &str) -> Self {
         let (schedule, group) = (&object.spec.schedule_ref, &object.spec.group_ref);
         let stores = &context.stores;
+        let template = &object.spec.template_ref;
         Self {
+            template: template
+                .as_ref()
+                .is_some_and(|it| stores.templates.is_unreadable(&Key::new(namespace, &it.name))),
             schedule: schedule
                 .as_ref()
                 .is_some_and(|it| stores.schedules.is_unreadable(&Key::new(namespace, &it.name))),

@@ -40,6 +40,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     // Observe.
     let revisions = revisions(context, key);
     let Some(object) = context.stores.templates.get(key) else {
+        if context.stores.templates.is_unreadable(key) {
+            return Ok(None);
+        }
         context.readings.templates.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         probes(context).remove(key);
         context.apply_all(template::orphans(&revisions)).await?;

@@ -260,7 +260,9 @@ fn usable(context: &Context, schedule: &Schedule) -> Result<(), (Reason, String)
     let namespace = schedule.metadata.namespace.clone().unwrap_or_default();
     let name = &schedule.spec.template_ref.name;
     let key = Key::new(namespace, name);
-    let Some(found) = context.stores.templates.get(&key) else {
+    let found = context.stores.templates.get(&key);
+    // One that is being deleted, and that its last Jobs may still keep, takes no more.
+    let Some(found) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
         if context.stores.templates.is_unreadable(&key) {
             // It is there: its Jobs wait for it.
             return Ok(());

@@ -42,7 +42,7 @@ pub const WRITE_REFUSED: &str = "WriteRefused";
 /// The finalizer by which the garbage collector of Kubernetes knows that an object has dependents to orphan.
 pub const ORPHAN_FINALIZER: &str = "orphan";
 /// The finalizer by which it knows that dependents have to go first.
-const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
+pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 
 /// The longest message of a condition, in bytes; the API server allows 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 1024;

@@ -374,6 +374,11 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         Stand::PodsEnding(leaving, pods) => leaving::pods_ending(facts, known, *leaving, pods, now),
         Stand::Gone(leaving) => leaving::gone(facts, known, *leaving, now),
     };
+    // That no pod is in the cache is no evidence that none has started.
+    let gives_up = |effect: &Effect| matches!(effect, Effect::ExpireBatchJob { reason: Reason::PendingTimeout, .. });
+    if !facts.looked && facts.pods.is_empty() && decision.plan.effects.iter().any(gives_up) {
+        return Decision { look: true, ..Decision::default() };
+    }
     decision.plan.effects.splice(..0, leaving::kept(facts, &stand));
     decision
 }

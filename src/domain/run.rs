@@ -351,7 +351,11 @@ fn build_run(
     let started = (verdict.outcome != Outcome::Skipped).then(|| first_start(input, resumed)).flatten();
     let verdict = skipped_by_rule(input, verdict, deciding.and_then(Deciding::exit_code));
     let ended = started.and_then(|_| pods::pod_finished(input.pods)).unwrap_or(decided);
-    let (started, ended) = times::in_order(input.queued_at, started, ended, input.now);
+    // A node whose clock is behind says that it started before its batch Job was there.
+    let created = input.batch.and_then(|batch| batch.creation_timestamp.as_ref()).map(|time| time.0);
+    let earliest =
+        created.filter(|created| *created <= input.now).map_or(input.queued_at, |it| it.max(input.queued_at));
+    let (started, ended) = times::in_order(earliest, started, ended, input.now);
     let report = reported(input.pods, deciding);
     let notes = notes::of(batch, input.pods, &report);
     let attempt = input.attempt.to_string();

@@ -209,7 +209,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan<JobTemplateStatus> {
     let template = facts.template;
     let mut plan = Plan::default();
     if template.metadata.deletion_timestamp.is_some() {
-        return plan;
+        return deleting(facts, now);
     }
     let digest = &facts.reading.digest;
     let name = template.metadata.name.clone().unwrap_or_default();
@@ -223,6 +223,32 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan<JobTemplateStatus> {
     }
     clean_up(facts, &revision, &mut plan, now);
     plan.status = Some(status(template, before, revision, verdict, &mut plan.notes, now));
+    plan
+}
+
+/// A template that is being deleted: no Job is made of it, and its revisions go as soon as no Job uses them. Where it is deleted
+/// in the foreground, it waits for these. If something else keeps it, it says so.
+fn deleting(facts: &Facts<'_>, now: Timestamp) -> Plan<JobTemplateStatus> {
+    let metadata = &facts.template.metadata;
+    let mut plan = Plan { effects: orphans(facts.revisions), ..Plan::default() };
+    let used = facts.revisions.iter().filter(|(_, used)| *used).count();
+    let keepers = conditions::keepers(metadata);
+    if keepers.is_none() && used == 0 {
+        return plan;
+    }
+    let mut status = facts.template.status.clone().unwrap_or_default();
+    let mut list = Conditions::from(&status.conditions, metadata.generation, now);
+    let message = match used {
+        0 => "it was deleted: no Job is made of it".to_owned(),
+        used => format!("it was deleted: no Job is made of it, and Jobs still use {used} of its revisions"),
+    };
+    list.set(Fact { type_: conditions::READY, holds: false, reason: "Deleted", message });
+    list.remove(conditions::STALLED);
+    if let Some(keepers) = keepers {
+        list.say_kept(conditions::READY, &keepers);
+    }
+    status.conditions = list.into_list();
+    plan.status = Some(status);
     plan
 }
 

@@ -57,7 +57,9 @@ pub(super) fn listen(context: &Arc<Context>) {
             dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Schedule(change.key.name.clone()));
             let waits = |job: &Job| job.status.as_ref().and_then(|status| status.phase) == Some(JobPhase::Queued);
             let word = of_schedule(&change.key.namespace, &change.key.name);
-            let waiting = shared.stores.jobs.find(&word).into_iter().filter(|job| waits(job));
+            // One that could not be read until now has kept all from being decided.
+            let is_new = change.before.is_none();
+            let waiting = shared.stores.jobs.find(&word).into_iter().filter(|job| is_new || waits(job));
             waiting.for_each(|job| shared.triggers.jobs.trigger(Key::of(job.as_ref())));
         }
         let (before, after) = (change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));

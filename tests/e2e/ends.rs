@@ -5,13 +5,14 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
+use rota::api::job::WaitingFor;
 use rota::api::labels::{ATTEMPT, JOB, JOB_UID};
-use rota::api::{Job, JobRunStatus, Outcome, Queue, Reason};
+use rota::api::{Job, JobRunStatus, JobTemplate, Outcome, Queue, Reason};
 use rota::domain::run::pod_has_ended;
 use serde_json::{Value, json};
 
 use crate::support::history::History;
-use crate::support::make::{ad_hoc, trapping, with};
+use crate::support::make::{ad_hoc, of, template, trapping, with};
 use crate::support::{World, in_world};
 
 /// A Job in the queue `line`, with pods that may take that long to end.
@@ -206,6 +207,50 @@ async fn a_job_that_somebody_keeps_says_how_it_ended() {
         let conditions = job.status.unwrap().conditions;
         assert!(conditions.iter().any(|it| it.message.contains("example.com/hook")), "{conditions:#?}");
         world.patch::<Job>("hook", json!({ "metadata": { "finalizers": null } })).await;
+    })
+    .await;
+}
+
+/// A batch Job that a finalizer keeps until it is recorded ends as any other when somebody deletes it, and goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_batch_job_that_is_deleted_ends_its_pods_and_goes() {
+    in_world("held-deleted", async |world| {
+        let mut spec = ad_hoc(&trapping("exit 143"));
+        spec["jobTemplate"]["spec"]["ttlSecondsAfterFinished"] = json!(86_400);
+        world.create::<Job>("held", spec).await;
+        world.ready("held").await;
+        let batch = batch_of(world, "held").await;
+        let finalizers = world.api::<BatchJob>().get(&batch).await.unwrap().metadata.finalizers.unwrap_or_default();
+        assert!(finalizers.iter().any(|it| it == "rota.dev/record"), "{finalizers:?}");
+        world.delete::<BatchJob>(&batch).await;
+        let status = record(world, "held").await;
+        assert_eq!((status.phase, status.reason), (Outcome::Failed, Reason::BatchJobDeleted), "{status:#?}");
+        let gone = async || world.api::<BatchJob>().get_opt(&batch).await.unwrap().is_none().then_some(());
+        world.until("the batch Job is gone", gone).await;
+    })
+    .await;
+}
+
+/// A template that is deleted in the foreground waits for the Jobs that run by it, takes no more, and goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_deleted_in_the_foreground_goes_when_its_jobs_have_ended() {
+    in_world("foreground", async |world| {
+        world.create::<JobTemplate>("report", template("sleep 8")).await;
+        world.create::<Job>("runs", of("report")).await;
+        world.running("runs").await;
+        world.api::<JobTemplate>().delete("report", &DeleteParams::foreground()).await.unwrap();
+        let says_so = |it: &JobTemplate| {
+            let conditions = it.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|it| it.type_ == "Ready" && it.reason == "Deleted")
+        };
+        world.until_object("report", "says that it is deleted", says_so).await;
+        world.create::<Job>("late", of("report")).await;
+        assert_eq!(world.waiting("late").await.0, WaitingFor::Template);
+        assert_eq!(record(world, "runs").await.phase, Outcome::Completed);
+        // The Job that used its revision goes with its time to live.
+        world.delete::<Job>("runs").await;
+        let gone = async || world.api::<JobTemplate>().get_opt("report").await.unwrap().is_none().then_some(());
+        world.until("the template is gone", gone).await;
     })
     .await;
 }

@@ -96,6 +96,10 @@ fn give_up_on_pending(
     plan: &mut Plan<JobStatus>,
     now: Timestamp,
 ) {
+    // Kubernetes sees more of them than Rota does: somebody may have taken off their labels.
+    if batch.status.as_ref().and_then(|status| status.ready).is_some_and(|ready| ready > 0) {
+        return;
+    }
     let Some(since) = pending_from(batch, pods, started, launch_time(facts, now), now) else { return };
     let timeout = known.map_or(PENDING_TIMEOUT_SECONDS_DEFAULT, |it| it.pending_timeout_seconds);
     let deadline = since.saturating_add_ms(timeout.saturating_mul(1_000));

@@ -7,6 +7,7 @@ use super::attempt::{delete, kill};
 use super::status::leaving_status;
 use super::*;
 use crate::domain::attempt::Leaving;
+use crate::domain::conditions::{FOREGROUND_FINALIZER, ORPHAN_FINALIZER};
 use crate::domain::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT;
 
 /// How long past their grace period the end of a batch Job and of its pods may take before something is done or said about
@@ -90,7 +91,13 @@ pub(super) fn pods_ending(
     if matches!(leaving, Leaving::Deleted(_)) && facts.memory.absent != Some(attempt) && !facts.looked {
         return Decision { look: true, ..Decision::default() };
     }
+    let uncollected = uncollected(leaving, pods);
+    if !uncollected.is_empty() && !facts.looked {
+        // They may have been orphaned since.
+        return Decision { look: true, ..Decision::default() };
+    }
     let mut plan = Plan::default();
+    plan.effects.extend(uncollected.iter().map(|pod| Effect::EndPod(identity(&pod.metadata))));
     plan.wake(now.saturating_add_ms(LOOK_MS));
     let cancel = cancel_request(facts);
     let reason = reason_to_end(facts, known, leaving, now, &mut plan);
@@ -99,7 +106,8 @@ pub(super) fn pods_ending(
         if asked == 0 && reason == Some(Reason::JobDeleted) {
             plan.notes.push(Note::normal("JobDeleted", "End", "it was deleted: its pods are ended"));
         }
-        let left = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let is_asked = |pod: &&&Pod| uncollected.iter().any(|it| it.metadata.uid == pod.metadata.uid);
+        let left = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none() && !is_asked(pod));
         plan.effects.extend(left.map(|pod| Effect::EndPod(identity(&pod.metadata))));
     }
     if cancel.is_some_and(|(_, cancel)| cancel.force) {
@@ -110,6 +118,22 @@ pub(super) fn pods_ending(
     let text = late.unwrap_or_else(|| waiting_text(facts, leaving, pods));
     leaving_status(facts, known, leaving.batch(), (word, text), &mut plan, now);
     plan.into()
+}
+
+/// The pods of a batch Job that somebody deleted, and that nobody ends: Kubernetes collects them when it is gone, and Rota's
+/// finalizer keeps it until they have ended. Those that were orphaned belong to nobody any more, and go on.
+fn uncollected<'a>(leaving: Leaving<'_>, pods: &[&'a Pod]) -> Vec<&'a Pod> {
+    let Leaving::Deleting(batch) = leaving else { return Vec::new() };
+    let others = [ORPHAN_FINALIZER, FOREGROUND_FINALIZER];
+    let has_other = batch.metadata.finalizers.iter().flatten().any(|it| others.contains(&it.as_str()));
+    if has_other || !is_batch_held(batch) {
+        return Vec::new();
+    }
+    let its = |pod: &&&Pod| {
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        pod.metadata.deletion_timestamp.is_none() && owners.any(|owner| Some(&owner.uid) == batch.metadata.uid.as_ref())
+    };
+    pods.iter().filter(its).copied().collect()
 }
 
 /// No pod is seen that has not ended: that is recorded, if the API server says the same.

@@ -66,6 +66,26 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Whether a Job that takes places, and is not launched yet, must not be launched now: its queue, its namespace or everything
+    /// is paused, or more take places than a limit allows since it was lowered.
+    pub fn is_held_up(&self, uid: &str, now: Timestamp) -> bool {
+        let Some((namespace, place)) = self.occupant(uid) else { return false };
+        let Some(space) = self.namespaces.get(namespace) else { return false };
+        let rows = space.queues.get(&place.queue);
+        let settings = rows.and_then(|rows| rows.settings.as_ref());
+        let is_paused = settings.and_then(|it| it.paused.as_ref()).is_some_and(|pause| is_active(pause, now))
+            || space.pause(now).is_some()
+            || self.pause_of_cluster(now).is_some();
+        let max = settings.and_then(|settings| settings.max_running);
+        let overrun = |limit: &Limit| space.limits.get(limit).is_some_and(Usage::is_overrun);
+        let is_over = max.zip(rows).is_some_and(|(max, rows)| rows.running.len() > max as usize)
+            || place.limits.iter().any(overrun)
+            || self.ceiling.is_some_and(|ceiling| self.counted() > ceiling as usize);
+        is_paused || is_over
+    }
+}
+
 /// Whether a pause has not ended.
 pub fn is_active(pause: &Pause, now: Timestamp) -> bool {
     pause.until.as_ref().is_none_or(|until| until.0 > now)

@@ -496,6 +496,13 @@ impl Line {
         self.ceiling.is_some_and(|ceiling| self.counted() >= ceiling as usize)
     }
 
+    /// A Job that takes places: its namespace, and which.
+    pub(super) fn occupant(&self, uid: &str) -> Option<(&str, &Occupant)> {
+        let entry = self.jobs.get(uid)?;
+        let State::Occupying { place, .. } = &entry.state else { return None };
+        Some((&entry.namespace, place))
+    }
+
     /// A waiting Job: its namespace, what would be launched, and its place.
     pub(super) fn waiting(&self, uid: &str) -> Option<(&str, &Candidate, &Place)> {
         let entry = self.jobs.get(uid)?;

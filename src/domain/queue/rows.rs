@@ -144,6 +144,11 @@ impl Usage {
     pub fn is_full(&self) -> bool {
         self.max.is_some_and(|max| self.used >= max)
     }
+
+    /// Whether more run than may.
+    pub fn is_overrun(&self) -> bool {
+        self.max.is_some_and(|max| self.used > max)
+    }
 }
 
 impl Namespace {

@@ -158,6 +158,7 @@ fn each_limit_is_told_in_its_own_words() {
         (WaitingFor::TemplateLimit, "template report: 1 of 1 running".into())
     );
     assert_eq!(told(Limit::Group("uid".into())), (WaitingFor::GroupLimit, "its group: 1 of 1 running".into()));
+    assert_eq!(told(Limit::Namespace), (WaitingFor::NamespaceLimit, "the namespace: 1 of 1 running".into()));
     assert_eq!(
         told(Limit::Schedule("nightly".into())),
         (WaitingFor::ScheduleLimit, "schedule nightly: 1 of 1 running".into())
@@ -312,4 +313,34 @@ fn a_queue_that_is_made_again_is_trusted_again() {
     line.set_queue("team", "default", None);
     line.set_queue("team", "default", Some(Settings::default()));
     assert_eq!(line.admit(now()).admitted.len(), 1);
+}
+
+/// What an earlier leader admitted takes its places, and is asked about before it is launched.
+#[test]
+fn what_was_admitted_is_held_up_by_a_pause_and_by_a_limit_that_was_lowered() {
+    let mut line = Line::new(None, 200);
+    let settings =
+        |max_running: Option<u32>, paused: Option<Pause>| Settings { max_running, paused, ..Settings::default() };
+    let held_up = |line: &Line| line.is_held_up("uid-x", now());
+    for name in ["x", "y"] {
+        let mut place = occupant(name);
+        place.limits = [report()].into();
+        line.occupy("team", &format!("uid-{name}"), place);
+    }
+    line.set_queue("team", "default", Some(settings(Some(2), None)));
+    assert!(!held_up(&line) && !line.is_held_up("uid-nobody", now()));
+    line.set_queue("team", "default", Some(settings(Some(1), None)));
+    assert!(held_up(&line), "the limit was lowered");
+    line.set_queue("team", "default", Some(settings(None, Some(pause(None)))));
+    assert!(held_up(&line), "the queue is paused");
+    line.set_queue("team", "default", Some(settings(None, None)));
+    assert!(!held_up(&line));
+    let of_namespace = Pause { scope: Some(PauseScope::Namespace), ..pause(None) };
+    line.set_queue("team", "other", Some(settings(None, Some(of_namespace))));
+    assert!(held_up(&line), "the namespace is paused");
+    line.set_queue("team", "other", None);
+    line.set_max("team", &report(), Some(1));
+    assert!(held_up(&line), "the template runs more than it may");
+    line.set_max("team", &report(), Some(2));
+    assert!(!held_up(&line));
 }

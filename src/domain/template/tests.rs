@@ -319,11 +319,28 @@ fn revisions_of_a_template_that_is_gone_are_let_go_when_no_job_refers_to_them() 
 }
 
 #[test]
-fn a_template_that_is_being_deleted_is_left_alone() {
+fn a_template_that_is_being_deleted_lets_its_revisions_go_and_says_what_keeps_it() {
     let mut case = Case::active();
     case.edit(|spec| spec.priority = Some(1));
     case.template.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(9)));
-    assert_eq!(case.decide(at(10)), Plan::default());
+    // Deleted in the foreground, it goes when its revisions have gone.
+    let gone = Effect::DeleteRevision(identity(&case.revisions[0].0.metadata));
+    assert_eq!(case.decide(at(10)), Plan { effects: vec![gone], ..Plan::default() });
+    case.revisions[0].1 = true;
+    let said = |plan: Plan<JobTemplateStatus>| {
+        let conditions = plan.status.unwrap().conditions;
+        let ready = conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+        (ready.status.clone(), ready.reason.clone(), ready.message.clone())
+    };
+    let used = case.decide(at(10));
+    assert_eq!(used.effects, []);
+    let (status, reason, message) = said(used);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Deleted"));
+    assert_eq!(message, "it was deleted: no Job is made of it, and Jobs still use 1 of its revisions");
+    case.revisions.clear();
+    case.template.metadata.finalizers = Some(vec!["example.com/hook".into()]);
+    let (_, _, message) = said(case.decide(at(10)));
+    assert!(message.contains("stays until somebody takes off its finalizer \"example.com/hook\""), "{message}");
 }
 
 const DENIED: &str = "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";

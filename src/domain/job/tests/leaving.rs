@@ -19,7 +19,7 @@ impl Case {
     }
 
     /// The API server was asked, and has no more than is seen.
-    fn looked(mut self) -> Self {
+    pub(super) fn looked(mut self) -> Self {
         self.looked = true;
         self
     }
@@ -305,5 +305,38 @@ fn a_batch_job_that_kubernetes_would_delete_by_itself_is_held_until_it_is_record
         assert_eq!(case.decide(after(15)).plan.effects, [hold], "{seconds}");
         case.batch.as_mut().unwrap().metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
         assert_eq!(case.decide(after(15)).plan.effects, [], "{seconds}");
+    }
+}
+
+/// Kubernetes collects the pods of a deleted batch Job when that is gone, and Rota's finalizer keeps it until they have ended.
+#[test]
+fn the_pods_of_a_held_batch_job_that_somebody_deleted_are_ended_unless_they_were_orphaned() {
+    let deleted = |finalizers: &[&str], is_owned: bool| {
+        let mut case = case().running();
+        let metadata = &mut case.batch.as_mut().unwrap().metadata;
+        metadata.deletion_timestamp = Some(Time(after(15)));
+        metadata.finalizers = Some(finalizers.iter().map(|it| (*it).to_owned()).collect());
+        let uid = metadata.uid.clone().unwrap();
+        let mut pod = case.pods[0].as_ref().clone();
+        let owner = yaml(&format!("{{apiVersion: batch/v1, kind: Job, name: x, uid: {uid}, controller: true}}"));
+        pod.metadata.owner_references = is_owned.then(|| vec![owner]);
+        case.pods = vec![Arc::new(pod)];
+        case
+    };
+    let held = deleted(&[RECORD_FINALIZER], true);
+    let first = held.decide(after(16));
+    assert_eq!((first.look, first.plan.effects), (true, vec![]), "they may have been orphaned since");
+    let end = Effect::EndPod(identity(&held.pods[0].metadata));
+    let cancelled = held.clone().looked().cancelled("{}");
+    assert_eq!(held.looked().decide(after(16)).plan.effects, std::slice::from_ref(&end));
+    assert_eq!(cancelled.decide(after(16)).plan.effects, [end], "once");
+    for (what, finalizers, is_owned) in [
+        ("orphaned", &[RECORD_FINALIZER][..], false),
+        ("being orphaned", &[RECORD_FINALIZER, "orphan"], true),
+        ("in the foreground", &[RECORD_FINALIZER, "foregroundDeletion"], true),
+        ("kept by somebody else", &["example.com/x"], true),
+    ] {
+        let decision = deleted(finalizers, is_owned).decide(after(16));
+        assert_eq!((decision.look, decision.plan.effects), (false, vec![]), "{what}");
     }
 }
