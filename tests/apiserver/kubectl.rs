@@ -1,6 +1,6 @@
 //! What kubectl shows of the kinds: columns, short names, the category and explanations.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{definition, in_namespace, kubectl};
 use crate::examples::{self, KINDS};
@@ -138,4 +138,55 @@ async fn kubectl_waits_for_any_end_of_a_job_or_a_group() {
         }
     })
     .await;
+}
+
+/// What a kustomization renames is renamed where Rota's kinds name it, and images are replaced in their pods.
+#[test]
+fn kustomize_reaches_the_names_in_rotas_kinds() {
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("kustomization");
+    std::fs::create_dir_all(&directory).unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/gitops/kustomizeconfig.yaml");
+    std::fs::copy(config, directory.join("kustomizeconfig.yaml")).unwrap();
+    let object = |kind: &str, name: &str, spec: Value| {
+        json!({ "apiVersion": "rota.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
+            .to_string()
+    };
+    let of = json!({ "name": "report" });
+    let container =
+        json!({ "name": "main", "image": "busybox", "envFrom": [{ "configMapRef": { "name": "settings" } }] });
+    let pod = json!({ "restartPolicy": "Never", "containers": [container] });
+    let body = json!({ "spec": { "template": { "spec": pod } } });
+    let objects = [
+        object("Queue", "slow", json!({ "maxRunning": 1 })),
+        object("JobTemplate", "report", json!({ "jobType": "x", "queue": "slow", "jobTemplate": body })),
+        object("Schedule", "nightly", json!({ "templateRef": of, "interval": "1h", "queue": "slow" })),
+        object(
+            "Job",
+            "once",
+            json!({ "templateRef": of, "scheduleRef": { "name": "nightly" }, "groupRef": { "name": "batch" } }),
+        ),
+        object("Job", "own", json!({ "jobType": "x", "queue": "slow", "jobTemplate": body })),
+        object("JobGroup", "batch", json!({ "mode": "Parallel", "jobs": [{ "name": "a", "templateRef": of }] })),
+    ];
+    std::fs::write(directory.join("all.yaml"), objects.join("\n---\n")).unwrap();
+    let kustomization = json!({
+        "namePrefix": "eu-", "configurations": ["kustomizeconfig.yaml"], "resources": ["all.yaml"],
+        "configMapGenerator": [{ "name": "settings", "literals": ["a=b"] }],
+        "images": [{ "name": "busybox", "newTag": "1.36" }],
+    });
+    std::fs::write(directory.join("kustomization.yaml"), kustomization.to_string()).unwrap();
+    let printed = std::process::Command::new("kubectl").arg("kustomize").arg(&directory).output().unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let map = text.lines().find_map(|line| line.trim().strip_prefix("name: eu-settings-")).unwrap();
+    for (words, count) in [
+        ("name: eu-report", 4),
+        ("queue: eu-slow", 3),
+        ("name: eu-nightly", 2),
+        ("name: eu-batch", 2),
+        (&format!("name: eu-settings-{map}"), 3),
+        ("image: busybox:1.36", 2),
+    ] {
+        assert_eq!(text.matches(words).count(), count, "{words}\n{text}");
+    }
 }
