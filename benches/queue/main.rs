@@ -74,7 +74,7 @@ fn offer(shape: &Shape, number: usize, now: Timestamp) -> Offer {
             uid: format!("uid-{name}").into(),
             attempt: 1,
             queue: "default".into(),
-            limits: [template].into(),
+            limits: [template, Limit::Namespace].into(),
         },
         accepted: true,
         asks_for: None,
