@@ -3,8 +3,9 @@
 //! Each Queue carries the epoch of the leader that last admitted in it, and an admission is guarded by the Queue's
 //! resourceVersion: so once a Queue carries the epoch of a new leader, what an older one still sends fails. Before its first
 //! admission in a namespace a leader raises the epoch of the other Queues in which something waits: it counts on what is admitted
-//! there. Under a limit for the cluster these are those of all namespaces. It tries once: a Queue that cannot be written holds up
-//! nobody, and is counted with what is known of it.
+//! there. Under a limit for the cluster these are those of all namespaces. It tries once, for two seconds in all: a Queue that
+//! cannot be written holds up nobody, and is counted with what is known of it. Namespaces whose turn did not come are left to the
+//! next admission.
 //!
 //! A Queue that carries a higher epoch than this leader's was written by a newer one, which this one then hears of as it loses the
 //! lease; or by hand, or by an operator with another lease. So after the time for which a lease lasts, and with the lease still held,
@@ -17,7 +18,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::lock;
 use crate::api::Queue;
@@ -29,7 +30,7 @@ use crate::runtime::stores::in_namespace;
 
 /// The reason of a Queue that is not ready because of its epoch.
 pub const NEWER_LEADER: &str = "NewerLeader";
-/// How long raising the epoch of one Queue may keep others waiting.
+/// How long raising the epochs of Queues may keep an admission waiting.
 const RAISE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many Queues are raised at once.
 const AT_ONCE: usize = 32;
@@ -124,18 +125,30 @@ pub async fn fence(context: &Context, namespace: &str, admits: &HashMap<String, 
         return;
     }
     let _one = epochs.fencing.lock().await;
-    let due: Vec<String> = namespaces.into_iter().filter(|it| !is_fenced(it)).collect();
+    let mut due: Vec<String> = namespaces.into_iter().filter(|it| !is_fenced(it)).collect();
+    // Its own goes first.
+    due.sort_by_key(|it| it != namespace);
     let is_admitting = |queue: &Arc<Queue>| admits.get(&queue.name_any()).is_some_and(|admitted| !admitted.is_empty());
     let mut queues = Vec::new();
     for of in &due {
         let found = context.stores.queues.find(&in_namespace(of));
         queues.extend(found.into_iter().filter(|queue| of != namespace || !is_admitting(queue)));
     }
-    futures::stream::iter(queues).for_each_concurrent(AT_ONCE, |queue| raise(context, queue)).await;
-    lock(&epochs.fenced).extend(due);
+    let deadline = Instant::now() + RAISE_TIMEOUT;
+    let left = Mutex::new(HashSet::new());
+    let raise = async |queue: Arc<Queue>| {
+        if Instant::now() < deadline {
+            raise(context, queue, deadline).await;
+        } else {
+            lock(&left).insert(queue.namespace().unwrap_or_default());
+        }
+    };
+    futures::stream::iter(queues).for_each_concurrent(AT_ONCE, raise).await;
+    let left = std::mem::take(&mut *lock(&left));
+    lock(&epochs.fenced).extend(due.into_iter().filter(|namespace| !left.contains(namespace)));
 }
 
-async fn raise(context: &Context, queue: Arc<Queue>) {
+async fn raise(context: &Context, queue: Arc<Queue>, deadline: Instant) {
     let key = Key::of(queue.as_ref());
     let epoch = context.leadership.epoch();
     let carried = of(&queue);
@@ -145,7 +158,7 @@ async fn raise(context: &Context, queue: Arc<Queue>) {
     }
     let mut status = queue.status.clone().unwrap_or_default();
     status.epoch = epoch;
-    match timeout(RAISE_TIMEOUT, context.writer.status(queue.as_ref(), &status)).await {
+    match timeout_at(deadline, context.writer.status(queue.as_ref(), &status)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%key, error = %error.text(), "the epoch of a Queue could not be raised"),
         Err(_) => tracing::warn!(%key, "the epoch of a Queue could not be raised in time"),
