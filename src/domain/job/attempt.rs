@@ -55,6 +55,15 @@ pub(super) fn running(
             plan.notes.extend(deleted_note(batch, reason));
         }
         (_, Some(reason)) if !suspended => said = being_ended(facts, batch, reason, &mut plan, now),
+        (None, Some(reason)) if suspended => {
+            deadline.iter().for_each(|deadline| plan.wake(*deadline));
+            // Its deadline does not pass while it is suspended. Why is written down first, as in [`being_ended`].
+            let text = format!("it is suspended, and was to end for {}: the batch Job is deleted", reason.as_str());
+            said = Some((reason.as_str(), text));
+            if run::said_reason(facts.job) == Some(reason) {
+                plan.effects.push(delete(batch, batch.metadata.resource_version.clone()));
+            }
+        }
         (None, asked) => {
             deadline.iter().for_each(|deadline| plan.wake(*deadline));
             if !suspended && !run::is_being_resumed(batch) && asked.is_none() {

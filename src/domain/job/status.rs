@@ -59,8 +59,8 @@ pub(super) fn running_status(
     status.refused_since = None;
     let mut list = Conditions::from(&status.conditions, facts.job.metadata.generation, now);
     let (reason, message) = match (suspended, started) {
-        (true, _) => (WaitingFor::Suspended.as_str(), run::suspended_text(batch)),
         _ if ending.is_some() => said_once(facts, ending.unwrap_or_default()),
+        (true, _) => (WaitingFor::Suspended.as_str(), run::suspended_text(batch)),
         (false, _) => ("Launched", launched_text(facts, batch, plan, now)),
     };
     list.set(Fact { type_: conditions::DISPATCHED, holds: true, reason, message });

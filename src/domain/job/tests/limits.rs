@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::*;
+use crate::api::labels::ENDED_FOR_ANNOTATION;
 
 fn exited(mut case: Case, code: i32) -> Case {
     case = case.recorded(Outcome::Failed, Reason::ExitCode);
@@ -456,6 +457,23 @@ status: {startTime: '2026-03-01T00:05:00Z', conditions: [{type: Suspended, statu
         condition(case.status(), "Dispatched"),
         said("True", "Launched", &format!("launched as batch Job {name}"))
     );
+}
+
+#[test]
+fn one_that_was_to_end_and_is_suspended_then_is_deleted_when_its_status_says_why() {
+    let mut case = case().queued().launched().asked();
+    let name = attempt_name(&case.job, 1);
+    let ended = batch(&name, "spec: {suspend: true, activeDeadlineSeconds: 1, template: {}}");
+    let mut annotated = ended;
+    annotated.metadata.annotations = Some([(ENDED_FOR_ANNOTATION.to_owned(), "PendingTimeout".to_owned())].into());
+    case.batch = Some(annotated);
+    let deletes = |decision: &Decision| {
+        decision.plan.effects.iter().any(|effect| matches!(effect, Effect::DeleteBatchJob { .. }))
+    };
+    let decision = case.step(after(60));
+    assert!(!deletes(&decision), "why is written down first");
+    assert_eq!(run::said_reason(&case.job), Some(Reason::PendingTimeout));
+    assert!(deletes(&case.step(after(61))));
 }
 
 #[test]
