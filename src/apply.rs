@@ -26,13 +26,14 @@ mod error;
 pub use error::{Meaning, WriteError};
 
 use crate::api::labels::{
-    ENDED_AT_ANNOTATION, ENDED_FOR_ANNOTATION, RECORD_FINALIZER, REVISION_FINALIZER, STATUS_MANAGER,
+    ENDED_AT_ANNOTATION, ENDED_FOR_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER, REVISION_FINALIZER,
+    STATUS_MANAGER,
 };
-use crate::api::{Job, JobRun, Queue, Reason, Schedule};
-use crate::domain::job::Selector;
+use crate::api::{Job, JobRun, Queue, Reason};
+use crate::domain::job::{Selector, identity};
 use crate::domain::launch;
 use crate::domain::plan::{Effect, ObjectIdentity};
-use crate::domain::template::Answer;
+use crate::domain::template::{Answer, snapshot_of};
 use crate::runtime::clock::now;
 use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
@@ -60,8 +61,8 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(1);
 const RECORDS_A_PAGE: u32 = 25;
 /// How many pods one request lists.
 const PODS_A_PAGE: u32 = 500;
-/// How many such pages are looked at.
-const RECORD_PAGES_MAX: u32 = 400;
+/// After how many such pages a search is told of: it goes on, for what was not looked at is no "none".
+const RECORD_PAGES_MANY: u32 = 400;
 
 /// The field manager of what Rota creates.
 pub const CREATE_MANAGER: &str = "rota";
@@ -223,13 +224,38 @@ impl Writer {
         self.send::<Job, _, _>("get", || api.get_opt(&key.name)).await
     }
 
-    /// Looks for the Schedule of that name, which goes into the cache.
-    pub async fn find_schedule(&self, key: &Key) -> Result<(), WriteError> {
-        let api: Api<Schedule> = self.api(&key.namespace);
-        if let Some(found) = self.send::<Schedule, _, _>("get", || api.get_opt(&key.name)).await? {
-            self.stores.schedules.apply_read(found);
+    /// Reads the object of that name, which goes into the cache. Returns whether that changed the cache.
+    pub async fn refresh<K>(&self, key: &Key) -> Result<bool, WriteError>
+    where
+        K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
+    {
+        let api: Api<K> = self.api(&key.namespace);
+        let Some(mut found) = self.send::<K, _, _>("get", || api.get_opt(&key.name)).await? else { return Ok(false) };
+        let version = || K::store(&self.stores).get(key).map(|known| (known.uid(), known.resource_version()));
+        let before = version();
+        found.prune();
+        K::store(&self.stores).apply_read(found);
+        Ok(version() != before)
+    }
+
+    /// Looks for a revision of a template. The watch shows it no more if somebody took off its label: it gets it back.
+    pub async fn find_revision(&self, key: &Key, template: &str) -> Result<(), WriteError> {
+        self.refresh::<ControllerRevision>(key).await?;
+        match self.stores.revisions.get(key) {
+            Some(found) if snapshot_of(&found).is_some_and(|it| it.name == template) => {
+                self.label_revision(&found).await
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Labels a revision as Rota's, if somebody took that off.
+    async fn label_revision(&self, revision: &ControllerRevision) -> Result<(), WriteError> {
+        if revision.labels().get(MANAGED_BY).is_some_and(|by| by == MANAGER) {
+            return Ok(());
+        }
+        let labels = json!({ "metadata": { "uid": revision.uid(), "labels": { MANAGED_BY: MANAGER } } });
+        self.merge::<ControllerRevision>(&identity(&revision.metadata), &labels).await
     }
 
     /// The batch Job of that name as the API server has it now, if there is one. It goes into the cache.
@@ -273,16 +299,22 @@ impl Writer {
         let mut params = ListParams::default().labels(&by.labels).limit(RECORDS_A_PAGE);
         params.field_selector.clone_from(&by.fields);
         let seal = self.leadership.seal();
-        for _ in 0..RECORD_PAGES_MAX {
+        for pages in 1_u32.. {
             let page = self.send::<JobRun, _, _>("list", || api.list(&params)).await?;
             let is_over =
                 page.items.iter().filter(|run| seal.vouches_for(run)).map(&mut *see).filter(|over| *over).count() > 0;
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) if !is_over => params = params.continue_token(&token),
-                _ => return Ok(()),
+                _ => break,
+            }
+            if pages == RECORD_PAGES_MANY {
+                tracing::warn!(
+                    namespace,
+                    by = by.labels,
+                    "a search among the records takes long: many have these labels"
+                );
             }
         }
-        tracing::warn!(namespace, by = by.labels, "more records have these labels than are looked at");
         Ok(())
     }
 

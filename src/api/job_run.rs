@@ -250,6 +250,12 @@ impl Reason {
         matches!(self, Self::TemplateNotFound | Self::TemplateInvalid | Self::InvalidParams)
     }
 
+    /// Whether a Job was not run because of what its template says, or does not: while it was not queued, for a queued one runs what
+    /// the template said then.
+    pub fn rests_on_template(self) -> bool {
+        self == Self::TemplateArchived || self.is_misconfiguration()
+    }
+
     /// Whether work was dropped before it ran although nobody asked for its end: its time was over, or its queue had no room.
     pub fn is_dropped(self) -> bool {
         matches!(

@@ -32,6 +32,8 @@ pub const QUEUE: &str = "rota.dev/queue";
 pub const OUTCOME: &str = "rota.dev/outcome";
 /// The day on which a run ended, in UTC, such as 2026-11-24, on JobRuns: so that the recent ones can be listed among many.
 pub const DAY: &str = "rota.dev/day";
+/// How many scheduled times a record stands for, on JobRuns that stand for more than one.
+pub const SCHEDULED_TIMES: &str = "rota.dev/scheduled-times";
 
 /// What stands for the dedupKey of the Job, on JobRuns; the key itself is in `spec.dedupKey`.
 pub const DEDUP: &str = "rota.dev/dedup";

@@ -13,6 +13,7 @@ use super::{Context, job_group, outcome, refusals};
 
 pub mod attempt;
 mod earlier;
+mod live;
 
 use attempt::Seen;
 pub use earlier::begin_launch;
@@ -98,7 +99,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let current = context.stores.jobs.get(key);
     let let_go = attempt::let_go(context, key, current.as_deref()).await;
     let Some(current) = current else { return let_go.map(|()| None) };
-    let Some(current) = complete(context, current).await? else { return let_go.map(|()| None) };
+    let Some(current) = live::complete(context, current).await? else { return let_go.map(|()| None) };
     let object = as_launched(context, current.clone());
     let uid = object.uid().unwrap_or_default();
     // What it does when its group has called it is not to be decided from what was seen before.
@@ -121,13 +122,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         return Ok(Some(now_is));
     }
     note_stand(context, &object, &observed, &mut memory, now_is);
-    if memory.queueable_since.is_none() && resolve(&object, &observed).is_ok() {
-        // A Job that had to wait for nothing but the operator keeps the order in which it came.
-        let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
-        let since = if waited { now_is } else { memory.first_seen };
-        memory.queueable_since = Some(since);
-        context.memories.update(&uid, |memory| memory.queueable_since = Some(since));
-    }
+    note_queueable(context, &object, &observed, &mut memory, now_is);
     memory.blocker = context.dispatcher.line().blocker(&uid, now_is);
     if memory.candidate.is_none() {
         memory.offered_at = Some(now_is);
@@ -151,6 +146,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let lacks_queue = decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace);
     let queue = if lacks_queue { make_default_queue(context, &key.namespace).await } else { Ok(()) };
     tell_queue(context, &object, &memory, &decision, observed.is_unread(&object));
+    if !live::is_confirmed(context, &object, &memory, &decision).await? {
+        return Ok(Some(now_is));
+    }
     // Apply, and status.
     let is_coming = decision.is_coming;
     let written = match queue {
@@ -170,6 +168,18 @@ fn say_edited_too_late(decision: &mut Decision) {
         let text = "it was launched before it was edited: this attempt runs what it said before";
         decision.plan.notes.push(Note::warning("EditedTooLate", "Launch", text.to_owned()));
     }
+}
+
+/// Takes note of since when it could be queued.
+fn note_queueable(context: &Context, object: &Job, observed: &Observed, memory: &mut Memory, now_is: Timestamp) {
+    if memory.queueable_since.is_some() || resolve(object, observed).is_err() {
+        return;
+    }
+    // A Job that had to wait for nothing but the operator keeps the order in which it came.
+    let waited = object.status.as_ref().is_some_and(|status| status.phase.is_some());
+    memory.queueable_since = Some(if waited { now_is } else { memory.first_seen });
+    let uid = object.uid().unwrap_or_default();
+    context.memories.update(&uid, |known| known.queueable_since = memory.queueable_since);
 }
 
 /// Takes note of when the attempt was first seen to stand as it does, where time counts.
@@ -202,6 +212,14 @@ async fn write(
         if matches!(effect, Effect::AdoptBatchJob { .. } | Effect::HoldBatchJob(_)) {
             // What keeps the batch Job the Job's must not keep the rest from being done.
             refused = refused.and(context.writer.apply(effect).await.map(|_| ()));
+            continue;
+        }
+        if matches!(effect, Effect::DeleteBatchJob { .. } | Effect::LimitBatchJob { .. }) {
+            // Whoever refuses that, such as a policy, keeps the batch Job, and not the Job.
+            match context.writer.apply(effect).await {
+                Err(error) if error.is_refusal() => refused = refused.and(Err(error)),
+                other => drop(other?),
+            }
             continue;
         }
         // One that is being created was explained already.
@@ -259,6 +277,10 @@ fn may(context: &Context, object: &Job, effect: &Effect) -> Result<(), WriteErro
         Effect::CreateRun(_) if is_begun => Ok(()),
         Effect::CreateRun(run) if closed(run) && cannot_read_group() => {
             Err(Blind("its group is there and cannot be read".into()).into())
+        }
+        Effect::CreateRun(run) if run.status.as_ref().is_some_and(|status| status.reason.rests_on_template()) => {
+            context.may(Act::Record)?;
+            context.may(Act::Revise)
         }
         Effect::CreateRun(_)
         | Effect::ReleaseJob(_)
@@ -529,21 +551,6 @@ fn facts<'a>(object: &'a Job, observed: &'a Observed, memory: &'a Memory, busy: 
         memory,
         busy,
     }
-}
-
-/// A cached Job with all that a decision about it needs; absent if the Job is gone. The schedule of a run by hand that is not in
-/// the cache is asked for: the two may have been created together, and the run takes parameters from it.
-async fn complete(context: &Context, cached: Arc<Job>) -> Result<Option<Arc<Job>>, WriteError> {
-    let Some(object) = whole(context, cached).await? else { return Ok(None) };
-    let is_queued = object.status.as_ref().is_some_and(|status| status.phase.is_some());
-    let reference = object.spec.schedule_ref.as_ref().filter(|_| !is_queued && schedule::is_by_hand(&object));
-    if let Some(reference) = reference {
-        let key = Key::new(object.namespace().unwrap_or_default(), &reference.name);
-        if context.stores.schedules.get(&key).is_none() && !context.stores.schedules.is_unreadable(&key) {
-            context.writer.find_schedule(&key).await?;
-        }
-    }
-    Ok(Some(object))
 }
 
 /// The schedule of a Job, if it still exists.

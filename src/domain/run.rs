@@ -21,7 +21,7 @@ use crate::api::job_run::{JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
 use crate::api::labels::{
     ATTEMPT, CONTENT, DAY, DEDUP, ENDED_AT_ANNOTATION, ENDED_FOR_ANNOTATION, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER,
-    OUTCOME, QUEUE, SCHEDULE, TEMPLATE,
+    OUTCOME, QUEUE, SCHEDULE, SCHEDULED_TIMES, TEMPLATE,
 };
 use crate::api::{Cancel, Job, JobRun, ObjectReference, Outcome, Reason, Schedule};
 
@@ -282,6 +282,7 @@ pub fn skipped_occurrences(schedule: &Schedule, skipped: &SkippedOccurrences, no
         (TEMPLATE, Some(schedule.spec.template_ref.name.as_str())),
         (OUTCOME, Some(without_running(skipped.reason).as_str())),
         (DAY, Some(names::day(now).as_str())),
+        (SCHEDULED_TIMES, several.then(|| skipped.count.to_string()).as_deref()),
     ]));
     run.status = Some(JobRunStatus {
         finished_at: Some(micro(now)),

@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use rota::api::labels::STATUS_MANAGER;
-use rota::api::labels::{DAY, JOB_NAME_ANNOTATION, OUTCOME, SCHEDULE};
+use rota::api::labels::{DAY, JOB_NAME_ANNOTATION, OUTCOME, SCHEDULE, SCHEDULED_TIMES};
 use rota::api::{Job, JobRun, Queue, Schedule};
 use rota::apply::{WriteError, Writer};
 use rota::domain::conditions::micro;
@@ -406,7 +406,7 @@ async fn comes_after_its_skip_was_recorded(is_led: bool) {
             "apiVersion": rota::api::API_VERSION, "kind": "JobRun",
             "metadata": {
                 "name": names::skipped_run("yearly", &uid, first),
-                "labels": { SCHEDULE: "yearly", OUTCOME: "Skipped", DAY: names::day(now()) },
+                "labels": { SCHEDULE: "yearly", OUTCOME: "Skipped", DAY: names::day(now()), SCHEDULED_TIMES: "2" },
             },
             "spec": { "scheduleRef": of, "scheduledTime": micro(first), "attempt": 0, "priority": 0 },
             "status": {

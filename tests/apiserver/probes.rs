@@ -1,12 +1,16 @@
 //! Templates while something refuses batch Jobs: that is no verdict about them, is said, and is over when it is gone.
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use rota::api::JobTemplate;
+use rota::api::labels::MANAGED_BY;
+use rota::api::{Job, JobTemplate, Queue};
+use rota::runtime::clock::now;
 use serde_json::{Value, json};
 
-use crate::cluster::{Scope, in_namespace, object};
+use crate::cluster::{Scope, api, create as create_object, in_namespace, object};
+use crate::completed::completed;
 use crate::examples::pod_template;
 use crate::operator::{Operator, Rights, until};
 
@@ -29,12 +33,12 @@ async fn condition(scope: &Scope, name: &str, type_: &str) -> Option<(String, St
     Some((found.status, found.reason, found.message))
 }
 
-/// What refuses batch Jobs in one namespace: a policy, without a reason as most are written, so that the answer is a 422.
-fn policy(namespace: &str) -> Value {
+/// What refuses that to be done with batch Jobs in one namespace: a policy, without a reason as most are written, so that the answer is a 422.
+fn policy(namespace: &str, operation: &str) -> Value {
     let name = format!("no-batch-jobs-{namespace}");
     let only = json!({ "matchLabels": { "kubernetes.io/metadata.name": namespace } });
     let rules =
-        json!([{ "apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"] }]);
+        json!([{ "apiGroups": ["batch"], "apiVersions": ["v1"], "operations": [operation], "resources": ["jobs"] }]);
     json!({ "apiVersion": "v1", "kind": "List", "items": [
         {
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
@@ -96,7 +100,7 @@ async fn a_refusal_by_admission_is_said_and_forgotten_when_it_is_over() {
         let operator = Operator::start(&scope, &rights, "one");
         operator.leads().await;
         for (refusing, word) in [
-            (policy(&scope.namespace), "no batch Jobs today"),
+            (policy(&scope.namespace, "CREATE"), "no batch Jobs today"),
             (webhook(&scope.namespace), "webhook"),
             (quota(), "exceeded quota"),
         ] {
@@ -129,6 +133,116 @@ async fn a_refusal_by_admission_is_said_and_forgotten_when_it_is_over() {
         rights.remove(&scope);
     })
     .await;
+}
+
+/// The watch shows a revision no more whose label somebody took off. It is there all the same.
+#[tokio::test]
+async fn a_revision_that_loses_its_label_gets_it_back_and_jobs_run_it() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, false);
+        let operator = Operator::start(&scope, &rights, "one");
+        operator.leads().await;
+        create(&scope, "report", pod_template()).await;
+        let named = || async { template(&scope, "report").await.status?.current_revision };
+        let revision = until("it has a revision", named).await;
+        let paused = json!({ "paused": { "reason": "maintenance" } });
+        create_object(&scope, "Queue", "line", paused).await;
+        let queued = json!({ "templateRef": { "name": "report" }, "queue": "line" });
+        create_object(&scope, "Job", "queued", queued).await;
+        let job = |name: &'static str| {
+            let scope = &scope;
+            async move { api::<Job>(scope).get(name).await.unwrap().status }
+        };
+        until("it is queued", || async { job("queued").await?.template }).await;
+        let revisions: Api<ControllerRevision> = Api::namespaced(scope.client.clone(), &scope.namespace);
+        let unlabel = || async {
+            let patch = Patch::Merge(json!({ "metadata": { "labels": { MANAGED_BY: null } } }));
+            revisions.patch(&revision, &PatchParams::default(), &patch).await.unwrap();
+        };
+        let labelled =
+            || async { revisions.get(&revision).await.unwrap().labels().contains_key(MANAGED_BY).then_some(()) };
+        // The current one.
+        unlabel().await;
+        until("it is labelled again", labelled).await;
+        create_object(&scope, "Job", "new", json!({ "templateRef": { "name": "report" } })).await;
+        until("a new Job is launched", || async { job("new").await?.batch_job_ref }).await;
+        // One that only a queued Job needs.
+        let edit = Patch::Merge(json!({ "spec": { "timeoutSeconds": 77 } }));
+        api::<JobTemplate>(&scope).patch("report", &PatchParams::default(), &edit).await.unwrap();
+        let other = || async { named().await.filter(|name| *name != revision) };
+        until("it has another revision", other).await;
+        unlabel().await;
+        let resume = Patch::Merge(json!({ "spec": { "paused": null } }));
+        api::<Queue>(&scope).patch("line", &PatchParams::default(), &resume).await.unwrap();
+        let status = until("it is launched", || async { job("queued").await.filter(|it| it.batch_job_ref.is_some()) });
+        assert_eq!(status.await.template.map(|it| it.revision), Some(revision.clone()));
+        labelled().await.expect("it is labelled again");
+        drop(operator);
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// A policy that keeps batch Jobs from being deleted keeps those, and not the Jobs that they are of.
+#[tokio::test]
+async fn a_job_goes_whose_batch_jobs_must_not_be_deleted() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, false);
+        let operator = Operator::start(&scope, &rights, "one");
+        operator.leads().await;
+        let policy = policy(&scope.namespace, "DELETE").to_string();
+        scope.kubectl_with(&["apply", "-f", "-"], &policy).expect_success();
+        let batches: Api<BatchJob> = Api::namespaced(scope.client.clone(), &scope.namespace);
+        let is_refused = || async {
+            let found = batches.create(&PostParams::default(), &batch_job()).await.unwrap();
+            batches.delete(&found.name_any(), &DeleteParams::background()).await.is_err().then_some(())
+        };
+        until("the policy is in force", is_refused).await;
+        let mut body = pod_template();
+        body["spec"]["managedBy"] = json!("rota.dev/test");
+        let retry = json!({ "maxAttempts": 2, "backoff": { "initialSeconds": 1 } });
+        let spec = json!({ "jobType": "x", "jobTemplate": body, "retry": retry, "ttlSecondsAfterFinished": 1 });
+        create_object(&scope, "Job", "twice", spec).await;
+        let launched = |attempt: u32| {
+            let scope = &scope;
+            until("an attempt is launched", move || async move {
+                let status = api::<Job>(scope).get("twice").await.unwrap().status?;
+                status.batch_job_ref.map(|it| it.name).filter(|_| status.attempts == attempt)
+            })
+        };
+        let end = |name: String, status: Value| {
+            let batches = &batches;
+            async move { batches.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap() }
+        };
+        end(launched(1).await, failed()).await;
+        let second = launched(2).await;
+        end(second.clone(), completed(now())).await;
+        let gone = || async { api::<Job>(&scope).get_opt("twice").await.unwrap().is_none().then_some(()) };
+        until("the Job is gone", gone).await;
+        assert!(batches.get_opt(&second).await.unwrap().is_some(), "nothing may delete it");
+        scope.kubectl_with(&["delete", "-f", "-"], &policy).expect_success();
+        drop(operator);
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// A batch Job that nobody runs.
+fn batch_job() -> BatchJob {
+    let pod = json!({ "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "busybox" }] } });
+    let spec = json!({ "managedBy": "rota.dev/test", "template": pod });
+    serde_json::from_value(json!({ "metadata": { "generateName": "other-" }, "spec": spec })).unwrap()
+}
+
+/// What the Job controller writes about a batch Job that has failed.
+fn failed() -> Value {
+    let mut failed = completed(now());
+    failed["status"]["completionTime"] = Value::Null;
+    for (index, type_) in ["FailureTarget", "Failed"].into_iter().enumerate() {
+        let condition = &mut failed["status"]["conditions"][index];
+        (condition["type"], condition["reason"]) = (json!(type_), json!("BackoffLimitExceeded"));
+    }
+    failed
 }
 
 /// What others hold is theirs to let go.

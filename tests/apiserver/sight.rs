@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
-use rota::api::{Job, JobPhase, JobRun, JobTemplate, Outcome, Schedule};
+use rota::api::{Job, JobPhase, JobRun, JobTemplate, Outcome, Reason, Schedule};
 use rota::runtime::clock::now;
 use rota::runtime::lease::LEASE_NAME;
 use serde_json::json;
@@ -128,6 +128,35 @@ async fn a_leader_whose_watch_goes_silent_says_so_and_decides_nothing_until_it_s
         assert_eq!((outcome("first").await, outcome("second").await), (Outcome::Completed, Outcome::Skipped));
         until("the schedule fires", || async { times_with_a_job(&scope).await.first().copied() }).await;
         until("it is ready", || async { (operator.endpoint("/readyz").await.0 == 200).then_some(()) }).await;
+        drop(operator);
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// A record is for ever: what is to be recorded is not taken from a watch that lags behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_not_recorded_for_a_template_as_a_silent_watch_showed_it_last() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, false);
+        let proxy = Proxy::start(rights.kubeconfig()).await;
+        let operator = Operator::start_with(&scope, proxy.kubeconfig(), "only", &[]);
+        operator.leads().await;
+        template(&scope).await;
+        create(&scope, "Queue", "line", json!({})).await;
+        let archived = |archived: bool| {
+            let patch = Patch::Merge(json!({ "spec": { "archived": archived } }));
+            let scope = &scope;
+            async move { api::<JobTemplate>(scope).patch("report", &PatchParams::default(), &patch).await.unwrap() }
+        };
+        archived(true).await;
+        make_job(&scope, "of-archived").await;
+        let outcome = || async { job(&scope, "of-archived").await.status?.reason };
+        assert_eq!(until("it has ended", outcome).await, Reason::TemplateArchived);
+        proxy.order(|it| it.is_watch_of("rota.dev/jobtemplates") || it.is_list("rota.dev/jobtemplates"), Fate::Swallow);
+        archived(false).await;
+        make_job(&scope, "of-restored").await;
+        launched(&scope, "of-restored").await;
         drop(operator);
         rights.remove(&scope);
     })

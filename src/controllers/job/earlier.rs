@@ -7,10 +7,10 @@ use kube::ResourceExt;
 
 use super::attempt::{batch_of, is_launched};
 use super::{Observed, resolve};
-use crate::api::labels::{DAY, OUTCOME, SCHEDULE};
+use crate::api::labels::{DAY, SCHEDULE, SCHEDULED_TIMES};
 use crate::api::queue::OverflowPolicy;
 use crate::api::schedule::ConcurrencyPolicy;
-use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Outcome, Schedule};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, JobRun, Schedule};
 use crate::apply::WriteError;
 use crate::controllers::Context;
 use crate::domain::job::{self, Memory, Recorded, Selector, attempt_names, current_attempt};
@@ -111,9 +111,8 @@ async fn skipped(context: &Context, object: &Job, memory: &Memory) -> Result<Opt
             let created = object.creation_timestamp().map_or_else(now, |time| time.0);
             let by = Selector {
                 labels: format!(
-                    "{SCHEDULE}={},{OUTCOME}={},{}",
+                    "{SCHEDULE}={},{SCHEDULED_TIMES},{}",
                     names::label_value(&schedule.name),
-                    Outcome::Skipped.as_str(),
                     days_around(created)
                 ),
                 fields: None,

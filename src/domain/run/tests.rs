@@ -573,7 +573,7 @@ fn skipped_occurrences_share_a_record() {
             "namespace": "team",
             "labels": {
                 "app.kubernetes.io/managed-by": "rota", "rota.dev/schedule": "nightly", "rota.dev/template": "report",
-                "rota.dev/outcome": "Skipped", "rota.dev/day": "2026-01-01",
+                "rota.dev/outcome": "Skipped", "rota.dev/day": "2026-01-01", "rota.dev/scheduled-times": "6",
             },
         },
         "spec": {
