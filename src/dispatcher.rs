@@ -328,8 +328,6 @@ fn settings(context: &Context, queue: &Queue) -> Settings {
 
 /// Completes what an earlier leader admitted and did not launch, once all that was there has been looked at.
 fn take_over(context: &Context, namespace: &str) {
-    // At the latest: what the earlier one sent, it sent before.
-    let leading_since = now();
     let mut line = context.dispatcher.line();
     if !line.is_to_let_go(namespace) {
         return;
@@ -347,7 +345,7 @@ fn take_over(context: &Context, namespace: &str) {
                 memory.place = Some(place);
                 // Nobody else with its key is launched before it is known whether it was.
                 (memory.launching, memory.claimed) = (Some(entry.attempt), Some(entry.attempt));
-                memory.doubt = Some(Doubt::inherited(leading_since));
+                memory.doubt = Some(Doubt::Inherited);
             });
             context.triggers.launcher.trigger(Key::of(job.as_ref()));
         }

@@ -47,20 +47,7 @@ fn what_is_not_wanted_any_more_is_asked_for_and_not_sent() {
 
 #[test]
 fn what_an_earlier_leader_may_have_created_is_created_if_it_is_absent() {
-    let doubt = Doubt::inherited(at(0));
-    assert!([0, 500, UNDER_WAY_MS].iter().all(|now| doubt.after_absence(true, at(*now)) == Next::Send));
-}
-
-#[test]
-fn what_an_earlier_leader_may_be_creating_and_nobody_wants_any_more_keeps_its_place_until_no_request_can_be_under_way()
-{
-    let doubt = Doubt::inherited(at(0));
-    assert_eq!(doubt.after_absence(false, at(2_000)), Next::Look(at(12_000)));
-    assert!(matches!(doubt.after_absence(false, at(UNDER_WAY_MS)), Next::NotCreated(..)));
-    // A quota that is full may have been filled by that very request.
-    let judged = doubt.judged(Finality::ForNow, "exceeded quota".into());
-    assert!(matches!(judged.after_absence(true, at(2_000)), Next::Look(_)));
-    assert_eq!(judged.after_absence(true, at(UNDER_WAY_MS)), Next::NotCreated("exceeded quota".into(), false));
+    assert_eq!(Doubt::Inherited.after_absence(true, at(0)), Next::Send);
 }
 
 #[test]
