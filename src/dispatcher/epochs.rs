@@ -4,8 +4,8 @@
 //! resourceVersion: so once a Queue carries the epoch of a new leader, what an older one still sends fails. Before its first
 //! admission in a namespace a leader raises the epoch of the other Queues in which something waits: it counts on what is admitted
 //! there. Under a limit for the cluster these are those of all namespaces. It tries once, for two seconds in all: a Queue that
-//! cannot be written holds up nobody, and is counted with what is known of it. Namespaces whose turn did not come are left to the
-//! next admission.
+//! cannot be written holds up nobody, and is counted with what is known of it. Queues that were not tried in this time are left to the
+//! next admission, which does not try the others again.
 //!
 //! A Queue that carries a higher epoch than this leader's was written by a newer one, which this one then hears of as it loses the
 //! lease; or by hand, or by an operator with another lease. So after the time for which a lease lasts, and with the lease still held,
@@ -42,8 +42,8 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 pub struct Epochs {
     /// Namespaces whose Queues were raised to this leader's, as far as they could be.
     fenced: Mutex<HashSet<String>>,
-    /// Held while Queues are raised, so that no two rounds write the same.
-    fencing: tokio::sync::Mutex<()>,
+    /// Held while Queues are raised, so that no two rounds write the same: the Queues of namespaces not yet fenced that were tried.
+    fencing: tokio::sync::Mutex<HashSet<Key>>,
     /// Queues that carry a higher epoch, which, and since when.
     outranking: Mutex<HashMap<Key, (i64, Timestamp)>>,
 }
@@ -124,7 +124,7 @@ pub async fn fence(context: &Context, namespace: &str, admits: &HashMap<String, 
     if namespaces.iter().all(is_fenced) {
         return;
     }
-    let _one = epochs.fencing.lock().await;
+    let mut tried = epochs.fencing.lock().await;
     let mut due: Vec<String> = namespaces.into_iter().filter(|it| !is_fenced(it)).collect();
     // Its own goes first.
     due.sort_by_key(|it| it != namespace);
@@ -132,19 +132,24 @@ pub async fn fence(context: &Context, namespace: &str, admits: &HashMap<String, 
     let mut queues = Vec::new();
     for of in &due {
         let found = context.stores.queues.find(&in_namespace(of));
-        queues.extend(found.into_iter().filter(|queue| of != namespace || !is_admitting(queue)));
+        let is_due =
+            |queue: &Arc<Queue>| (of != namespace || !is_admitting(queue)) && !tried.contains(&Key::of(queue.as_ref()));
+        queues.extend(found.into_iter().filter(is_due));
     }
     let deadline = Instant::now() + RAISE_TIMEOUT;
-    let left = Mutex::new(HashSet::new());
-    let raise = async |queue: Arc<Queue>| {
-        if Instant::now() < deadline {
+    let tries = queues.into_iter().map(|queue| async move {
+        let key = Key::of(queue.as_ref());
+        let in_time = Instant::now() < deadline;
+        if in_time {
             raise(context, queue, deadline).await;
-        } else {
-            lock(&left).insert(queue.namespace().unwrap_or_default());
         }
-    };
-    futures::stream::iter(queues).for_each_concurrent(AT_ONCE, raise).await;
-    let left = std::mem::take(&mut *lock(&left));
+        (key, in_time)
+    });
+    let looked_at: Vec<(Key, bool)> = futures::stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
+    let left: HashSet<String> =
+        looked_at.iter().filter(|(_, in_time)| !in_time).map(|(key, _)| key.namespace.clone()).collect();
+    tried.extend(looked_at.into_iter().filter(|(_, in_time)| *in_time).map(|(key, _)| key));
+    tried.retain(|key| left.contains(&key.namespace));
     lock(&epochs.fenced).extend(due.into_iter().filter(|namespace| !left.contains(namespace)));
 }
 
