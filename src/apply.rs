@@ -61,7 +61,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(1);
 const RECORDS_A_PAGE: u32 = 25;
 /// How many pods one request lists.
 const PODS_A_PAGE: u32 = 500;
-/// After how many such pages a search is told of: it goes on, for what was not looked at is no "none".
+/// The number of such pages after which a search logs a warning. It reads on: it cannot say "none" before it has read all.
 const RECORD_PAGES_MANY: u32 = 400;
 
 /// The field manager of what Rota creates.
@@ -230,15 +230,14 @@ impl Writer {
         K: Stored + Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + StoreOf + Prune,
     {
         let api: Api<K> = self.api(&key.namespace);
-        let Some(mut found) = self.send::<K, _, _>("get", || api.get_opt(&key.name)).await? else { return Ok(false) };
+        let Some(found) = self.send::<K, _, _>("get", || api.get_opt(&key.name)).await? else { return Ok(false) };
         let version = || K::store(&self.stores).get(key).map(|known| (known.uid(), known.resource_version()));
         let before = version();
-        found.prune();
-        K::store(&self.stores).apply_read(found);
+        self.take_in_read(&found);
         Ok(version() != before)
     }
 
-    /// Looks for a revision of a template. The watch shows it no more if somebody took off its label: it gets it back.
+    /// Looks for a revision of a template. If somebody removed the label that the watch selects by, it is added again.
     pub async fn find_revision(&self, key: &Key, template: &str) -> Result<(), WriteError> {
         self.refresh::<ControllerRevision>(key).await?;
         match self.stores.revisions.get(key) {
@@ -262,10 +261,7 @@ impl Writer {
     pub async fn batch_job(&self, namespace: &str, name: &str) -> Result<Option<BatchJob>, WriteError> {
         let api: Api<BatchJob> = self.api(namespace);
         let found = self.send::<BatchJob, _, _>("get", || api.get_opt(name)).await?;
-        if let Some(mut cached) = found.clone() {
-            cached.prune();
-            self.stores.batch_jobs.apply_read(cached);
-        }
+        found.iter().for_each(|found| self.take_in_read(found));
         Ok(found)
     }
 
@@ -515,6 +511,13 @@ impl Writer {
         };
         self.metrics.request(verb, &K::kind(&()), outcome);
         answer
+    }
+
+    /// Takes in an object as it was read just now, also if the watch no longer shows it.
+    fn take_in_read<K: Stored + StoreOf + Prune>(&self, found: &K) {
+        let mut cached = found.clone();
+        cached.prune();
+        K::store(&self.stores).apply_read(cached);
     }
 
     fn take_in<K: Stored + StoreOf + Prune>(&self, object: K) -> K {

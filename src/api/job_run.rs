@@ -250,8 +250,8 @@ impl Reason {
         matches!(self, Self::TemplateNotFound | Self::TemplateInvalid | Self::InvalidParams)
     }
 
-    /// Whether a Job was not run because of what its template says, or does not: while it was not queued, for a queued one runs what
-    /// the template said then.
+    /// Whether a Job that was not queued yet did not run because of its template. A queued Job runs the revision that it was queued
+    /// with.
     pub fn rests_on_template(self) -> bool {
         self == Self::TemplateArchived || self.is_misconfiguration()
     }

@@ -136,8 +136,7 @@ impl Writer {
         match self.create(&revision).await? {
             Created::New(created) => drop(self.take_in(created)),
             Created::Found(existing) if same_owners(&existing, &revision) && existing.data == revision.data => {
-                // Also if it is there, and not in the watch.
-                self.stores.revisions.apply_read(existing.clone());
+                self.take_in_read(&existing);
                 self.label_revision(&existing).await?;
             }
             Created::Found(_) => return Err(foreign(&revision)),

@@ -215,7 +215,7 @@ async fn write(
             continue;
         }
         if matches!(effect, Effect::DeleteBatchJob { .. } | Effect::LimitBatchJob { .. }) {
-            // Whoever refuses that, such as a policy, keeps the batch Job, and not the Job.
+            // A policy that refuses this keeps the batch Job; the Job goes on.
             match context.writer.apply(effect).await {
                 Err(error) if error.is_refusal() => refused = refused.and(Err(error)),
                 other => drop(other?),

@@ -9,21 +9,21 @@ use rota::api::{Job, JobTemplate, Queue};
 use rota::runtime::clock::now;
 use serde_json::{Value, json};
 
-use crate::cluster::{Scope, api, create as create_object, in_namespace, object};
+use crate::cluster::{Scope, api, create as create_object, in_namespace};
 use crate::completed::completed;
 use crate::examples::pod_template;
 use crate::operator::{Operator, Rights, until};
 
 async fn template(scope: &Scope, name: &str) -> JobTemplate {
-    let found = scope.objects("JobTemplate").get(name).await.unwrap();
-    serde_json::from_value(serde_json::to_value(found).unwrap()).unwrap()
+    api::<JobTemplate>(scope).get(name).await.unwrap()
 }
 
 async fn create(scope: &Scope, name: &str, job_template: Value) {
-    let mut wanted = object("JobTemplate", &json!({ "spec": { "jobType": "x", "jobTemplate": job_template } }));
-    wanted.metadata.generate_name = None;
-    wanted.metadata.name = Some(name.into());
-    scope.objects("JobTemplate").create(&PostParams::default(), &wanted).await.unwrap();
+    create_object(scope, "JobTemplate", name, json!({ "jobType": "x", "jobTemplate": job_template })).await;
+}
+
+async fn current_revision(scope: &Scope, name: &str) -> Option<String> {
+    template(scope, name).await.status?.current_revision
 }
 
 /// A condition of a template as it is now: status, reason and message.
@@ -33,7 +33,8 @@ async fn condition(scope: &Scope, name: &str, type_: &str) -> Option<(String, St
     Some((found.status, found.reason, found.message))
 }
 
-/// What refuses that to be done with batch Jobs in one namespace: a policy, without a reason as most are written, so that the answer is a 422.
+/// A policy that refuses an operation on batch Jobs in one namespace, without a reason as most are written, so that the answer is
+/// a 422.
 fn policy(namespace: &str, operation: &str) -> Value {
     let name = format!("no-batch-jobs-{namespace}");
     let only = json!({ "matchLabels": { "kubernetes.io/metadata.name": namespace } });
@@ -143,7 +144,7 @@ async fn a_revision_that_loses_its_label_gets_it_back_and_jobs_run_it() {
         let operator = Operator::start(&scope, &rights, "one");
         operator.leads().await;
         create(&scope, "report", pod_template()).await;
-        let named = || async { template(&scope, "report").await.status?.current_revision };
+        let named = || current_revision(&scope, "report");
         let revision = until("it has a revision", named).await;
         let paused = json!({ "paused": { "reason": "maintenance" } });
         create_object(&scope, "Queue", "line", paused).await;
@@ -154,7 +155,7 @@ async fn a_revision_that_loses_its_label_gets_it_back_and_jobs_run_it() {
             async move { api::<Job>(scope).get(name).await.unwrap().status }
         };
         until("it is queued", || async { job("queued").await?.template }).await;
-        let revisions: Api<ControllerRevision> = Api::namespaced(scope.client.clone(), &scope.namespace);
+        let revisions: Api<ControllerRevision> = api(&scope);
         let unlabel = || async {
             let patch = Patch::Merge(json!({ "metadata": { "labels": { MANAGED_BY: null } } }));
             revisions.patch(&revision, &PatchParams::default(), &patch).await.unwrap();
@@ -192,14 +193,16 @@ async fn a_job_goes_whose_batch_jobs_must_not_be_deleted() {
         operator.leads().await;
         let policy = policy(&scope.namespace, "DELETE").to_string();
         scope.kubectl_with(&["apply", "-f", "-"], &policy).expect_success();
-        let batches: Api<BatchJob> = Api::namespaced(scope.client.clone(), &scope.namespace);
+        let batches: Api<BatchJob> = api(&scope);
+        let mut other = run_by_nobody();
+        other["metadata"] = json!({ "generateName": "other-" });
+        let other = serde_json::from_value(other).unwrap();
         let is_refused = || async {
-            let found = batches.create(&PostParams::default(), &batch_job()).await.unwrap();
+            let found = batches.create(&PostParams::default(), &other).await.unwrap();
             batches.delete(&found.name_any(), &DeleteParams::background()).await.is_err().then_some(())
         };
         until("the policy is in force", is_refused).await;
-        let mut body = pod_template();
-        body["spec"]["managedBy"] = json!("rota.dev/test");
+        let body = run_by_nobody();
         let retry = json!({ "maxAttempts": 2, "backoff": { "initialSeconds": 1 } });
         let spec = json!({ "jobType": "x", "jobTemplate": body, "retry": retry, "ttlSecondsAfterFinished": 1 });
         create_object(&scope, "Job", "twice", spec).await;
@@ -227,11 +230,11 @@ async fn a_job_goes_whose_batch_jobs_must_not_be_deleted() {
     .await;
 }
 
-/// A batch Job that nobody runs.
-fn batch_job() -> BatchJob {
-    let pod = json!({ "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "busybox" }] } });
-    let spec = json!({ "managedBy": "rota.dev/test", "template": pod });
-    serde_json::from_value(json!({ "metadata": { "generateName": "other-" }, "spec": spec })).unwrap()
+/// The body of a batch Job whose status nobody writes but the test.
+fn run_by_nobody() -> Value {
+    let mut body = pod_template();
+    body["spec"]["managedBy"] = json!("rota.dev/test");
+    body
 }
 
 /// What the Job controller writes about a batch Job that has failed.
@@ -253,7 +256,7 @@ async fn the_finalizers_of_others_on_a_revision_stay() {
         let operator = Operator::start(&scope, &rights, "one");
         operator.leads().await;
         create(&scope, "report", pod_template()).await;
-        let named = || async { template(&scope, "report").await.status?.current_revision };
+        let named = || current_revision(&scope, "report");
         let revision = until("it has a revision", named).await;
         let api: Api<ControllerRevision> = Api::namespaced(scope.client.clone(), &scope.namespace);
         let ours = api.get(&revision).await.unwrap().finalizers().to_vec();

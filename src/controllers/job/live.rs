@@ -47,8 +47,8 @@ fn revision_of(context: &Context, object: &Job) -> Option<String> {
     })
 }
 
-/// Whether that for which a Job is to be recorded without an attempt stands as the caches have it: what was not so goes into them,
-/// and is decided from anew.
+/// Whether the API server confirms the reason for which a Job is about to be recorded without an attempt. If not, what was read is in
+/// the caches, and the Job is to be decided anew.
 pub async fn is_confirmed(
     context: &Context,
     object: &Job,
@@ -60,12 +60,15 @@ pub async fn is_confirmed(
     let is_queued = object.status.as_ref().is_some_and(|status| status.phase == Some(JobPhase::Queued));
     let spec = &object.spec;
     match (reason, &spec.template_ref, &spec.group_ref) {
-        // One that was queued runs the revision of then, whatever became of the template.
+        // A queued Job runs the revision that it was queued with.
         (_, Some(template), _) if reason.rests_on_template() && !is_queued => {
             context.writer.refresh::<JobTemplate>(&Key::new(namespace, &template.name)).await.map(|changed| !changed)
         }
-        (Reason::GroupClosed | Reason::GroupStopped, _, Some(group)) => {
-            context.writer.refresh::<JobGroup>(&Key::new(namespace, &group.name)).await.map(|changed| !changed)
+        (Reason::GroupClosed, _, Some(group)) => {
+            let key = Key::new(namespace, &group.name);
+            // That a group is being deleted, or that another Job is its member, stays true.
+            let is_absent = context.stores.groups.get(&key).is_none();
+            Ok(!is_absent || !context.writer.refresh::<JobGroup>(&key).await?)
         }
         _ => Ok(true),
     }

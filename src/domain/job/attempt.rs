@@ -55,7 +55,7 @@ pub(super) fn running(
             plan.notes.extend(deleted_note(batch, reason));
         }
         (_, Some(reason)) if !suspended => said = being_ended(facts, batch, reason, &mut plan, now),
-        (None, Some(reason)) if suspended => {
+        (_, Some(reason)) => {
             deadline.iter().for_each(|deadline| plan.wake(*deadline));
             // Its deadline does not pass while it is suspended. Why is written down first, as in [`being_ended`].
             let text = format!("it is suspended, and was to end for {}: the batch Job is deleted", reason.as_str());
@@ -64,14 +64,13 @@ pub(super) fn running(
                 plan.effects.push(delete(batch, batch.metadata.resource_version.clone()));
             }
         }
-        (None, asked) => {
+        (None, None) => {
             deadline.iter().for_each(|deadline| plan.wake(*deadline));
-            if !suspended && !run::is_being_resumed(batch) && asked.is_none() {
+            if !suspended && !run::is_being_resumed(batch) {
                 give_up_on_pending(facts, known, batch, &pods, started, &mut plan, now);
                 silent::wake(facts, batch, &mut plan, now);
             }
         }
-        (Some(_), Some(_)) => {}
     }
     if cancel.is_some_and(|(_, cancel)| cancel.force) {
         plan.effects.extend(facts.pods.iter().filter_map(|pod| kill(pod)));

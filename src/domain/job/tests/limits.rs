@@ -463,10 +463,9 @@ status: {startTime: '2026-03-01T00:05:00Z', conditions: [{type: Suspended, statu
 fn one_that_was_to_end_and_is_suspended_then_is_deleted_when_its_status_says_why() {
     let mut case = case().queued().launched().asked();
     let name = attempt_name(&case.job, 1);
-    let ended = batch(&name, "spec: {suspend: true, activeDeadlineSeconds: 1, template: {}}");
-    let mut annotated = ended;
-    annotated.metadata.annotations = Some([(ENDED_FOR_ANNOTATION.to_owned(), "PendingTimeout".to_owned())].into());
-    case.batch = Some(annotated);
+    let mut asked = batch(&name, "spec: {suspend: true, activeDeadlineSeconds: 1, template: {}}");
+    asked.metadata.annotations = Some([(ENDED_FOR_ANNOTATION.to_owned(), "PendingTimeout".to_owned())].into());
+    case.batch = Some(asked);
     let deletes = |decision: &Decision| {
         decision.plan.effects.iter().any(|effect| matches!(effect, Effect::DeleteBatchJob { .. }))
     };
