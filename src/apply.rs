@@ -334,8 +334,9 @@ impl Writer {
         let params = PostParams { dry_run, field_manager: Some(CREATE_MANAGER.into()) };
         let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
         let mut request = kube::core::Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
-        let strict = format!("{}&fieldValidation=Strict", request.uri());
-        if let Ok(uri) = strict.parse() {
+        // The API server gives up when this process does, so that nobody has to wait for longer to know what became of it.
+        let bounded = format!("{}&fieldValidation=Strict&timeout={}s", request.uri(), REQUEST_TIMEOUT.as_secs());
+        if let Ok(uri) = bounded.parse() {
             *request.uri_mut() = uri;
         }
         let verb = if dry_run { "dry_run" } else { "create" };

@@ -328,6 +328,8 @@ fn settings(context: &Context, queue: &Queue) -> Settings {
 
 /// Completes what an earlier leader admitted and did not launch, once all that was there has been looked at.
 fn take_over(context: &Context, namespace: &str) {
+    // At the latest: what the earlier one sent, it sent before.
+    let leading_since = now();
     let mut line = context.dispatcher.line();
     if !line.is_to_let_go(namespace) {
         return;
@@ -335,6 +337,8 @@ fn take_over(context: &Context, namespace: &str) {
     for queue in context.stores.queues.find(&in_namespace(namespace)) {
         for entry in queue.status.iter().flat_map(|status| &status.in_flight) {
             let Some(job) = context.stores.jobs.get(&Key::new(namespace, &entry.job)) else { continue };
+            // What was not recorded because it was to be taken over is looked at again.
+            context.triggers.jobs.trigger(Key::of(job.as_ref()));
             let memory = context.memories.get(&entry.uid).filter(|_| job.uid().as_deref() == Some(&entry.uid));
             // One that cannot be looked at may be recorded already: it comes to its queue anew when it can.
             let is_left = |memory: &Memory| !memory.is_failing && is_left(context, &job, memory, entry.attempt);
@@ -345,12 +349,25 @@ fn take_over(context: &Context, namespace: &str) {
                 memory.place = Some(place);
                 // Nobody else with its key is launched before it is known whether it was.
                 (memory.launching, memory.claimed) = (Some(entry.attempt), Some(entry.attempt));
-                memory.doubt = Some(Doubt::Inherited);
+                memory.doubt = Some(Doubt::inherited(leading_since));
             });
             context.triggers.launcher.trigger(Key::of(job.as_ref()));
         }
     }
     line.let_go(namespace);
+}
+
+/// Whether an earlier leader admitted that attempt and may be launching it, and this one has not taken it over yet. Until then
+/// nothing is recorded of it: it would be recorded as never launched, and launched.
+pub fn is_to_be_taken_over(context: &Context, job: &Job, attempt: u32) -> bool {
+    let (namespace, uid) = (job.namespace().unwrap_or_default(), job.uid().unwrap_or_default());
+    if !context.dispatcher.line().is_held_back(&namespace) {
+        return false;
+    }
+    let queues = context.stores.queues.find(&in_namespace(&namespace));
+    let mut admitted = queues.iter().filter_map(|queue| queue.status.as_ref()).flat_map(|status| &status.in_flight);
+    admitted.any(|entry| entry.uid == uid && entry.attempt == attempt)
+        && context.memories.get(&uid).is_none_or(|memory| is_unlaunched(context, job, &memory, attempt))
 }
 
 /// Whether an attempt that was admitted is still to be launched.

@@ -53,26 +53,28 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
     let observed = observe(context, &job);
     let stopped = job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some() || observed.is_stopped();
     let resolved = resolve(&job, &observed).ok().filter(|_| !stopped);
-    match doubt.map(|doubt| doubt.after_absence(resolved.is_some(), now())) {
+    // What was sent and may have happened is not decided again. What an earlier leader admitted is: somebody may have paused its
+    // queue meanwhile, or edited it.
+    let sent = doubt.is_some_and(|doubt| !doubt.is_inherited());
+    let is_held_up = || doubt.is_some() && context.dispatcher.line().is_held_up(&uid, now());
+    let wanted = resolved.filter(|resolved| sent || (is_as_admitted(&job, resolved, &memory) && !is_held_up()));
+    match doubt.map(|doubt| doubt.after_absence(wanted.is_some(), now())) {
         Some(AfterAbsence::Look(at)) => return Ok(Next::After(until(at))),
-        Some(AfterAbsence::NotCreated(said, permanent)) if resolved.is_some() => {
+        Some(AfterAbsence::NotCreated(said, permanent)) if wanted.is_some() => {
             return Ok(refuse(context, &job, attempt, said, permanent));
         }
         Some(AfterAbsence::NotCreated(..)) => return Ok(give_back(context, &job)),
         Some(AfterAbsence::Send) | None => {}
     }
-    let Some(resolved) = resolved else { return Ok(give_back(context, &job)) };
-    // What an earlier leader admitted and did not launch is decided again: somebody may have paused its queue meanwhile.
-    if matches!(doubt, Some(Doubt::Inherited)) && context.dispatcher.line().is_held_up(&uid, now()) {
-        return Ok(give_back(context, &job));
-    }
-    // What was sent and may have happened is not decided again.
-    let sent = matches!(doubt, Some(Doubt::Sent { .. }));
+    let Some(resolved) = wanted else { return Ok(give_back(context, &job)) };
     if !sent {
         context.may(Act::Dispatch)?;
-    }
-    if !(sent || is_as_admitted(&job, &resolved, &memory) && begin_launch(context, &job, &resolved)) {
-        return Ok(give_back(context, &job));
+        if !begin_launch(context, &job, &resolved) {
+            return Ok(match doubt.map(|doubt| doubt.after_absence(false, now())) {
+                Some(AfterAbsence::Look(at)) => Next::After(until(at)),
+                _ => give_back(context, &job),
+            });
+        }
     }
     let input = input(&job, attempt, &resolved);
     let mut is_taken = false;
@@ -150,7 +152,7 @@ fn launched(context: &Context, job: &Job, attempt: u32, memory: &Memory) -> Next
 
 /// The API server has judged the batch Job. If an earlier create may have happened, that says nothing of it.
 fn judged(context: &Context, job: &Job, attempt: u32, doubt: Option<&Doubt>, message: String, permanent: bool) -> Next {
-    let Some(doubt @ Doubt::Sent { .. }) = doubt else { return refuse(context, job, attempt, message, permanent) };
+    let Some(doubt) = doubt else { return refuse(context, job, attempt, message, permanent) };
     let verdict = if permanent { Finality::ForGood } else { Finality::ForNow };
     let doubt = doubt.judged(verdict, message);
     context.memories.update(&job.uid().unwrap_or_default(), |memory| memory.doubt = Some(doubt));

@@ -227,7 +227,8 @@ async fn write(
             explain(context, observed, &mut effect).await;
         }
         if let Effect::CreateRun(run) = &effect
-            && !context.memories.begin_record(&uid, run)
+            && (dispatcher::is_to_be_taken_over(context, object, run.spec.attempt)
+                || !context.memories.begin_record(&uid, run))
         {
             // It was admitted meanwhile; the launcher asks for another look.
             return Ok(None);

@@ -17,6 +17,7 @@ use rota::api::{Job, JobRun, Queue, Schedule};
 use rota::apply::{WriteError, Writer};
 use rota::domain::conditions::micro;
 use rota::domain::names;
+use rota::domain::run::{BatchState, batch_outcome};
 use rota::runtime::clock::now;
 use rota::runtime::lease::{Election, LEASE_NAME, Leadership, Terms, Traces};
 use rota::runtime::metrics::Metrics;
@@ -32,12 +33,17 @@ fn job_in(queue: &str) -> Value {
     json!({ "jobType": "x", "queue": queue, "jobTemplate": pod_template() })
 }
 
+/// The names of the Jobs that have a batch Job that has not ended.
+async fn launched(scope: &Scope) -> Vec<String> {
+    let mut found = api::<BatchJob>(scope).list(&ListParams::default()).await.unwrap().items;
+    found.retain(|batch| batch_outcome(batch) == BatchState::Active);
+    found.iter().map(|batch| batch.annotations()[JOB_NAME_ANNOTATION].clone()).collect()
+}
+
 /// Waits until a Job has a batch Job.
 async fn is_launched(scope: &Scope, job: &str) {
     until(&format!("{job} is launched"), || async {
-        let batches = api::<BatchJob>(scope).list(&ListParams::default()).await.unwrap();
-        let of_job = |it: &BatchJob| it.annotations().get(JOB_NAME_ANNOTATION).map(String::as_str) == Some(job);
-        batches.items.iter().any(of_job).then_some(())
+        launched(scope).await.iter().any(|name| name == job).then_some(())
     })
     .await;
 }
@@ -335,6 +341,45 @@ async fn a_queue_that_cannot_be_written_stops_no_other_and_says_why() {
         allow(&scope, "bad").await;
         is_launched(&scope, "bad-0").await;
         drop(operator);
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// I3: the create that an earlier leader sent comes through after the Job was canceled under the next leader: until then the Job
+/// has its place, so that no second one runs beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_leader_may_be_creating_keeps_its_place_though_nobody_wants_it_any_more() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, false);
+        let proxy = Proxy::start(rights.kubeconfig()).await;
+        let is_launch =
+            |it: &Asked| it.method == "POST" && it.path.contains("/batch/v1/") && it.path.ends_with("/jobs");
+        proxy.order(is_launch, Fate::Swallow);
+        create(&scope, "Queue", "line", json!({ "maxRunning": 1 })).await;
+        let mut earlier = Operator::start_with(&scope, proxy.kubeconfig(), "only", &[]);
+        earlier.leads().await;
+        create(&scope, "Job", "first", job_in("line")).await;
+        let sent = until("it is sent", || async { proxy.asked(is_launch).into_iter().next() }).await.0;
+        earlier.kill();
+        let cancel = Patch::Merge(json!({ "spec": { "cancel": { "reason": "enough" } } }));
+        api::<Job>(&scope).patch("first", &PatchParams::default(), &cancel).await.unwrap();
+        create(&scope, "Job", "second", job_in("line")).await;
+        let _operator = led(&scope, &rights).await;
+        until("the first one says what is not known", || async {
+            assert_eq!(launched(&scope).await, [""; 0], "its place was given away");
+            let status = api::<Job>(&scope).get("first").await.unwrap().status?;
+            status.conditions.iter().any(|it| it.message.contains("an earlier leader admitted it")).then_some(())
+        })
+        .await;
+        let batch: BatchJob = serde_json::from_str(&sent.text()).unwrap();
+        api::<BatchJob>(&scope).create(&PostParams::default(), &batch).await.unwrap();
+        until("the second one is launched", || async {
+            let found = launched(&scope).await;
+            assert_ne!(found.len(), 2, "two run where one may: {found:?}");
+            (found == ["second"]).then_some(())
+        })
+        .await;
         rights.remove(&scope);
     })
     .await;

@@ -17,31 +17,27 @@ const SENT_MAX: u32 = 6;
 const DELAY_MS: i64 = 500;
 /// The longest such delay, in milliseconds.
 const DELAY_MAX_MS: i64 = 10_000;
-/// For how long after it was sent a request may be under way, in milliseconds: the API server ends each after 60 s unless it
-/// is told otherwise, and etcd may apply for a moment longer what it was sent.
-const UNDER_WAY_MS: i64 = 70_000;
+/// For how long after it was sent a request may be under way, in milliseconds: the API server ends a create of a batch Job after
+/// the 10 s that it carries as its `timeout`, and etcd may apply for up to 7 s longer what it was sent (its own limit is 5 s and
+/// two elections).
+const UNDER_WAY_MS: i64 = 20_000;
 /// How long it may be unknown before the Job says so, in milliseconds.
 const TOLD_AFTER_MS: i64 = 5_000;
 
 /// A create of which it is not known whether it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// An earlier leader admitted the attempt and may have created it.
-    Inherited,
-    /// This one sent it.
-    Sent {
-        /// When the first one was sent.
-        since: Timestamp,
-        /// When the last one of unknown outcome was sent.
-        last: Timestamp,
-        /// How many were.
-        count: u32,
-        /// What was said of the last one.
-        said: String,
-        /// Whether the API server has judged one since, and how: it is not sent again, and this is the refusal if none of
-        /// the others turns out to have happened.
-        judged: Option<Finality>,
-    },
+pub struct Doubt {
+    /// When the first one was sent at the earliest.
+    since: Timestamp,
+    /// When the last one of unknown outcome was sent at the latest.
+    last: Timestamp,
+    /// How many this process sent; 0: an earlier leader admitted the attempt and may have sent one.
+    count: u32,
+    /// What was said of the last one.
+    said: String,
+    /// Whether the API server has judged one since, and how: it is not sent again, and this is the refusal if none of the others
+    /// turns out to have happened.
+    judged: Option<Finality>,
 }
 
 /// What the API server said of a create while the outcome of another one was unknown.
@@ -65,37 +61,43 @@ pub enum Next {
 }
 
 impl Doubt {
+    /// An earlier leader admitted the attempt and may have sent a create, at the latest when this one began to lead.
+    pub fn inherited(leading_since: Timestamp) -> Self {
+        let said = "an earlier leader admitted it".to_owned();
+        Self { since: leading_since, last: leading_since, count: 0, said, judged: None }
+    }
+
     /// A create was sent and its outcome is unknown.
     pub fn sent(before: Option<&Self>, said: String, now: Timestamp) -> Self {
-        match before {
-            Some(Self::Sent { since, count, .. }) => {
-                Self::Sent { since: *since, last: now, count: count.saturating_add(1), said, judged: None }
-            }
-            Some(Self::Inherited) | None => Self::Sent { since: now, last: now, count: 1, said, judged: None },
-        }
+        let (since, count) = before.map_or((now, 0), |before| (before.since, before.count));
+        Self { since, last: now, count: count.saturating_add(1), said, judged: None }
     }
 
     /// The API server judged a create while the outcome of an earlier one is unknown.
     pub fn judged(&self, verdict: Finality, by: String) -> Self {
-        match self.clone() {
-            Self::Sent { since, last, count, .. } => Self::Sent { since, last, count, said: by, judged: Some(verdict) },
-            Self::Inherited => Self::Inherited,
-        }
+        Self { said: by, judged: Some(verdict), ..self.clone() }
+    }
+
+    /// Whether this process has sent none.
+    pub fn is_inherited(&self) -> bool {
+        self.count == 0
     }
 
     /// What follows from its absence; `may_send` says whether the attempt is still wanted.
     pub fn after_absence(&self, may_send: bool, now: Timestamp) -> Next {
-        let Self::Sent { last, count, said, judged, .. } = self else { return Next::Send };
-        // Also when the clock was set back meanwhile.
-        let settled = last.saturating_add_ms(UNDER_WAY_MS);
-        if now >= settled {
-            return Next::NotCreated(said.clone(), *judged == Some(Finality::ForGood));
+        let sends = may_send && self.judged.is_none() && self.count < SENT_MAX;
+        if sends && self.is_inherited() {
+            return Next::Send;
         }
-        let doubled = DELAY_MS.saturating_mul(1 << count.saturating_sub(1).min(10));
-        let again = last.saturating_add_ms(doubled.min(DELAY_MAX_MS));
-        let sends = may_send && judged.is_none() && *count < SENT_MAX;
+        // Also when the clock was set back meanwhile.
+        let settled = self.last.saturating_add_ms(UNDER_WAY_MS);
+        if now >= settled {
+            return Next::NotCreated(self.said.clone(), self.judged == Some(Finality::ForGood));
+        }
+        let doubled = DELAY_MS.saturating_mul(1 << self.count.saturating_sub(1).min(10));
+        let again = self.last.saturating_add_ms(doubled.min(DELAY_MAX_MS));
         match sends {
-            true if now >= again || now < *last => Next::Send,
+            true if now >= again || now < self.last => Next::Send,
             true => Next::Look(again),
             false => Next::Look(settled.min(now.saturating_add_ms(DELAY_MAX_MS))),
         }
@@ -105,7 +107,7 @@ impl Doubt {
 /// An attempt that is being launched: nothing to say, unless it takes long to know whether it was.
 pub(super) fn launching(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
-    let Some(Doubt::Sent { since, said, .. }) = &facts.memory.doubt else { return decision };
+    let Some(Doubt { since, said, .. }) = &facts.memory.doubt else { return decision };
     let due = since.saturating_add_ms(TOLD_AFTER_MS);
     if now < due && now >= *since {
         decision.plan.wake(due);

@@ -25,7 +25,10 @@ fn it_is_sent_again_with_growing_delays_and_then_only_asked_for() {
         doubt = Doubt::sent(Some(&doubt), "again".into(), at(now));
     }
     assert_eq!(delays, [500, 1_000, 2_000, 4_000, 8_000]);
-    assert!(matches!(doubt.after_absence(true, at(now + 60_000)), Next::Look(_)), "a request may be under way");
+    assert!(
+        matches!(doubt.after_absence(true, at(now + UNDER_WAY_MS - 1)), Next::Look(_)),
+        "a request may be under way"
+    );
     assert_eq!(doubt.after_absence(true, at(now + UNDER_WAY_MS)), Next::NotCreated("again".into(), false));
 }
 
@@ -47,7 +50,20 @@ fn what_is_not_wanted_any_more_is_asked_for_and_not_sent() {
 
 #[test]
 fn what_an_earlier_leader_may_have_created_is_created_if_it_is_absent() {
-    assert_eq!(Doubt::Inherited.after_absence(true, at(0)), Next::Send);
+    let doubt = Doubt::inherited(at(0));
+    assert!([0, 500, UNDER_WAY_MS].iter().all(|now| doubt.after_absence(true, at(*now)) == Next::Send));
+}
+
+#[test]
+fn what_an_earlier_leader_may_be_creating_and_nobody_wants_any_more_keeps_its_place_until_no_request_can_be_under_way()
+{
+    let doubt = Doubt::inherited(at(0));
+    assert_eq!(doubt.after_absence(false, at(2_000)), Next::Look(at(12_000)));
+    assert!(matches!(doubt.after_absence(false, at(UNDER_WAY_MS)), Next::NotCreated(..)));
+    // A quota that is full may have been filled by that very request.
+    let judged = doubt.judged(Finality::ForNow, "exceeded quota".into());
+    assert!(matches!(judged.after_absence(true, at(2_000)), Next::Look(_)));
+    assert_eq!(judged.after_absence(true, at(UNDER_WAY_MS)), Next::NotCreated("exceeded quota".into(), false));
 }
 
 #[test]
