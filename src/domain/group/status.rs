@@ -28,6 +28,9 @@ pub(super) fn settle_only(
             say_what_keeps_it(group, &mut status, &before.conditions, &keepers, now);
         }
         plan.status = Some(status);
+    } else if group.metadata.deletion_timestamp.is_none() && before.observed_generation != group.metadata.generation {
+        // An edit that changes nothing any more was seen all the same: whoever waits by kstatus would wait for ever.
+        plan.status = Some(JobGroupStatus { observed_generation: group.metadata.generation, ..before });
     }
     plan
 }

@@ -486,3 +486,18 @@ fn a_deleted_group_says_what_keeps_it() {
     ended.step(4);
     assert_eq!(delete(&mut ended), ("Complete".into(), format!("all members ended, none failed; {KEPT}")));
 }
+
+/// A cancel that comes too late, for one: kstatus compares the generations.
+#[test]
+fn an_edit_after_the_end_changes_nothing_and_is_said_to_be_seen() {
+    let mut case = group("").started();
+    MEMBERS.into_iter().for_each(|member| case.ends(member, Outcome::Completed, 5));
+    case.step(6);
+    let ended = case.status().clone();
+    assert_eq!(ended.phase, Some(GroupPhase::Completed));
+    case.group.spec.cancel = Some(Cancel { reason: "too late".into(), ..Cancel::default() });
+    case.group.metadata.generation = Some(2);
+    case.step(7);
+    assert_eq!(*case.status(), JobGroupStatus { observed_generation: Some(2), ..ended });
+    assert_eq!(case.decide(at(8)).status, None, "it is said once");
+}

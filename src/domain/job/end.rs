@@ -49,11 +49,21 @@ pub(super) fn after_end(
         let due = finished_at.saturating_add_ms(ttl.saturating_mul(1_000));
         if now >= due {
             plan.effects.push(Effect::DeleteJob(identity));
-        } else {
-            plan.wake(due);
+            return plan;
         }
+        plan.wake(due);
+    }
+    if just_recorded.is_none() && !deleting {
+        plan.status = seen(facts.job);
     }
     plan
+}
+
+/// An edit changes nothing of what has ended, a cancel that comes too late for one. That it was seen is said all the same:
+/// whoever waits by kstatus would wait for ever.
+fn seen(job: &Job) -> Option<JobStatus> {
+    let status = job.status.clone().filter(|status| status.observed_generation != job.metadata.generation)?;
+    Some(JobStatus { observed_generation: job.metadata.generation, ..status })
 }
 
 /// Of a Job that did not fail no failed batch Job is to be left for long: whoever watches those, as the usual alert rules do,

@@ -439,3 +439,20 @@ fn a_job_that_its_schedule_keeps_stays_unless_a_time_to_live_is_written() {
         assert!(effects.contains(&Effect::DeleteJob(case.identity())), "{what}");
     }
 }
+
+/// A cancel that comes too late, for one: kstatus compares the generations.
+#[test]
+fn an_edit_after_the_end_changes_nothing_and_is_said_to_be_seen() {
+    let mut case = case().running().recorded(Outcome::Completed, Reason::Succeeded);
+    case.write(after(21));
+    case.memory.recorded = None;
+    case.job.metadata.finalizers = None;
+    let ended = case.status().clone();
+    case.assert_settled(after(22));
+    let mut case = case.cancelled("{reason: too late}");
+    case.job.metadata.generation = Some(2);
+    let decision = case.step(after(23));
+    assert_eq!(decision.plan.notes, []);
+    assert_eq!(*case.status(), JobStatus { observed_generation: Some(2), ..ended });
+    assert_eq!(case.decide(after(24)).plan.status, None, "it is said once");
+}
