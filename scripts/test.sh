@@ -71,7 +71,7 @@ else
 fi
 step "generated files" no_drift
 step "cluster tool" cargo build --package rota-cluster
-step "cluster programs" "$cluster" build --kueue
+step "cluster programs" "$cluster" build --kueue --health
 step "throw-away cluster" cargo test --package rota-cluster --test lifecycle
 step "static binary" make image-binary
 step "library for clocks" library_for_clocks

@@ -16,6 +16,7 @@ mod completed;
 mod decoding;
 mod examples;
 mod groups;
+mod health;
 mod hooks;
 mod immutability;
 mod installation;

@@ -231,14 +231,14 @@ async fn a_job_goes_whose_batch_jobs_must_not_be_deleted() {
 }
 
 /// The body of a batch Job whose status nobody writes but the test.
-fn run_by_nobody() -> Value {
+pub fn run_by_nobody() -> Value {
     let mut body = pod_template();
     body["spec"]["managedBy"] = json!("rota.dev/test");
     body
 }
 
 /// What the Job controller writes about a batch Job that has failed.
-fn failed() -> Value {
+pub fn failed() -> Value {
     let mut failed = completed(now());
     failed["status"]["completionTime"] = Value::Null;
     for (index, type_) in ["FailureTarget", "Failed"].into_iter().enumerate() {

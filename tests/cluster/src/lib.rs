@@ -35,4 +35,4 @@ pub use error::{Error, Result};
 pub use images::{BUSYBOX, Image, import as import_image};
 pub use kueue::{ClientLimits, Kueue};
 pub use options::{NodeKind, Options};
-pub use programs::{ensure as build_programs, ensure_kueue as build_kueue};
+pub use programs::{ensure as build_programs, ensure_health as build_health, ensure_kueue as build_kueue};

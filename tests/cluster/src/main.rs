@@ -26,6 +26,9 @@ enum Action {
         /// Builds Kueue too, which only its own tests and benchmarks need.
         #[arg(long)]
         kueue: bool,
+        /// Builds the program that says what kstatus, Argo CD and Flux think of objects too.
+        #[arg(long)]
+        health: bool,
     },
     /// Runs a cluster until SIGTERM or SIGINT. Prints the path of its kubeconfig when it can be used.
     Up(ClusterArguments),
@@ -119,11 +122,14 @@ fn main() -> ExitCode {
 
 fn act(action: Action) -> Result<ExitCode> {
     match action {
-        Action::Build { fallback, kueue } => {
+        Action::Build { fallback, kueue, health } => {
             let kinds: &[NodeKind] = if fallback { &[NodeKind::Kwok] } else { &[NodeKind::Kwok, NodeKind::Real] };
             println!("{}", rota_cluster::build_programs(kinds)?.display());
             if kueue {
                 println!("{}", rota_cluster::build_kueue()?.program.display());
+            }
+            if health {
+                println!("{}", rota_cluster::build_health()?.display());
             }
         }
         Action::Up(arguments) => return run::up(arguments.into()),

@@ -83,6 +83,10 @@ static PROGRAMS: [Program; 13] = [
 static KUEUE: Module = module!("kueue", "-X sigs.k8s.io/kueue/pkg/version.GitVersion=v0.18.3", ["go.mod", "go.sum"]);
 static KUEUE_PROGRAMS: [Program; 1] = [program("kueue", &KUEUE, "sigs.k8s.io/kueue/cmd/kueue")];
 
+/// What says how others see the health of objects; in a folder of its own for the same reason.
+static HEALTH: Module = module!("health", "", ["go.mod", "go.sum", "main.go", "argocd.go", "flux.go"]);
+static HEALTH_PROGRAMS: [Program; 1] = [program("health", &HEALTH, ".")];
+
 /// Where Kueue's module keeps the definitions of its kinds.
 const KUEUE_DEFINITIONS: &str = "config/components/crd/bases";
 
@@ -124,6 +128,17 @@ pub fn ensure_kueue() -> Result<Kueue> {
     Ok(kueue)
 }
 
+/// Builds the program that says what kstatus, Argo CD and Flux think of objects if the cache lacks it, about two minutes on two
+/// cores, and returns its path.
+///
+/// # Errors
+/// As for [`ensure`].
+pub fn ensure_health() -> Result<PathBuf> {
+    let root = cache()?.join(format!("health-{}", version(&HEALTH_PROGRAMS)));
+    build_missing(&root, &HEALTH_PROGRAMS.iter().collect::<Vec<_>>())?;
+    Ok(root.join("bin/health"))
+}
+
 /// Takes the definitions from the sources of the version that was built.
 fn copy_definitions(root: &Path, into: &Path) -> Result<()> {
     let mut go = Command::new("go");
@@ -154,7 +169,8 @@ fn build_missing(root: &Path, programs: &[&Program]) -> Result<()> {
     if !to_build.is_empty() {
         check_go()?;
         let count = to_build.len();
-        eprintln!("building {count} programs into {}, once: this takes minutes", root.display());
+        let programs = if count == 1 { "program" } else { "programs" };
+        eprintln!("building {count} {programs} into {}, once: this takes minutes", root.display());
     }
     for (index, program) in to_build.iter().enumerate() {
         eprint!("building {} ({} of {}) … ", program.name, index + 1, to_build.len());
@@ -215,7 +231,8 @@ mod tests {
     #[test]
     fn every_module_pins_its_programs() {
         let programs = PROGRAMS.iter().chain(&KUEUE_PROGRAMS);
-        for program in programs.filter(|program| program.module.name != "pause") {
+        // Those of our own have a module each.
+        for program in programs.filter(|program| program.package != ".") {
             let (_, module) = program.module.files[0];
             assert!(module.contains(program.package), "{} is no tool of {}", program.name, program.module.name);
         }
