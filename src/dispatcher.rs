@@ -26,14 +26,14 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::queue::{InFlight, OverflowPolicy};
-use crate::api::{Job, JobPhase, Queue, QueueStatus};
+use crate::api::{DEFAULT_QUEUE, Job, JobPhase, Queue, QueueStatus};
 use crate::apply::WriteError;
 use crate::controllers::job::attempt::is_launched;
 use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
 use crate::domain::job::{Doubt, Memory, current_attempt};
 use crate::domain::names;
-use crate::domain::queue::{Candidate, Counts, Holdback, Line, Offer, Settings, is_active};
+use crate::domain::queue::{Candidate, Counts, Holdback, Line, Offer, QueueCondition, Settings, is_active};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::in_namespace;
@@ -319,6 +319,14 @@ pub fn queue_changed(context: &Context, key: &Key) {
     tell_first(context, &line, &key.namespace);
     drop(line);
     context.triggers.dispatch(&key.namespace);
+}
+
+/// Whether Jobs that come to a queue are started as their turn comes. The queue `default` is made when it is needed.
+pub fn condition(context: &Context, namespace: &str, name: &str, now: Timestamp) -> QueueCondition {
+    let key = Key::new(namespace, name);
+    let queues = &context.stores.queues;
+    let exists = name == DEFAULT_QUEUE || queues.get(&key).is_some() || queues.is_unreadable(&key);
+    context.dispatcher.line().condition(namespace, name, exists, now)
 }
 
 /// What a queue is set to. Only in the operator's own namespace it can pause everything.

@@ -108,6 +108,11 @@ pub struct JobRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub worker_id: Option<String>,
+    /// What its main containers ran, in their order, as the template says: neither init containers nor sidecars, and 8 at most.
+    /// Absent for what was not launched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub containers: Vec<ContainerSnapshot>,
     /// Exit code of the container that decided the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -153,6 +158,31 @@ pub struct JobRunStatus {
     /// The nominal time of the last occurrence that this record covers, if more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scheduled_time: Option<MicroTime>,
+}
+
+/// What a main container ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerSnapshot {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its image, as the template names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub image: Option<String>,
+    /// The image that the node ran, with its digest; absent if no container ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub image_id: Option<String>,
+    /// Its command, as the template has it: `$(PARAM_NAME)` stands for a parameter. What is too long ends with `…`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 512)))]
+    pub command: Vec<String>,
+    /// The arguments of its command, in the same way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 512)))]
+    pub args: Vec<String>,
 }
 
 /// One thing that a run produced.

@@ -14,6 +14,12 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
 pub const MANAGER: &str = "rota";
 
+/// What runs: the name of the JobTemplate, else the type of work. One of the labels that Kubernetes recommends; where a user sets
+/// it on a batch Job or a pod, the user's stays.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+/// What it belongs to: always [`MANAGER`], unless a user sets it on a batch Job or a pod.
+pub const APP_PART_OF: &str = "app.kubernetes.io/part-of";
+
 /// Name of the rota Job (shortened to 63 characters) on batch Jobs and pods.
 pub const JOB: &str = "rota.dev/job";
 /// Uid of the rota Job, on batch Jobs, pods and JobRuns.
@@ -58,6 +64,8 @@ pub const JOB_NAME_ANNOTATION: &str = "rota.dev/job-name";
 pub const SEAL_ANNOTATION: &str = "rota.dev/seal";
 /// On the Lease: the number of the last leader that sealed its records, and since when all leaders have.
 pub const SEALED_SINCE_ANNOTATION: &str = "rota.dev/sealed-since";
+/// On the Lease: the version of the operator that holds it.
+pub const VERSION_ANNOTATION: &str = "rota.dev/version";
 /// Why Rota had Kubernetes end a batch Job, on batch Jobs: written together with the deadline that ends it.
 pub const ENDED_FOR_ANNOTATION: &str = "rota.dev/ended-for";
 /// When that was, RFC 3339, by the clock of the operator, on batch Jobs.

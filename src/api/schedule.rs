@@ -61,15 +61,15 @@ const CRON_RULE: &str = concat!(
     derive = "PartialEq",
     doc = "When a JobTemplate is executed.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "When", type_ = "string", json_path = ".status.when"),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextTriggerTime"),
     printcolumn(name = "Last", type_ = "date", json_path = ".status.lastTriggerTime"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".status.lastOutcome"),
     printcolumn(name = "Active", type_ = "integer", json_path = ".status.active"),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Zone", type_ = "string", json_path = ".spec.timeZone", priority = 1),
     printcolumn(name = "Template", type_ = "string", json_path = ".spec.templateRef.name", priority = 1),
-    printcolumn(name = "Success", type_ = "date", json_path = ".status.lastSuccessTime", priority = 1),
+    printcolumn(name = "Success", type_ = "date", json_path = ".status.lastSuccessTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -359,7 +359,7 @@ pub struct ScheduleStatus {
     /// that sets a field has a later time; one that only removes a field has none. Durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_edit_time: Option<MicroTime>,
-    /// The last time that fired or was skipped.
+    /// The last time for which a Job was made. It is the lastScheduleTime of a CronJob; lastSkipTime has the last one that was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_trigger_time: Option<MicroTime>,
     /// The next time that is due; absent while disabled, not ready, or when none will come.

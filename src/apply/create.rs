@@ -15,9 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{CREATE_MANAGER, WriteError, Writer, text};
-use crate::api::labels::{MANAGED_BY, MANAGER};
 use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec};
-use crate::domain::attempt;
+use crate::domain::{attempt, names};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 
@@ -147,7 +146,7 @@ impl Writer {
     pub(super) async fn create_default_queue(&self, namespace: &str) -> Result<(), WriteError> {
         let mut queue = Queue::new(DEFAULT_QUEUE, QueueSpec::default());
         queue.metadata.namespace = Some(namespace.into());
-        queue.metadata.labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());
+        queue.metadata.labels = Some(names::recommended_labels(DEFAULT_QUEUE));
         // One that a user made meanwhile is as good.
         let (Created::New(queue) | Created::Found(queue)) = self.create(&queue).await?;
         self.take_in(queue);

@@ -24,7 +24,7 @@ use crate::api::{API_VERSION, Job, JobGroup, JobRun, JobTemplate, Queue, Schedul
 use check::{Fault, Linter, Source};
 use documents::Document;
 use edit::Edit;
-use references::Templates;
+use references::{Queues, Templates};
 
 /// How many objects are asked for at once.
 const REQUESTS_MAX: usize = 16;
@@ -242,8 +242,10 @@ fn judge(mut objects: Vec<Object>, existing: Option<&Existing>, now: Timestamp, 
         report.findings.extend(faults.into_iter().map(|fault| object.finding(fault)));
     }
     let templates = templates(&objects, existing);
+    let queues = queues(&objects, existing);
     for object in &objects {
-        let faults = references::check(&object.namespace, &object.content, &templates);
+        let mut faults = references::check(&object.namespace, &object.content, &templates);
+        faults.extend(references::check_queue(&object.namespace, &object.content, &queues));
         report.findings.extend(faults.into_iter().map(|fault| object.finding(fault)));
     }
 }
@@ -271,13 +273,34 @@ fn templates(objects: &[Object], existing: Option<&Existing>) -> Templates {
     known
 }
 
-/// What must be looked up in the cluster: the objects themselves, and the templates that they name.
+/// Which of the queues that are named there are, in the files or, where it was looked at, in the cluster.
+fn queues(objects: &[Object], existing: Option<&Existing>) -> Queues {
+    let is_queue = |(kind, _, _): &(String, String, String)| kind == "Queue";
+    let looked_up = existing.map(|_| wanted(objects)).unwrap_or_default();
+    let there = |key: &(String, String, String)| existing.is_some_and(|existing| existing.contains_key(key));
+    let mut known: Queues = looked_up
+        .into_iter()
+        .filter(is_queue)
+        .map(|key| {
+            let exists = there(&key);
+            ((key.1, key.2), exists)
+        })
+        .collect();
+    let written = objects.iter().filter(|object| object.kind() == "Queue");
+    known.extend(written.map(|object| ((object.namespace.clone(), object.name()), true)));
+    known
+}
+
+/// What must be looked up in the cluster: the objects themselves, and the templates and queues that they name.
 fn wanted(objects: &[Object]) -> BTreeSet<(String, String, String)> {
     let mut wanted = BTreeSet::new();
     for object in objects {
         let name = object.name();
         if !name.is_empty() && !name.ends_with('*') {
             wanted.insert((object.kind().to_owned(), object.namespace.clone(), name));
+        }
+        if let Some((_, queue)) = references::queue(&object.content) {
+            wanted.insert(("Queue".to_owned(), object.namespace.clone(), queue));
         }
         for one in references::uses(&object.content) {
             wanted.insert(("JobTemplate".to_owned(), object.namespace.clone(), one.template));
@@ -299,10 +322,10 @@ fn resource(kind: &str) -> Option<ApiResource> {
 }
 
 async fn fetch(client: &Client, wanted: &BTreeSet<(String, String, String)>) -> Result<Existing, PluginError> {
-    // Without the definitions every object would look as if it were new.
+    // Without the CRDs every object would look as if it were new.
     client.list_api_group_resources(API_VERSION).await.map_err(|error| match error {
         kube::Error::Api(status) if status.code == 404 => {
-            PluginError::Failed("the cluster does not have Rota's definitions: kubectl apply -f crds/".into())
+            PluginError::Failed("the cluster does not have Rota's CRDs: kubectl apply -f crds/".into())
         }
         error => PluginError::failed(&error),
     })?;

@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod cluster;
+pub mod completion;
 pub mod crds;
 pub mod follow;
 pub mod kueue;
@@ -20,6 +21,7 @@ pub mod state;
 pub mod table;
 pub mod target;
 pub mod tree;
+pub mod version;
 pub mod why;
 
 use clap::{Parser, Subcommand};

@@ -85,10 +85,7 @@ pub fn refused(error: kube::Error) -> PluginError {
         kube::Error::Api(status)
             if status.code == 404 && status.details.as_ref().is_none_or(|it| it.name.is_empty()) =>
         {
-            PluginError::Failed(format!(
-                "{}: are Rota's definitions installed (kubectl apply -f crds/)?",
-                status.message
-            ))
+            PluginError::Failed(format!("{}: are Rota's CRDs installed (kubectl apply -f crds/)?", status.message))
         }
         kube::Error::Api(status) => PluginError::Failed(status.message.clone()),
         other => PluginError::failed(other),

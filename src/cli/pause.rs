@@ -9,6 +9,8 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+mod latest;
+
 use super::cluster::NamespaceArguments;
 use super::objects::{Connection, Kind, is_code, list, refused};
 use super::plugin::{Answer, OK, PluginError};
@@ -60,7 +62,7 @@ pub struct PauseArguments {
     members that succeeded are not run again; -p and -f correct the others. schedule/NAME: one that is held after failures \
     (pauseAfterFailures) goes on.\n\nExit codes: 0 resumed, or there was nothing to resume; 1 not found or refused; 2 wrong arguments; 3 \
     the group has not ended yet, or has nothing left to run; 5 no cluster.\n\nExamples:\n  kubectl rota resume reports\n  kubectl rota \
-    resume --whole-namespace\n  kubectl rota resume group/month-end -p load.region=eu\n  kubectl rota resume group/month-end -f \
+    resume --whole-namespace --latest-only\n  kubectl rota resume group/month-end -p load.region=eu\n  kubectl rota resume group/month-end -f \
     month-end.yaml"
 )]
 pub struct ResumeArguments {
@@ -70,6 +72,10 @@ pub struct ResumeArguments {
     /// Of a group: value of a parameter of a member, over what the group says; may be repeated.
     #[arg(short, long = "param", value_name = "MEMBER.NAME=VALUE", value_parser = member_param)]
     pub params: Vec<MemberParam>,
+    /// Of queues: first cancel the waiting Jobs of each schedule but the one for its latest time, so that what gathered during
+    /// the pause does not all run.
+    #[arg(long)]
+    pub latest_only: bool,
     /// Of a group: file with the group as it should have been; its jobs take the place of those of the group.
     #[arg(short, long, value_name = "FILE", conflicts_with = "params")]
     pub filename: Option<PathBuf>,
@@ -213,6 +219,10 @@ pub async fn resume(arguments: &ResumeArguments, now: Timestamp) -> Result<Answe
     if !is_group && (!arguments.params.is_empty() || arguments.filename.is_some()) {
         return Err(PluginError::Usage("-p and -f are about the members of a group: write group/NAME".into()));
     }
+    let is_queue = matches!(target, None | Some((Some(TargetKind::Queue) | None, _)));
+    if arguments.latest_only && !is_queue {
+        return Err(PluginError::Usage("--latest-only is about the Jobs of queues: write QUEUE".into()));
+    }
     match target {
         Some((Some(TargetKind::Group), name)) => resume_group(arguments, name).await,
         Some((Some(TargetKind::Schedule), name)) => resume_schedule(common, name, now).await,
@@ -223,9 +233,9 @@ pub async fn resume(arguments: &ResumeArguments, now: Timestamp) -> Result<Answe
             "a {} is not resumed: write QUEUE, group/NAME or schedule/NAME",
             kind.word()
         ))),
-        Some((Some(TargetKind::Queue) | None, name)) => resume_queue(common, name).await,
-        None if common.scope() == PauseScope::Queue => resume_queue(common, DEFAULT_QUEUE).await,
-        None => resume_all(common).await,
+        Some((Some(TargetKind::Queue) | None, name)) => resume_queue(arguments, name).await,
+        None if common.scope() == PauseScope::Queue => resume_queue(arguments, DEFAULT_QUEUE).await,
+        None => resume_all(arguments).await,
     }
 }
 
@@ -234,30 +244,42 @@ async fn unpause(common: &CommonArguments, connection: &Connection, name: &str) 
     connection.api::<Queue>().patch(name, &common.patch(), &patch).await.map_err(refused)
 }
 
-async fn resume_queue(common: &CommonArguments, name: &str) -> Result<Answer, PluginError> {
+async fn resume_queue(arguments: &ResumeArguments, name: &str) -> Result<Answer, PluginError> {
+    let common = &arguments.common;
     let connection = common.connection().await?;
     let queue: Queue = connection.get(name).await?;
     let Some(pause) = queue.spec.paused else {
         return common.answer::<Queue>(&[], &format!("queue {name} is not paused"));
     };
-    let what = covers(pause.scope.unwrap_or_default(), name, &connection.namespace);
+    let scope = pause.scope.unwrap_or_default();
+    let what = covers(scope, name, &connection.namespace);
+    let cancelled = if arguments.latest_only {
+        latest::cancel_earlier(&connection, scope, name, common.dry_run).await?
+    } else {
+        String::new()
+    };
     let queue = unpause(common, &connection, name).await?;
-    common.answer(&[queue], &format!("{what} goes on; it was paused: {}", pause.reason))
+    common.answer(&[queue], &format!("{what} goes on; it was paused: {}{cancelled}", pause.reason))
 }
 
 /// Takes off the pauses of that scope, whichever queues have them.
-async fn resume_all(common: &CommonArguments) -> Result<Answer, PluginError> {
+async fn resume_all(arguments: &ResumeArguments) -> Result<Answer, PluginError> {
+    let common = &arguments.common;
     let connection = common.connection().await?;
     let scope = common.scope();
     let what = covers(scope, DEFAULT_QUEUE, &connection.namespace);
     let (queues, _) = list(&connection.api::<Queue>(), &ListParams::default()).await?;
-    let mut resumed = Vec::new();
-    for queue in queues {
-        if queue.spec.paused.as_ref().is_some_and(|pause| pause.scope == Some(scope)) {
-            resumed.push(unpause(common, &connection, &queue.name_any()).await?);
-        }
+    let is_paused = |queue: &Queue| queue.spec.paused.as_ref().is_some_and(|pause| pause.scope == Some(scope));
+    let paused: Vec<String> = queues.iter().filter(|queue| is_paused(queue)).map(ResourceExt::name_any).collect();
+    let mut cancelled = String::new();
+    if arguments.latest_only && !paused.is_empty() {
+        cancelled = latest::cancel_earlier(&connection, scope, DEFAULT_QUEUE, common.dry_run).await?;
     }
-    let message = if resumed.is_empty() { format!("{what}: not paused") } else { format!("{what} goes on") };
+    let mut resumed = Vec::new();
+    for queue in paused {
+        resumed.push(unpause(common, &connection, &queue).await?);
+    }
+    let message = if resumed.is_empty() { format!("{what}: not paused") } else { format!("{what} goes on{cancelled}") };
     common.answer(&resumed, &message)
 }
 

@@ -1,5 +1,6 @@
 //! `kubectl rota`: its verbs, what a verb answers, and what its exit codes mean.
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use clap::{Parser, Subcommand};
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 
 use super::cluster::{NamespaceArguments, Unreachable};
 use super::print::Style;
-use super::{cancel, lint, r#move, next, pause, queue, run, tree, why};
+use super::{cancel, completion, lint, r#move, next, pause, queue, run, tree, version, why};
 use crate::domain::calendar::TimingError;
 use crate::runtime::lease::chain;
 
@@ -67,6 +68,17 @@ pub enum Verb {
     Tree(Box<tree::Arguments>),
     /// Show the next times of a Schedule, or of an expression without a cluster.
     Next(Box<next::Arguments>),
+    /// Show which version of the plugin this is, and which version of the operator leads.
+    Version(Box<version::Arguments>),
+    /// Print the program that completes what is typed after `kubectl rota`.
+    Completion(completion::Arguments),
+    /// What fits after these words; for `kubectl_complete-rota`.
+    #[command(name = completion::COMPLETE, hide = true, disable_help_flag = true)]
+    Complete {
+        /// The words, the last of which is being typed.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Check files as the API server and the operator would, without a cluster; say what applying them would change.
     Lint(Box<lint::Arguments>),
 }
@@ -150,6 +162,9 @@ pub async fn run(
         Verb::Resume(arguments) => pause::resume(&arguments, clock()).await,
         Verb::Tree(arguments) => tree::run(&arguments, clock, style, output).await,
         Verb::Next(arguments) => next::run(&arguments, clock()).await,
+        Verb::Version(arguments) => version::run(&arguments, clock()).await,
+        Verb::Completion(_) => Ok(completion::program()),
+        Verb::Complete { words } => Ok(Answer { output: completion::offer(&words).await, ..Answer::default() }),
         Verb::Lint(arguments) => lint::run(&arguments, clock()).await,
     }
 }

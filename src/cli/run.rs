@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
-use serde_json::json;
+use kube::api::PostParams;
 
+use super::cancel;
 use super::cluster::NamespaceArguments;
 use super::follow::Follower;
 use super::objects::{Connection, Live, refused, shown};
@@ -211,9 +211,8 @@ async fn wait(
     let taken_up = waiter.live.objects.get(&name).and_then(phase).is_some();
     let mut message = format!("job {name} had not ended after {}", arguments.timeout.as_deref().unwrap_or_default());
     if arguments.cancel_on_timeout {
-        let cancel = json!({ "spec": { "cancel": { "reason": "kubectl rota run --cancel-on-timeout" } } });
-        let cancelled = connection.api::<Job>().patch(&name, &PatchParams::default(), &Patch::Merge(&cancel)).await;
-        cancelled.map_err(refused)?;
+        let job: Job = connection.get(&name).await?;
+        cancel::request(connection, &job, "kubectl rota run --cancel-on-timeout", None).await?;
         message.push_str(", and is cancelled");
     }
     if taken_up {

@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 
 use super::{Context, outcome, refusals};
+use crate::api::DEFAULT_QUEUE;
 use crate::apply::WriteError;
+use crate::dispatcher;
 use crate::domain::plan::Effect;
 use crate::domain::template::{self, Facts, Probe};
 use crate::runtime::clock::now;
@@ -52,8 +54,11 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     let asked = Asked { uid: object.metadata.uid.clone().unwrap_or_default(), digest: reading.digest.clone() };
     let probe = probes(context).get(key).filter(|(known, _)| *known == asked).map(|(_, probe)| probe.clone());
     // Decide.
-    let facts = Facts { template: &object, reading: &reading, revisions: &revisions, probe: probe.as_ref() };
-    let plan = template::decide(&facts, now());
+    let now_is = now();
+    let queue = object.spec.queue.as_deref().unwrap_or(DEFAULT_QUEUE);
+    let queue = dispatcher::condition(context, &key.namespace, queue, now_is);
+    let facts = Facts { template: &object, reading: &reading, revisions: &revisions, queue, probe: probe.as_ref() };
+    let plan = template::decide(&facts, now_is);
     // Apply.
     let mut probed = false;
     let (unused, effects): (Vec<Effect>, Vec<Effect>) =

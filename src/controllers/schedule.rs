@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use kube::core::ObjectMeta;
 
 use super::{Context, outcome};
-use crate::api::{Job, JobRun, JobTemplate, Reason, Schedule, ScheduleStatus};
+use crate::api::{DEFAULT_QUEUE, Job, JobRun, JobTemplate, Reason, Schedule, ScheduleStatus};
 use crate::apply::{Meaning, WriteError};
+use crate::dispatcher;
 use crate::domain::conditions::micro;
 use crate::domain::plan::{Effect, Note};
+use crate::domain::queue::QueueCondition;
 use crate::domain::schedule::{self, Facts, OwnJob};
 use crate::domain::{job, template};
 use crate::domain::{params, resolve, sizes};
@@ -75,6 +77,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         status: before,
         edits: context.schedule_memory.sightings.edits(&object, context.predecessor_renewed_at),
         template: usable(context, &object),
+        queue: queue(context, &object, now_is),
         jobs: &jobs,
         leading_since: unsure_until(context, key),
     };
@@ -200,6 +203,7 @@ async fn record_owed(context: &Context, key: &Key, gone: &Schedule) -> Result<()
             status: &status,
             edits: context.schedule_memory.sightings.edits(gone, context.predecessor_renewed_at),
             template: Ok(()),
+            queue: QueueCondition::Open,
             jobs: &jobs,
             leading_since: unsure_until(context, key),
         };
@@ -248,11 +252,21 @@ fn jobs(context: &Context, schedule: &Schedule) -> Vec<OwnJob> {
         scheduled_time: schedule::occurrence(&job),
         start_by: job.spec.start_by.as_ref().map(|time| time.0),
         started_at: job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0),
+        waits_for: job::waits_for(&job),
         cancelled: job.spec.cancel.is_some() || job.metadata.deletion_timestamp.is_some(),
         held: job::is_held(&job),
         ending: context.ending(&job),
     });
     own.collect()
+}
+
+/// Whether Jobs in the queue of the schedule are started.
+fn queue(context: &Context, schedule: &Schedule, now: Timestamp) -> QueueCondition {
+    let namespace = schedule.metadata.namespace.as_deref().unwrap_or_default();
+    let template = context.stores.templates.get(&Key::new(namespace, &schedule.spec.template_ref.name));
+    let of_template = template.and_then(|template| template.spec.queue.clone());
+    let name = schedule.spec.queue.clone().or(of_template);
+    dispatcher::condition(context, namespace, name.as_deref().unwrap_or(DEFAULT_QUEUE), now)
 }
 
 /// Whether a Job of the schedule could be queued now, and why not.

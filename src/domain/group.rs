@@ -15,7 +15,7 @@ use super::plan::{Effect, Note, Plan};
 use super::{names, sizes};
 use crate::api::job::GroupReference;
 use crate::api::job_group::{GroupMember, GroupMode, GroupPhase, MemberCounts, MemberStatus};
-use crate::api::labels::{MANAGED_BY, MANAGER, RECORD_FINALIZER};
+use crate::api::labels::{GROUP, RECORD_FINALIZER};
 use crate::api::{API_VERSION, Job, JobGroup, JobGroupSpec, JobGroupStatus, JobSpec, LocalReference, Outcome, Reason};
 
 mod members;
@@ -171,13 +171,9 @@ fn member_job(group: &JobGroup, member: &GroupMember) -> Job {
     let mut job = Job::new(&names::member_job(&name, &uid, &member.name), spec);
     job.metadata.namespace = group.metadata.namespace.clone();
     job.metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
-    job.metadata.labels = Some(
-        [
-            (MANAGED_BY.to_owned(), MANAGER.to_owned()),
-            (crate::api::labels::GROUP.to_owned(), names::label_value(&name)),
-        ]
-        .into(),
-    );
+    let mut labels = names::recommended_labels(&member.template_ref.name);
+    labels.insert(GROUP.to_owned(), names::label_value(&name));
+    job.metadata.labels = Some(labels);
     job.metadata.owner_references = Some(vec![owner("JobGroup", &name, &uid)]);
     job
 }

@@ -13,7 +13,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::attempt::{Sight, Stand};
-use super::conditions::micro;
+use super::conditions::{DISPATCHED, micro};
 use super::plan::{Effect, Ending, Note, ObjectIdentity, Plan};
 use super::queue::{Blocker, Candidate, Limit, Limits, Occupant, Rank};
 use super::resolve::{Judged, Resolved, Source, TTL_SECONDS_DEFAULT, Unresolved, resolve};
@@ -464,6 +464,13 @@ fn record_input<'a>(facts: &Facts<'a>, known: Option<&'a Resolved<'a>>, attempt:
         deadline: total_deadline(facts.job, facts.memory, known, now),
         now,
     }
+}
+
+/// What a queued Job waits for, in a sentence.
+pub fn waits_for(job: &Job) -> Option<String> {
+    let status = job.status.as_ref().filter(|status| status.waiting_for.is_some())?;
+    let dispatched = status.conditions.iter().find(|it| it.type_ == DISPATCHED && it.status == "False")?;
+    Some(dispatched.message.clone())
 }
 
 /// Whether a Job has Rota's finalizer, so that no delete loses its outcome.

@@ -177,7 +177,8 @@ fn manifest(input: &LaunchInput<'_>, batch_name: &str) -> Result<Value, LaunchEr
     let pod_path = spec_path.field("template");
     let pod = object(required(&spec, "template", &spec_path)?, &pod_path)?;
     spec.insert("template".into(), Value::Object(pod_template(input, batch_name, pod, &pod_path)?));
-    let mut labels = user.labels;
+    let mut labels = what_runs(input);
+    labels.extend(user.labels);
     labels.extend(batch_labels(input));
     let mut annotations = user.annotations;
     annotations.extend(batch_annotations(input));
@@ -215,6 +216,13 @@ fn own_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
     let metadata = &input.job.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
     identity_labels(name, metadata.uid.as_deref().unwrap_or_default(), input.attempt)
+}
+
+/// The labels that Kubernetes recommends, in whose place a user's own stand.
+fn what_runs(input: &LaunchInput<'_>) -> Map<String, Value> {
+    let template = input.template.map(|template| template.name.as_str());
+    let labels = names::recommended_labels(template.unwrap_or(input.job_type));
+    labels.into_iter().map(|(key, value)| (key, Value::String(value))).collect()
 }
 
 fn batch_labels(input: &LaunchInput<'_>) -> Map<String, Value> {
@@ -263,7 +271,8 @@ fn pod_template(
         Some(Value::Object(metadata)) => metadata.clone(),
         _ => Map::new(),
     };
-    let mut labels = user.labels;
+    let mut labels = what_runs(input);
+    labels.extend(user.labels);
     let managed_by = labels.remove(MANAGED_BY);
     labels.extend(own_labels(input));
     labels.extend(managed_by.map(|managed_by| (MANAGED_BY.to_owned(), managed_by)));

@@ -5,8 +5,12 @@
 //! owner's uid, which tells the owner from a later one of the same name. Changing anything here orphans what already
 //! runs; the golden tests say so.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+
+use crate::api::labels::{APP_NAME, APP_PART_OF, MANAGED_BY, MANAGER};
 
 /// The longest name of a Job that Rota creates, as of a CronJob: room for the suffixes of what is made of it.
 pub const JOB_NAME_MAX: usize = 52;
@@ -53,6 +57,13 @@ pub fn number(text: &str) -> u64 {
 /// and ends with a letter or digit. Below seven characters there is room for the hash only.
 pub fn shorten(name: &str, max: usize) -> String {
     fit(name, max, |character| matches!(character, '-' | '.'))
+}
+
+/// The labels that Kubernetes recommends for whatever is made by a tool, for what runs something of that name.
+pub fn recommended_labels(name: &str) -> BTreeMap<String, String> {
+    let name = Some(name).filter(|name| !name.is_empty()).map(|name| (APP_NAME, label_value(name)));
+    let made = [(APP_PART_OF, MANAGER.to_owned()), (MANAGED_BY, MANAGER.to_owned())];
+    name.into_iter().chain(made).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// A name as the value of a label: at most 63 characters, and as it is wherever that is possible.

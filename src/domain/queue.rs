@@ -108,6 +108,23 @@ pub struct Settings {
     pub depth: Option<(u32, OverflowPolicy)>,
 }
 
+/// Whether Jobs that come to a queue are started as their turn comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QueueCondition {
+    /// They are.
+    #[default]
+    Open,
+    /// There is no such queue: they wait. In a sentence.
+    Missing(String),
+    /// They wait until the pause is over.
+    Paused {
+        /// What is paused, by whom and why, in a sentence.
+        message: String,
+        /// When it ends by itself.
+        until: Option<Timestamp>,
+    },
+}
+
 impl Settings {
     /// What the specification of a queue says.
     pub fn of(spec: &QueueSpec) -> Self {

@@ -17,7 +17,7 @@ use super::job::{attempt_name, content_label};
 use super::resolve::Resolved;
 use super::words::printable;
 use super::{group, names, retry, sizes};
-use crate::api::job_run::{JobRunSpec, JobRunStatus};
+use crate::api::job_run::{ContainerSnapshot, JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
 use crate::api::labels::{
     ATTEMPT, CONTENT, DAY, DEDUP, ENDED_AT_ANNOTATION, ENDED_FOR_ANNOTATION, GROUP, JOB, JOB_UID, MANAGED_BY, MANAGER,
@@ -31,6 +31,7 @@ mod notes;
 mod pods;
 mod policy;
 mod report;
+mod snapshot;
 mod suspension;
 mod times;
 mod verdict;
@@ -387,6 +388,7 @@ fn build_run(
         finished_at: Some(micro(ended)),
         duration_ms: started.and_then(|started| milliseconds(started, ended)),
         worker_id: deciding.and_then(Deciding::worker),
+        containers: ran(input, deciding, batch),
         exit_code: deciding.and_then(Deciding::exit_code),
         cancelled_by: cancelled_by(input, verdict.reason),
         error: error_text(verdict.error, is_cut),
@@ -399,6 +401,17 @@ fn build_run(
         ..empty_status(verdict.outcome, verdict.reason)
     });
     run
+}
+
+/// What the containers of an attempt ran, if it was launched.
+fn ran(input: &RunInput<'_>, deciding: Option<&Deciding<'_>>, batch: Option<&BatchJob>) -> Vec<ContainerSnapshot> {
+    if batch.is_none() && input.batch.is_none() && input.pods.is_empty() {
+        return Vec::new();
+    }
+    let is_first = |pod: &&Arc<Pod>| deciding.is_some_and(|deciding| std::ptr::eq(deciding.pod, pod.as_ref()));
+    let first = input.pods.iter().filter(is_first);
+    let pods: Vec<&Arc<Pod>> = first.chain(input.pods.iter().filter(|pod| !is_first(pod))).collect();
+    snapshot::containers(input.resolved.map(|known| known.job_template), &pods)
 }
 
 /// A failure of which a rule of the Job's retry says that it is none: it ran, and found that there was nothing to do.
@@ -473,6 +486,7 @@ fn empty_status(phase: Outcome, reason: Reason) -> JobRunStatus {
         finished_at: None,
         duration_ms: None,
         worker_id: None,
+        containers: Vec::new(),
         exit_code: None,
         error: None,
         notes: Vec::new(),

@@ -18,6 +18,7 @@ use super::conditions::{self, Conditions, Fact, micro};
 use super::job::SaturatingTime;
 use super::names;
 use super::plan::{Effect, Ending, Note, Plan};
+use super::queue::QueueCondition;
 use crate::api::schedule::{ConcurrencyPolicy, SchedulePhase};
 use crate::api::{Job, JobRun, JobTemplateSpec, ObjectReference, Reason, Schedule, ScheduleSpec, ScheduleStatus};
 
@@ -57,6 +58,8 @@ pub struct OwnJob {
     pub start_by: Option<Timestamp>,
     /// When its first container started, if it has.
     pub started_at: Option<Timestamp>,
+    /// What it waits for, in a sentence, while it is queued.
+    pub waits_for: Option<String>,
     /// Whether it was asked to end.
     pub cancelled: bool,
     /// Whether it still has Rota's finalizer.
@@ -76,6 +79,8 @@ pub struct Facts<'a> {
     pub edits: EditTimes,
     /// Whether a Job of its template and parameters could be queued now, and why not.
     pub template: Result<(), (Reason, String)>,
+    /// Whether Jobs in its queue are started.
+    pub queue: QueueCondition,
     /// Its Jobs.
     pub jobs: &'a [OwnJob],
     /// Since when this process leads, by its clock or by that of its predecessor, if that was ahead: earlier occurrences

@@ -16,10 +16,11 @@ use super::group::owner;
 use super::job::{SaturatingTime, identity};
 use super::pasted::{self, Body};
 use super::plan::{Effect, Note, Plan};
+use super::queue::QueueCondition;
 use super::{launch, names, params, sizes};
 use crate::api::job::TemplateSnapshot;
 use crate::api::job_template::JobTemplatePhase;
-use crate::api::labels::{MANAGED_BY, MANAGER, REVISION_FINALIZER, TEMPLATE};
+use crate::api::labels::{REVISION_FINALIZER, TEMPLATE};
 use crate::api::{JobTemplate, JobTemplateSpec, JobTemplateStatus};
 
 /// How long a revision that nothing refers to is kept, in milliseconds: a Job that was just resolved may be about to.
@@ -46,6 +47,8 @@ pub struct Facts<'a> {
     pub reading: &'a Reading,
     /// Its revisions, and whether a Job refers to each.
     pub revisions: &'a [(Arc<ControllerRevision>, bool)],
+    /// Whether Jobs in its queue are started.
+    pub queue: QueueCondition,
     /// What the API server said when asked whether it would accept a batch Job of it as it is; absent: not asked yet.
     pub probe: Option<&'a Probe>,
 }
@@ -222,7 +225,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Plan<JobTemplateStatus> {
         plan.effects.push(Effect::CreateRevision(Box::new(controller_revision(template, &revision, digest, facts))));
     }
     clean_up(facts, &revision, &mut plan, now);
-    plan.status = Some(status(template, before, revision, verdict, &mut plan.notes, now));
+    plan.status = Some(status(facts, before, revision, verdict, &mut plan.notes, now));
     plan
 }
 
@@ -291,13 +294,14 @@ fn judge(
 }
 
 fn status(
-    template: &JobTemplate,
+    facts: &Facts<'_>,
     before: JobTemplateStatus,
     revision: String,
     verdict: Verdict,
     notes: &mut Vec<Note>,
     now: Timestamp,
 ) -> JobTemplateStatus {
+    let (template, queue) = (facts.template, &facts.queue);
     let mut status = before;
     let generation = template.metadata.generation;
     let mut list = Conditions::from(&status.conditions, generation, now);
@@ -336,7 +340,13 @@ fn status(
             } else {
                 ("Valid", "Jobs can be made of it")
             };
-            list.set(Fact { type_: conditions::READY, holds: true, reason, message: message.into() });
+            let (reason, message) = match queue {
+                QueueCondition::Missing(why) if !archived => {
+                    ("QueueNotFound", format!("{message}, and wait: spec.queue: {why}"))
+                }
+                _ => (reason, message.to_owned()),
+            };
+            list.set(Fact { type_: conditions::READY, holds: true, reason, message });
             list.remove(conditions::STALLED);
             if let Verdict::Refused(message) = verdict { Some(message) } else { None }
         }
@@ -361,18 +371,14 @@ fn controller_revision(template: &JobTemplate, name: &str, digest: &str, facts: 
     let uid = template.metadata.uid.clone().unwrap_or_default();
     let number =
         facts.revisions.iter().map(|(known, _)| known.revision.unwrap_or_default()).max().unwrap_or_default() + 1;
+    let mut labels = names::recommended_labels(&template_name);
+    labels.insert(TEMPLATE.to_owned(), names::label_value(&template_name));
     ControllerRevision {
         metadata: kube::core::ObjectMeta {
             name: Some(name.into()),
             namespace: template.metadata.namespace.clone(),
             finalizers: Some(vec![REVISION_FINALIZER.into()]),
-            labels: Some(
-                [
-                    (MANAGED_BY.to_owned(), MANAGER.to_owned()),
-                    (TEMPLATE.to_owned(), names::label_value(&template_name)),
-                ]
-                .into(),
-            ),
+            labels: Some(labels),
             annotations: Some([(DIGEST_ANNOTATION.to_owned(), digest.to_owned())].into()),
             owner_references: Some(vec![owner("JobTemplate", &template_name, &uid)]),
             ..kube::core::ObjectMeta::default()

@@ -8,8 +8,9 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use kube::ResourceExt;
 
 use crate::api::job_group::{GroupPhase, MemberStatus};
+use crate::api::queue::{Pause, PauseScope};
 use crate::api::schedule::ConcurrencyPolicy;
-use crate::api::{Job, JobGroup, JobPhase, Schedule};
+use crate::api::{Job, JobGroup, JobPhase, Queue, Schedule};
 use crate::controllers::Context;
 use crate::dispatcher;
 use crate::domain::attempt::{job_name, job_uid};
@@ -88,6 +89,8 @@ pub(super) fn listen(context: &Arc<Context>) {
         if change.before.map(spec) != change.after.map(spec) {
             dispatcher::queue_changed(&shared, change.key);
             dispatcher::limit_changed(&shared, &change.key.namespace, &Limit::Namespace);
+            let (before, after) = (change.before.map(Arc::as_ref), change.after.map(Arc::as_ref));
+            poke_users(&shared, change.key, before, after);
         }
     });
     listen_to_jobs(context);
@@ -95,6 +98,25 @@ pub(super) fn listen(context: &Arc<Context>) {
     listen_to_revisions(context);
     for schedule in context.stores.schedules.keys().iter().filter_map(|key| context.stores.schedules.get(key)) {
         context.schedule_memory.sightings.found(&schedule);
+    }
+}
+
+/// A queue came, went, was paused or resumed: the schedules and templates whose Jobs wait in it say so.
+fn poke_users(context: &Context, key: &Key, before: Option<&Queue>, after: Option<&Queue>) {
+    let pause = |queue: Option<&Queue>| queue.and_then(|it| it.spec.paused.clone());
+    let has_come_or_gone = before.is_some() != after.is_some();
+    let paused = [pause(before), pause(after)];
+    if !has_come_or_gone && paused[0] == paused[1] {
+        return;
+    }
+    let is_wide = |pause: &Pause| pause.scope == Some(PauseScope::Cluster);
+    let everywhere = key.namespace == context.own_namespace && paused.iter().flatten().any(is_wide);
+    let concerned = |other: &Key| everywhere || other.namespace == key.namespace;
+    let schedules = context.stores.schedules.keys().into_iter().filter(concerned);
+    schedules.for_each(|key| context.triggers.schedules.trigger(key));
+    if has_come_or_gone {
+        let templates = context.stores.templates.keys().into_iter().filter(concerned);
+        templates.for_each(|key| context.triggers.templates.trigger(key));
     }
 }
 

@@ -43,3 +43,4 @@ mod sight;
 mod templates;
 mod untouched;
 mod verbs;
+mod waiting;

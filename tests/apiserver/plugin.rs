@@ -105,9 +105,12 @@ async fn lint_finds_what_the_api_server_would_refuse_of_an_edit_and_params_that_
 
         let mut unfit = schedule(json!({ "cron": "0 0 * * *" }));
         unfit["spec"]["params"] = json!({ "regoin": "eu-1" });
+        unfit["spec"]["queue"] = json!("nowhere");
         let printed = rota(&scope, "lint", &["-f", "-", "--diff"], &manifest("Schedule", "unfit", &unfit));
         assert!(
-            !printed.succeeded && printed.output.contains("did you mean region?"),
+            !printed.succeeded
+                && printed.output.contains("did you mean region?")
+                && printed.output.contains("spec.queue: there is no Queue \"nowhere\""),
             "{}{}",
             printed.output,
             printed.errors

@@ -15,6 +15,7 @@ mod proxy;
 mod rights;
 mod runs;
 mod trees;
+mod version;
 
 /// Runs a verb in the namespace.
 fn rota(scope: &Scope, verb: &str, arguments: &[&str]) -> Printed {

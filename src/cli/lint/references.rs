@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::check::{Fault, Source};
 use crate::api::job_template::ParamValues;
-use crate::api::{Job, JobGroup, JobTemplate, Schedule};
+use crate::api::{DEFAULT_QUEUE, Job, JobGroup, JobTemplate, Schedule};
 use crate::domain::params;
 
 /// Templates by namespace and name; absent: it is known that there is none.
@@ -45,6 +45,25 @@ pub fn uses(object: &Value) -> Vec<Use> {
             .unwrap_or_default(),
         _ => vec![],
     }
+}
+
+/// Which queues there are, by namespace and name; absent: nothing is known of it.
+pub type Queues = BTreeMap<(String, String), bool>;
+
+/// The queue that an object names, if it does: where in the object, and its name. The queue `default` is made when it is needed.
+pub fn queue(object: &Value) -> Option<(&'static str, String)> {
+    let is_named = matches!(object["kind"].as_str(), Some("JobTemplate" | "Schedule" | "Job"));
+    let name = object["spec"]["queue"].as_str().filter(|name| is_named && *name != DEFAULT_QUEUE)?;
+    Some(("spec.queue", name.to_owned()))
+}
+
+/// That the queue of an object does not exist.
+pub fn check_queue(namespace: &str, object: &Value, queues: &Queues) -> Option<Fault> {
+    let (field, name) = queue(object)?;
+    let is_missing = queues.get(&(namespace.to_owned(), name.clone())) == Some(&false);
+    let message =
+        format!("there is no Queue {name:?} in the namespace {namespace:?}: its Jobs would wait until there is one");
+    is_missing.then(|| Fault::new(Source::Reference, field, message))
 }
 
 /// What does not fit. A template that nothing is known of is not judged.
@@ -115,6 +134,21 @@ mod tests {
             said(job(json!({ "region": "eu" })), true),
             ["spec.templateRef.name: JobTemplate \"report\" is archived"]
         );
+    }
+
+    #[test]
+    fn a_queue_that_is_known_not_to_exist_is_a_finding() {
+        let known = |name: &str, exists| (("default".to_owned(), name.to_owned()), exists);
+        let queues: Queues = [known("slow", true), known("gone", false)].into();
+        let said = |kind: &str, queue: &str| {
+            let fault = check_queue("default", &object(kind, json!({ "queue": queue })), &queues);
+            fault.map(|fault| fault.to_string())
+        };
+        let missing = "spec.queue: there is no Queue \"gone\" in the namespace \"default\": its Jobs would wait until there is one";
+        for kind in ["JobTemplate", "Schedule", "Job"] {
+            assert_eq!(said(kind, "gone").as_deref(), Some(missing), "{kind}");
+            assert!(["slow", "unheard-of", "default"].iter().all(|queue| said(kind, queue).is_none()), "{kind}");
+        }
     }
 
     #[test]

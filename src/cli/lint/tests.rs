@@ -116,6 +116,7 @@ fn an_edit_that_the_api_server_would_refuse_is_a_finding() {
         [
             "a queued Job is immutable except for priority, position, notBefore, hold and cancel; create a new Job instead",
             "there is no JobTemplate \"report\" in the namespace \"team-a\"",
+            "there is no Queue \"b\" in the namespace \"team-a\": its Jobs would wait until there is one",
         ]
     );
     assert_eq!(found.changes, []);
@@ -123,7 +124,7 @@ fn an_edit_that_the_api_server_would_refuse_is_a_finding() {
 
 #[test]
 fn changes_are_printed_below_their_object() {
-    let answer = print(&against(&JOB.replace("queue: b", "queue: a"), &Existing::new()), Output::Text, true);
+    let answer = print(&against(&JOB.replace("queue: b", "queue: default"), &Existing::new()), Output::Text, true);
     assert_eq!(
         answer.output,
         "f.yaml: Job/one: spec.templateRef.name: there is no JobTemplate \"report\" in the namespace \"team-a\"\n\

@@ -163,7 +163,7 @@ metadata:
   name: NAME
   namespace: team
   finalizers: [rota.dev/record]
-  labels: {app.kubernetes.io/managed-by: rota, rota.dev/group: release}
+  labels: {app.kubernetes.io/managed-by: rota, app.kubernetes.io/name: make, app.kubernetes.io/part-of: rota, rota.dev/group: release}
   ownerReferences:
   - {apiVersion: rota.dev/v1alpha1, kind: JobGroup, name: release, uid: uid-release, controller: true, blockOwnerDeletion: true}
 spec:

@@ -79,6 +79,8 @@ fn the_whole_manifest_of_a_minimal_template() {
             "name": BATCH_NAME,
             "namespace": "team",
             "labels": {
+                "app.kubernetes.io/name": "report",
+                "app.kubernetes.io/part-of": "rota",
                 "app.kubernetes.io/managed-by": "rota",
                 "rota.dev/job": "nightly",
                 "rota.dev/job-uid": UID,
@@ -102,6 +104,8 @@ fn the_whole_manifest_of_a_minimal_template() {
             "template": {
                 "metadata": {
                     "labels": {
+                        "app.kubernetes.io/name": "report",
+                        "app.kubernetes.io/part-of": "rota",
                         "app.kubernetes.io/managed-by": "rota",
                         "rota.dev/job": "nightly",
                         "rota.dev/job-uid": UID,
@@ -178,7 +182,7 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
             "finalizers": ["ignored"],
             "labels": {
                 "team": "data", "kueue.x-k8s.io/queue-name": "gpu", "app.kubernetes.io/managed-by": "Helm",
-                "app.kubernetes.io/instance": "x", "argocd.argoproj.io/instance": "x", "job-name": "old",
+                "app.kubernetes.io/part-of": "shop", "app.kubernetes.io/instance": "x", "argocd.argoproj.io/instance": "x", "job-name": "old",
                 "kustomize.toolkit.fluxcd.io/name": "x", "helm.toolkit.fluxcd.io/name": "x", "rota.dev/schedule": "forged",
                 "batch.kubernetes.io/controller-uid": "old",
             },
@@ -192,7 +196,7 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
             "parallelism": 3, "aFieldOfTomorrow": { "a": [1] },
             "template": {
                 "metadata": {
-                    "labels": { "app": "report", "app.kubernetes.io/instance": "x", "controller-uid": "old", "rota.dev/job": "forged" },
+                    "labels": { "app": "report", "app.kubernetes.io/name": "own", "app.kubernetes.io/instance": "x", "controller-uid": "old", "rota.dev/job": "forged" },
                     "annotations": { "sidecar.istio.io/inject": "false", "argocd.argoproj.io/tracking-id": "x", "rota.dev/params": "forged" },
                 },
                 "spec": { "restartPolicy": "OnFailure", "another": true, "containers": [{ "name": "main", "terminationMessagePolicy": "File" }] },
@@ -209,6 +213,8 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
         keys(&metadata["labels"]),
         [
             "app.kubernetes.io/managed-by",
+            "app.kubernetes.io/name",
+            "app.kubernetes.io/part-of",
             "kueue.x-k8s.io/queue-name",
             "rota.dev/attempt",
             "rota.dev/job",
@@ -219,6 +225,9 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
         ]
     );
     assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "rota");
+    let labels = |of: &Value| ["name", "part-of"].map(|label| of[format!("app.kubernetes.io/{label}")].clone());
+    assert_eq!(labels(&metadata["labels"]), ["report", "shop"]);
+    assert_eq!(labels(&manifest["spec"]["template"]["metadata"]["labels"]), ["own", "rota"]);
     assert_eq!(
         keys(&metadata["annotations"]),
         [
@@ -247,6 +256,8 @@ fn the_pod_template_is_passed_on(pod: &Value) {
             "app",
             "app.kubernetes.io/instance",
             "app.kubernetes.io/managed-by",
+            "app.kubernetes.io/name",
+            "app.kubernetes.io/part-of",
             "rota.dev/attempt",
             "rota.dev/job",
             "rota.dev/job-uid"

@@ -15,7 +15,7 @@ use crate::domain::group::{self, Gate, MemberJob};
 use crate::domain::job::{self, Memory, attempt_name, current_attempt};
 use crate::domain::plan::Ending;
 use crate::domain::queue::snapshot::{Snapshot, decide};
-use crate::domain::queue::{Limit, Occupant, Settings};
+use crate::domain::queue::{Limit, Occupant, QueueCondition, Settings};
 use crate::domain::resolve::{Source, resolve};
 use crate::domain::schedule::{self, OwnJob};
 
@@ -80,6 +80,7 @@ impl Operator {
             scheduled_time: schedule::occurrence(job),
             start_by: job.spec.start_by.as_ref().map(|time| time.0),
             started_at: job.status.as_ref().and_then(|status| status.started_at.as_ref()).map(|time| time.0),
+            waits_for: None,
             cancelled: job.spec.cancel.is_some(),
             held: job::is_held(job),
             ending: self.ending(job),
@@ -91,6 +92,7 @@ impl Operator {
             status: &before,
             edits: schedule::EditTimes::default(),
             template: Ok(()),
+            queue: QueueCondition::Open,
             jobs: &jobs,
             leading_since: self.leading_since,
         };

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::line::Line;
 use super::rows::{Place, QueueRows, Trust, Usage};
-use super::{Blocker, Limit};
+use super::{Blocker, Limit, QueueCondition};
 use crate::api::job::WaitingFor;
 use crate::api::queue::Pause;
 
@@ -24,20 +24,13 @@ impl Line {
         let space = self.namespaces.get(namespace)?;
         let rows = space.queues.get(name)?;
         let Some(settings) = &rows.settings else {
-            let message = format!("there is no Queue {name:?} in this namespace");
-            return Some(Blocker { waiting_for: WaitingFor::Queue, message });
+            return Some(Blocker { waiting_for: WaitingFor::Queue, message: missing(name) });
         };
         if let Trust::None(why) = &rows.trust {
             return Some(Blocker { waiting_for: WaitingFor::Queue, message: why.clone() });
         }
-        if let Some((queue, pause)) = self.pause_of_cluster(now) {
-            return Some(paused(WaitingFor::ClusterPaused, "everything is paused", Some(&queue), pause));
-        }
-        if let Some((queue, pause)) = space.pause(now) {
-            return Some(paused(WaitingFor::NamespacePaused, "the namespace is paused", Some(queue), pause));
-        }
-        if let Some(pause) = settings.paused.as_ref().filter(|pause| is_active(pause, now)) {
-            return Some(paused(WaitingFor::QueuePaused, &format!("queue {name} is paused"), None, pause));
+        if let Some((blocker, _)) = self.pause(namespace, name, now) {
+            return Some(blocker);
         }
         if let Some(blocker) = rows.holdback.as_ref().and_then(|holdback| holdback.blocker(name)) {
             return Some(blocker);
@@ -67,6 +60,34 @@ impl Line {
 }
 
 impl Line {
+    /// The pause that keeps the Jobs of a queue from being started, and when it ends by itself.
+    fn pause(&self, namespace: &str, name: &str, now: Timestamp) -> Option<(Blocker, Option<Timestamp>)> {
+        let space = self.namespaces.get(namespace);
+        let until = |pause: &Pause| pause.until.as_ref().map(|until| until.0);
+        if let Some((queue, pause)) = self.pause_of_cluster(now) {
+            let blocker = paused(WaitingFor::ClusterPaused, "everything is paused", Some(&queue), pause);
+            return Some((blocker, until(pause)));
+        }
+        if let Some((queue, pause)) = space.and_then(|space| space.pause(now)) {
+            let blocker = paused(WaitingFor::NamespacePaused, "the namespace is paused", Some(queue), pause);
+            return Some((blocker, until(pause)));
+        }
+        let settings = space.and_then(|space| space.queues.get(name)?.settings.as_ref());
+        let pause = settings.and_then(|settings| settings.paused.as_ref()).filter(|pause| is_active(pause, now))?;
+        Some((paused(WaitingFor::QueuePaused, &format!("queue {name} is paused"), None, pause), until(pause)))
+    }
+
+    /// Whether Jobs that come to a queue are started as their turn comes; `exists`: whether there is a Queue of that name.
+    pub fn condition(&self, namespace: &str, name: &str, exists: bool, now: Timestamp) -> QueueCondition {
+        if !exists {
+            return QueueCondition::Missing(missing(name));
+        }
+        match self.pause(namespace, name, now) {
+            Some((blocker, until)) => QueueCondition::Paused { message: blocker.message, until },
+            None => QueueCondition::Open,
+        }
+    }
+
     /// Whether a Job that takes places, and is not launched yet, must not be launched now: its queue, its namespace or everything
     /// is paused, or more take places than a limit allows since it was lowered.
     pub fn is_held_up(&self, uid: &str, now: Timestamp) -> bool {
@@ -89,6 +110,10 @@ impl Line {
 /// Whether a pause has not ended.
 pub fn is_active(pause: &Pause, now: Timestamp) -> bool {
     pause.until.as_ref().is_none_or(|until| until.0 > now)
+}
+
+fn missing(name: &str) -> String {
+    format!("there is no Queue {name:?} in this namespace")
 }
 
 fn paused(waiting_for: WaitingFor, what: &str, by: Option<&str>, pause: &Pause) -> Blocker {

@@ -236,6 +236,7 @@ fn the_whole_record_of_an_attempt_that_succeeded() {
             "durationMs": 15_000,
             "startDelayMs": 10_000,
             "workerId": "node-1/nightly-abcde",
+            "containers": [{ "name": "main" }],
             "exitCode": 0,
             "artifacts": [{ "path": "out.csv", "bytes": 7 }],
             "result": { "rows": 3 },

@@ -7,9 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::edit::{Edit, edits_unseen};
 use super::skips::Skips;
 use super::{Facts, OwnJob};
-use crate::api::labels::{
-    ARGO_IGNORE_ANNOTATION, MANAGED_BY, MANAGER, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION,
-};
+use crate::api::labels::{ARGO_IGNORE_ANNOTATION, RECORD_FINALIZER, SCHEDULE, SCHEDULED_TIME_ANNOTATION};
 use crate::api::schedule::{CatchUpPolicy, ConcurrencyPolicy};
 use crate::api::{Cancel, Job, JobSpec, ObjectReference, Outcome, Reason, ScheduleStatus};
 use crate::domain::calendar::{Due, Timing};
@@ -127,6 +125,7 @@ fn account(
 ) {
     let Some(last) = due.times.last().copied().or(due.last_skipped) else { return };
     let mut skips = Skips::default();
+    let mut ran = None;
     for part in counted_without_jobs(facts, timing, due) {
         // No record may reach over a time that has a Job.
         plan.effects.extend(skips.take(facts, now));
@@ -136,11 +135,15 @@ fn account(
     }
     for (index, time) in due.times.iter().copied().enumerate() {
         match verdict(time, index) {
-            Verdict::HasJob => plan.effects.extend(skips.take(facts, now)),
+            Verdict::HasJob => {
+                plan.effects.extend(skips.take(facts, now));
+                ran = Some(time);
+            }
             Verdict::Skipped(reason, why) => skips.push(time, reason, &why),
             Verdict::Runs(create) => {
                 plan.effects.extend(skips.take(facts, now));
                 plan.effects.push(*create);
+                ran = Some(time);
             }
         }
     }
@@ -162,7 +165,7 @@ fn account(
     }
     status.missed_count = status.missed_count.saturating_add(skips.missed());
     status.accounted_until = Some(micro(last));
-    status.last_trigger_time = Some(micro(last));
+    status.last_trigger_time = ran.map(micro).or(status.last_trigger_time.take());
     if due.more {
         // The rest is looked at in the next decision, from where this one ends.
         plan.wake(now);
@@ -255,10 +258,9 @@ fn refusal(facts: &Facts<'_>, unfinished: usize) -> Option<(Reason, String)> {
         return Some(unusable.clone());
     }
     match facts.schedule.spec.concurrency_policy.unwrap_or_default() {
-        ConcurrencyPolicy::Forbid if unfinished > 0 => Some((
-            Reason::OverlapForbidden,
-            "an earlier Job of the schedule has not finished, and concurrencyPolicy is Forbid".into(),
-        )),
+        ConcurrencyPolicy::Forbid if unfinished > 0 => {
+            Some((Reason::OverlapForbidden, format!("{}, and concurrencyPolicy is Forbid", earlier(facts, unfinished))))
+        }
         // One of the unfinished runs.
         ConcurrencyPolicy::Allow if unfinished >= UNFINISHED_MAX => Some((
             Reason::QueueFull,
@@ -271,6 +273,27 @@ fn refusal(facts: &Facts<'_>, unfinished: usize) -> Option<(Reason, String)> {
             Some((Reason::QueueFull, format!("{WAITING_MAX} Jobs of the schedule wait already, which is the most")))
         }
         _ => None,
+    }
+}
+
+/// That earlier Jobs of the schedule have not finished, with the first of them and what it waits for.
+fn earlier(facts: &Facts<'_>, unfinished: usize) -> String {
+    let known = facts.jobs.iter().filter(|job| job.ending.is_none());
+    let Some(first) = known.min_by_key(|job| job.scheduled_time.or(job.created)) else {
+        return "an earlier Job of the schedule has not finished".to_owned();
+    };
+    let others = match unfinished.saturating_sub(1) {
+        0 => String::new(),
+        1 => " and another one".to_owned(),
+        more => format!(" and {more} others"),
+    };
+    let name = &first.job.name;
+    match first.waits_for.clone() {
+        Some(why) if first.started_at.is_none() => {
+            let why = shorten(why, REFUSED_BYTES_MAX);
+            format!("Job {name}{others} of the schedule has not started ({why})")
+        }
+        _ => format!("Job {name}{others} of the schedule has not finished"),
     }
 }
 
@@ -319,8 +342,9 @@ fn create(facts: &Facts<'_>, timing: &Timing, time: Timestamp) -> Effect {
     let mut job = Job::new(&names::occurrence_job(&name, &uid, time), spec);
     job.metadata.namespace = schedule.metadata.namespace.clone();
     job.metadata.finalizers = Some(vec![RECORD_FINALIZER.into()]);
-    job.metadata.labels =
-        Some([(MANAGED_BY.to_owned(), MANAGER.to_owned()), (SCHEDULE.to_owned(), names::label_value(&name))].into());
+    let mut labels = names::recommended_labels(&schedule.spec.template_ref.name);
+    labels.insert(SCHEDULE.to_owned(), names::label_value(&name));
+    job.metadata.labels = Some(labels);
     job.metadata.annotations = Some(
         [
             (SCHEDULED_TIME_ANNOTATION.to_owned(), time.to_string()),

@@ -286,7 +286,17 @@ pub(super) fn set_ready(
             } else {
                 ("Scheduled", "it fires as written")
             };
-            list.set(Fact { type_: conditions::READY, holds: true, reason, message: message.to_owned() });
+            let (reason, message) = match &facts.queue {
+                QueueCondition::Missing(message) if reason == "Scheduled" => {
+                    ("QueueNotFound", format!("it fires, and its Jobs wait: {message}"))
+                }
+                QueueCondition::Paused { message, until } if reason == "Scheduled" => {
+                    until.iter().for_each(|until| plan.wake(*until));
+                    ("QueuePaused", format!("it fires, and its Jobs wait: {message}"))
+                }
+                _ => (reason, message.to_owned()),
+            };
+            list.set(Fact { type_: conditions::READY, holds: true, reason, message });
             list.remove(conditions::STALLED);
         }
         (Ok(()), Some(pause)) => {

@@ -19,6 +19,7 @@ struct Case {
     status: ScheduleStatus,
     edits: EditTimes,
     template: Result<(), (Reason, String)>,
+    queue: QueueCondition,
     jobs: Vec<OwnJob>,
     leading_since: Timestamp,
 }
@@ -51,6 +52,7 @@ spec: {{templateRef: {{name: nightly}}, {spec}}}
         status: ScheduleStatus::default(),
         edits: EditTimes::default(),
         template: Ok(()),
+        queue: QueueCondition::Open,
         jobs: Vec::new(),
         leading_since: at("00:00"),
     }
@@ -74,6 +76,7 @@ impl Case {
             status: &self.status,
             edits: self.edits,
             template: self.template.clone(),
+            queue: self.queue.clone(),
             jobs: &self.jobs,
             leading_since: self.leading_since,
         };
@@ -175,6 +178,7 @@ fn own(job: &Job) -> OwnJob {
         scheduled_time: job.spec.scheduled_time.as_ref().map(|time| time.0),
         start_by: job.spec.start_by.as_ref().map(|time| time.0),
         started_at: None,
+        waits_for: None,
         cancelled: false,
         held: true,
         ending: None,

@@ -19,6 +19,7 @@ fn said(answer: Answer, second: i64) -> Probe {
 struct Case {
     template: JobTemplate,
     revisions: Vec<(Arc<ControllerRevision>, bool)>,
+    queue: QueueCondition,
     probe: Option<Probe>,
 }
 
@@ -32,14 +33,17 @@ spec:
   jobTemplate: {spec: {template: {spec: {containers: [{name: main, image: busybox}]}}}}
 ",
     );
-    Case { template, revisions: Vec::new(), probe: None }
+    Case { template, revisions: Vec::new(), queue: QueueCondition::Open, probe: None }
 }
 
 impl Case {
     fn decide(&self, now: Timestamp) -> Plan<JobTemplateStatus> {
         let reading = Reading::of(&self.template);
         let (template, revisions) = (&self.template, &self.revisions);
-        super::decide(&Facts { template, reading: &reading, revisions, probe: self.probe.as_ref() }, now)
+        super::decide(
+            &Facts { template, reading: &reading, revisions, queue: self.queue.clone(), probe: self.probe.as_ref() },
+            now,
+        )
     }
 
     /// Decides, does what was decided, and names the effects.
@@ -459,4 +463,19 @@ fn a_template_is_read_anew_when_it_is_edited_or_another_one_of_its_name() {
     let mut other = case.template.clone();
     other.metadata.uid = Some("other".into());
     assert!(!reading.is_of(&edited) && !reading.is_of(&other));
+}
+
+#[test]
+fn that_its_queue_does_not_exist_is_said_and_keeps_nobody_from_using_it() {
+    let mut case = Case::active();
+    case.queue = QueueCondition::Missing("there is no Queue \"slow\" in this namespace".into());
+    let ready = |case: &Case| {
+        let status = case.decide(at(1)).status.unwrap();
+        let ready = status.conditions.into_iter().find(|it| it.type_ == conditions::READY).unwrap();
+        (ready.status, ready.reason, ready.message)
+    };
+    let message = "Jobs can be made of it, and wait: spec.queue: there is no Queue \"slow\" in this namespace";
+    assert_eq!(ready(&case), ("True".into(), "QueueNotFound".into(), message.into()));
+    case.queue = QueueCondition::Open;
+    assert_eq!(ready(&case).1, "Valid");
 }

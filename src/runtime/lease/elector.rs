@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::sealing::{say_sealed, sealed_since};
 use super::{Acquired, LEASE_NAME, LeaseError, Moment, Terms, Traces, believed, chain, moment, now};
+use crate::api::labels::VERSION_ANNOTATION;
 use crate::domain::seal::Seal;
 
 /// How long one request about the lease may take.
@@ -130,6 +131,7 @@ impl Elector {
                 let since = sealed_since(&lease).unwrap_or_else(first);
                 lease.spec = Some(spec);
                 say_sealed(&mut lease, since);
+                say_version(&mut lease);
                 answer(self.api.replace(LEASE_NAME, &params, &lease)).await?
             }
             None => {
@@ -138,6 +140,7 @@ impl Elector {
                 lease.spec = Some(spec);
                 // Since it was created, by the clock of the API server.
                 say_sealed(&mut lease, Timestamp::UNIX_EPOCH);
+                say_version(&mut lease);
                 answer(self.api.create(&params, &lease)).await?
             }
         };
@@ -280,6 +283,12 @@ impl Terms {
             ..before.clone()
         }
     }
+}
+
+/// Says which version leads, for people who look.
+fn say_version(lease: &mut Lease) {
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(VERSION_ANNOTATION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
 }
 
 /// How long a lease that says that lasts.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{create, document, get, rota};
-use crate::cluster::in_namespace;
+use crate::cluster::{Scope, in_namespace};
 
 #[tokio::test]
 async fn a_queue_is_paused_with_a_reason_and_an_end_and_goes_on() {
@@ -37,6 +37,56 @@ async fn a_whole_namespace_is_paused_by_its_default_queue_which_is_made() {
         let resumed = document(&scope, "resume", &["--whole-namespace"]);
         assert_eq!(resumed[0]["metadata"]["name"], "default");
         assert!(get(&scope, "rq", "default")["spec"].get("paused").is_none());
+    })
+    .await;
+}
+
+/// A Job of the schedule `often` for that second, which waits in the queue `reports`.
+async fn of_schedule(scope: &Scope, uid: &str, second: i64) -> String {
+    let time = jiff::Timestamp::from_second(1_772_366_400 + second).unwrap();
+    let name = rota::domain::names::occurrence_job("often", uid, time);
+    let job = json!({
+        "apiVersion": rota::api::API_VERSION, "kind": "Job",
+        "metadata": { "name": name, "ownerReferences": [
+            { "apiVersion": rota::api::API_VERSION, "kind": "Schedule", "name": "often", "uid": uid },
+        ]},
+        "spec": {
+            "templateRef": { "name": "report" }, "scheduleRef": { "name": "often", "uid": uid },
+            "scheduledTime": time.to_string(), "queue": "reports",
+        },
+    });
+    scope.kubectl_with(&["create", "-f", "-"], &job.to_string()).expect_success();
+    scope.set_status("Job", &name, &json!({ "phase": "Queued", "queue": "reports" })).await;
+    name
+}
+
+/// What gathered during a pause does not all run, if that is asked for.
+#[tokio::test]
+async fn resume_can_keep_only_the_latest_job_of_each_schedule() {
+    in_namespace(|scope| async move {
+        create(&scope, "Queue", "reports", json!({ "paused": { "reason": "upgrade" } }));
+        create(&scope, "Schedule", "often", json!({ "templateRef": { "name": "report" }, "interval": "1m" }));
+        let uid = get(&scope, "rsched", "often")["metadata"]["uid"].as_str().unwrap().to_owned();
+        let mut jobs = Vec::new();
+        for second in [60, 0, 120] {
+            jobs.push(of_schedule(&scope, &uid, second).await);
+        }
+        super::waiting(&scope, "by-hand", json!({}), 1).await;
+        let errors = rota(&scope, "resume", &["schedule/often", "--latest-only"]).expect_failure();
+        assert!(errors.contains("--latest-only is about the Jobs of queues"), "{errors}");
+        let cancelled = |name: &str| get(&scope, "rjob", name)["spec"]["cancel"].clone();
+        let dry = rota(&scope, "resume", &["reports", "--latest-only", "--dry-run=server"]).expect_success();
+        assert!(dry.contains("2 Jobs for earlier times of their schedules are cancelled"), "{dry}");
+        assert!(jobs.iter().all(|name| cancelled(name).is_null()), "a dry run changes nothing");
+        let printed = rota(&scope, "resume", &["reports", "--latest-only"]).expect_success();
+        assert!(printed.contains("2 Jobs for earlier times of their schedules are cancelled"), "{printed}");
+        for earlier in &jobs[..2] {
+            let cancel = cancelled(earlier);
+            let reason = cancel["reason"].as_str().unwrap();
+            assert!(reason.contains("--latest-only") && cancel["requestedBy"].is_string(), "{cancel}");
+        }
+        assert!(cancelled(&jobs[2]).is_null() && cancelled("by-hand").is_null());
+        assert!(get(&scope, "rq", "reports")["spec"].get("paused").is_none());
     })
     .await;
 }

@@ -21,7 +21,7 @@ pub async fn caught_up(world: &World, name: &str, ahead: SignedDuration) {
 
 /// The last time that a schedule has dealt with.
 pub fn last_time(schedule: &Schedule) -> Option<Timestamp> {
-    schedule.status.as_ref().and_then(|status| status.last_trigger_time.as_ref()).map(|time| time.0)
+    schedule.status.as_ref().and_then(|status| status.accounted_until.as_ref()).map(|time| time.0)
 }
 
 /// Turns a schedule off.

@@ -35,7 +35,7 @@ metadata:
   name: daily-NAME
   namespace: team
   finalizers: [rota.dev/record]
-  labels: {app.kubernetes.io/managed-by: rota, rota.dev/schedule: daily}
+  labels: {app.kubernetes.io/managed-by: rota, app.kubernetes.io/name: nightly, app.kubernetes.io/part-of: rota, rota.dev/schedule: daily}
   annotations: {rota.dev/scheduled-time: '2026-03-01T01:00:00Z', argocd.argoproj.io/ignore-resource-updates: 'true'}
   ownerReferences:
   - {apiVersion: rota.dev/v1alpha1, kind: Schedule, name: daily, uid: uid-daily, controller: true, blockOwnerDeletion: true}
@@ -186,6 +186,47 @@ fn forbid_skips_a_time_while_an_earlier_job_is_not_finished() {
 }
 
 #[test]
+fn what_forbid_waits_for_is_named() {
+    let why = |case: &Case| {
+        let plan = case.decide(at("03:00")).plan;
+        let Some(Effect::CreateRun(run)) = plan.effects.into_iter().next() else { panic!("no record") };
+        run.status.unwrap().error.unwrap()
+    };
+    let mut case = hourly("concurrencyPolicy: Forbid");
+    case.step("01:00");
+    case.step("02:00");
+    let name = case.jobs[0].job.name.clone();
+    let ends = ", and concurrencyPolicy is Forbid";
+    assert_eq!(why(&case), format!("Job {name} of the schedule has not finished{ends}"));
+    case.jobs[0].waits_for = Some("queue slow is paused: upgrade".into());
+    assert_eq!(why(&case), format!("Job {name} of the schedule has not started (queue slow is paused: upgrade){ends}"));
+    case.jobs.push(own(&job("by-hand", None)));
+    case.jobs[0].started_at = Some(at("01:00"));
+    case.jobs[1].created = Some(at("01:30"));
+    assert_eq!(why(&case), format!("Job {name} and another one of the schedule has not finished{ends}"));
+}
+
+#[test]
+fn that_its_jobs_wait_for_their_queue_is_said_at_once() {
+    let mut case = hourly("");
+    let ready = |case: &Case| {
+        let plan = case.decide(at("00:10")).plan;
+        let ready = plan.status.unwrap().conditions.into_iter().find(|it| it.type_ == conditions::READY).unwrap();
+        (ready.status, ready.reason, ready.message, plan.wake_at)
+    };
+    assert_eq!(ready(&case).1, "Scheduled");
+    case.queue = QueueCondition::Missing("there is no Queue \"slow\" in this namespace".into());
+    let message = "it fires, and its Jobs wait: there is no Queue \"slow\" in this namespace";
+    assert_eq!(ready(&case), ("True".into(), "QueueNotFound".into(), message.into(), Some(at("01:00"))));
+    let paused = "queue slow is paused until 00:30: upgrade";
+    case.queue = QueueCondition::Paused { message: paused.into(), until: Some(at("00:30")) };
+    let message = format!("it fires, and its Jobs wait: {paused}");
+    assert_eq!(ready(&case), ("True".into(), "QueuePaused".into(), message, Some(at("00:30"))));
+    case.schedule.spec.enabled = Some(false);
+    assert_eq!(ready(&case).1, "Disabled");
+}
+
+#[test]
 fn forbid_holds_within_one_decision_too() {
     let mut case = known("interval: 5s, concurrencyPolicy: Forbid");
     assert_eq!(case.step("00:00:15"), ["run 00:00:05", "skip 2 00:00:10-00:00:15 OverlapForbidden"]);
@@ -263,6 +304,7 @@ fn refuse(case: &mut Case, why: &str, time: &str) -> Vec<Note> {
         status: &case.status,
         edits: case.edits,
         template: case.template.clone(),
+        queue: QueueCondition::Open,
         jobs: &case.jobs,
         leading_since: case.leading_since,
     };

@@ -8,6 +8,7 @@ fn owed(case: &Case, now: &str) -> Vec<String> {
         status: &case.status,
         edits: case.edits,
         template: case.template.clone(),
+        queue: QueueCondition::Open,
         jobs: &case.jobs,
         leading_since: case.leading_since,
     };
@@ -85,6 +86,7 @@ fn however_many_they_are_they_are_recorded_at_once() {
         status: &case.status,
         edits: EditTimes::default(),
         template: Ok(()),
+        queue: QueueCondition::Open,
         jobs: &[],
         leading_since: case.leading_since,
     };
