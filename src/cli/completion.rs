@@ -14,7 +14,7 @@ use super::objects::{Connection, Kind};
 use super::plugin::{Answer, Arguments as Plugin, OK};
 use crate::api::{Job, JobGroup, JobTemplate, Queue, Schedule};
 
-/// The hidden verb that `kubectl_complete-rota` calls.
+/// The first word by which `kubectl_complete-rota` asks. What follows is not parsed: it may be any beginning of a line.
 pub const COMPLETE: &str = "__complete";
 /// The program that kubectl asks.
 const PROGRAM: &str = "#!/bin/sh\nexec kubectl-rota __complete \"$@\"\n";
@@ -47,10 +47,15 @@ pub async fn offer(words: &[OsString]) -> String {
     let last = all.len().saturating_sub(1);
     let found = clap_complete::engine::complete(&mut Plugin::command(), all, last, None).unwrap_or_default();
     let mut lines = BTreeSet::new();
+    // As kubectl does: flags are offered when a dash is typed.
+    let is_flag = words.last().is_some_and(|typed| typed.to_string_lossy().starts_with('-'));
     for candidate in found.iter().filter(|it| !it.is_hide_set()) {
         let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();
         let help = help.lines().next().unwrap_or_default();
         let value = candidate.get_value().to_string_lossy();
+        if value.starts_with('-') && !is_flag {
+            continue;
+        }
         lines.insert(if help.is_empty() { value.into_owned() } else { format!("{value}\t{help}") });
     }
     let typed: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -145,7 +150,6 @@ mod tests {
             ["run", "why", "queue", "version", ":4"].iter().all(|it| verbs.contains(&(*it).to_owned())),
             "{verbs:?}"
         );
-        assert!(!verbs.iter().any(|verb| verb == COMPLETE), "{verbs:?}");
         assert_eq!(offered("res").await, [":4", "resume"].map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
         assert_eq!(offered("resume --latest").await, ["--latest-only", ":4"]);
         assert_eq!(offered("queue -o js").await.last().map(String::as_str), Some(":4"));

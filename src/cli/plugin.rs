@@ -1,6 +1,5 @@
 //! `kubectl rota`: its verbs, what a verb answers, and what its exit codes mean.
 
-use std::ffi::OsString;
 use std::io::Write;
 
 use clap::{Parser, Subcommand};
@@ -72,13 +71,6 @@ pub enum Verb {
     Version(Box<version::Arguments>),
     /// Print the program that completes what is typed after `kubectl rota`.
     Completion(completion::Arguments),
-    /// What fits after these words; for `kubectl_complete-rota`.
-    #[command(name = completion::COMPLETE, hide = true, disable_help_flag = true)]
-    Complete {
-        /// The words, the last of which is being typed.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<OsString>,
-    },
     /// Check files as the API server and the operator would, without a cluster; say what applying them would change.
     Lint(Box<lint::Arguments>),
 }
@@ -164,7 +156,6 @@ pub async fn run(
         Verb::Next(arguments) => next::run(&arguments, clock()).await,
         Verb::Version(arguments) => version::run(&arguments, clock()).await,
         Verb::Completion(_) => Ok(completion::program()),
-        Verb::Complete { words } => Ok(Answer { output: completion::offer(&words).await, ..Answer::default() }),
         Verb::Lint(arguments) => lint::run(&arguments, clock()).await,
     }
 }

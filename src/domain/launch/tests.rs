@@ -79,12 +79,10 @@ fn the_whole_manifest_of_a_minimal_template() {
             "name": BATCH_NAME,
             "namespace": "team",
             "labels": {
-                "app.kubernetes.io/name": "report",
-                "app.kubernetes.io/part-of": "rota",
+                "app.kubernetes.io/name": "report", "app.kubernetes.io/part-of": "rota",
                 "app.kubernetes.io/managed-by": "rota",
                 "rota.dev/job": "nightly",
-                "rota.dev/job-uid": UID,
-                "rota.dev/attempt": "2",
+                "rota.dev/job-uid": UID, "rota.dev/attempt": "2",
                 "rota.dev/template": "report",
                 "rota.dev/queue": "default",
             },
@@ -104,12 +102,10 @@ fn the_whole_manifest_of_a_minimal_template() {
             "template": {
                 "metadata": {
                     "labels": {
-                        "app.kubernetes.io/name": "report",
-                        "app.kubernetes.io/part-of": "rota",
+                        "app.kubernetes.io/name": "report", "app.kubernetes.io/part-of": "rota",
                         "app.kubernetes.io/managed-by": "rota",
                         "rota.dev/job": "nightly",
-                        "rota.dev/job-uid": UID,
-                        "rota.dev/attempt": "2",
+                        "rota.dev/job-uid": UID, "rota.dev/attempt": "2",
                     },
                     "annotations": { "rota.dev/params": "{\"count\":7}" },
                 },
@@ -225,9 +221,7 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
         ]
     );
     assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "rota");
-    let labels = |of: &Value| ["name", "part-of"].map(|label| of[format!("app.kubernetes.io/{label}")].clone());
-    assert_eq!(labels(&metadata["labels"]), ["report", "shop"]);
-    assert_eq!(labels(&manifest["spec"]["template"]["metadata"]["labels"]), ["own", "rota"]);
+    assert_eq!(recommended(metadata), ["report", "shop"]);
     assert_eq!(
         keys(&metadata["annotations"]),
         [
@@ -248,7 +242,12 @@ fn what_the_user_wrote_is_passed_on_except_what_rota_must_decide() {
     assert_eq!(main_container(&manifest)["terminationMessagePolicy"], "File");
 }
 
+fn recommended(metadata: &Value) -> [Value; 2] {
+    ["name", "part-of"].map(|label| metadata["labels"][format!("app.kubernetes.io/{label}")].clone())
+}
+
 fn the_pod_template_is_passed_on(pod: &Value) {
+    assert_eq!(recommended(&pod["metadata"]), ["own", "rota"]);
     let keys = |map: &Value| map.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(
         keys(&pod["metadata"]["labels"]),
