@@ -15,10 +15,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of the objects without a namespace: there may be one release for each namespace that is watched. */}}
+{{/* Name of the objects without a namespace: there may be several releases, each of which watches namespaces of its own. */}}
 {{- define "rota.clusterName" -}}
-{{- if .Values.watchNamespace -}}
-{{- printf "%s-%s" (include "rota.fullname" .) .Values.watchNamespace | trunc 63 | trimSuffix "-" -}}
+{{- $namespaces := .Values.watchNamespaces -}}
+{{- if eq (len $namespaces) 1 -}}
+{{- printf "%s-%s" (include "rota.fullname" .) (first $namespaces) | trunc 63 | trimSuffix "-" -}}
+{{- else if $namespaces -}}
+{{- printf "%s-%s" (include "rota.fullname" .) (sortAlpha $namespaces | join "," | sha256sum | trunc 10) -}}
 {{- else -}}
 {{- include "rota.fullname" . -}}
 {{- end -}}
