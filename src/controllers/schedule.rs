@@ -113,6 +113,9 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         let since = unwritten.map_or(now_is, |(_, since)| since.min(now_is));
         let due = schedule::status_due(since, context.writer.is_busy());
         if decision.urgent || now_is >= due {
+            // What is only said, such as that its queue is paused, keeps nothing from being launched.
+            let fired = status.accounted_until != written.accounted_until;
+            let _turn = if fired { None } else { context.writer.give_way().await };
             context.writer.status(object.as_ref(), &status).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         } else {

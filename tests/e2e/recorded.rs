@@ -39,7 +39,7 @@ async fn a_failing_container_is_recorded_with_exit_code_worker_times_log_and_las
         assert_eq!(status.finished_at.unwrap().0, finished.checked_add(moved).unwrap());
         assert_eq!(i128::from(status.duration_ms.unwrap()), finished.duration_since(started).as_millis());
         let ran = &status.containers[0];
-        let shell = ["sh".to_owned(), "-c".to_owned(), words.to_owned()];
+        let shell = ["/bin/sh".to_owned(), "-c".to_owned(), words.to_owned()];
         assert_eq!([ran.command.clone(), ran.args.clone()].concat(), shell, "{ran:?}");
         assert!(ran.image.is_some() && ran.image_id.is_some() && status.containers.len() == 1, "{ran:?}");
         // What Kubernetes adds to every object to track who owns which field is not of our making.
