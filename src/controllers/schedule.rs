@@ -113,10 +113,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         let since = unwritten.map_or(now_is, |(_, since)| since.min(now_is));
         let due = schedule::status_due(since, context.writer.is_busy());
         if decision.urgent || now_is >= due {
-            // What is only said, such as that its queue is paused, keeps nothing from being launched.
-            let fired = status.accounted_until != written.accounted_until;
-            let _turn = if fired { None } else { context.writer.give_way().await };
-            context.writer.status(object.as_ref(), &status).await?;
+            write(context, &object, &written, &status).await?;
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         } else {
             context.unwritten.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (status, since));
@@ -127,6 +124,18 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     context.metrics.late(late);
     context.tell(object.as_ref(), decision.plan.notes);
     Ok(wake_at)
+}
+
+/// Writes the status. What is only said, such as that its queue is paused, keeps nothing from being launched.
+async fn write(
+    context: &Context,
+    object: &Schedule,
+    written: &ScheduleStatus,
+    status: &ScheduleStatus,
+) -> Result<(), WriteError> {
+    let fired = status.accounted_until != written.accounted_until;
+    let _turn = if fired { None } else { context.writer.give_way().await };
+    context.writer.status(object, status).await.map(drop)
 }
 
 /// Makes one change. Returns the record that stands in its way, if one does. Which Jobs this process made is remembered: what
