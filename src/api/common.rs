@@ -23,7 +23,7 @@ pub struct ObjectReference {
     /// Name of the object, in the same namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-    /// Uid of the object. Written by the operator; a Job that you write may leave it out.
+    /// Uid of the object. The operator writes it; a user may leave it out. Default: empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub uid: String,
@@ -33,7 +33,7 @@ pub struct ObjectReference {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cancel {
-    /// Why, for people; it is written into the record of the run.
+    /// Why, for people; it is written into the record of the run. Default: empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub reason: String,
@@ -41,11 +41,12 @@ pub struct Cancel {
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
     /// Who asks. The admission policy of the chart accepts no name but the asker's own, so a name that is there is true where
-    /// that policy is installed; `kubectl rota cancel` fills it in.
+    /// that policy is installed; `kubectl rota cancel` fills it in. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub requested_by: Option<String>,
-    /// The Job that runs in its place, if a schedule replaced it (concurrencyPolicy Replace). Written by the operator.
+    /// The Job that runs in its place, if a schedule replaced it (concurrencyPolicy Replace). The operator writes it.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub replaced_by: Option<String>,

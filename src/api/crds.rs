@@ -3,8 +3,8 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use kube::CustomResourceExt;
 
+use super::enums;
 use super::{Job, JobGroup, JobRun, JobTemplate, Queue, Schedule};
 
 /// The generation that the status of an object names that no operator has looked at.
@@ -17,12 +17,12 @@ const TIME_PATTERN: &str =
 /// All kinds, in the order in which a reader meets them, with the name of their file in `crds/`.
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
     let mut definitions = vec![
-        ("jobtemplates.yaml", JobTemplate::crd()),
-        ("schedules.yaml", Schedule::crd()),
-        ("queues.yaml", Queue::crd()),
-        ("jobs.yaml", Job::crd()),
-        ("jobgroups.yaml", JobGroup::crd()),
-        ("jobruns.yaml", without_status_subresource(JobRun::crd())),
+        ("jobtemplates.yaml", enums::explained::<JobTemplate>()),
+        ("schedules.yaml", enums::explained::<Schedule>()),
+        ("queues.yaml", enums::explained::<Queue>()),
+        ("jobs.yaml", enums::explained::<Job>()),
+        ("jobgroups.yaml", enums::explained::<JobGroup>()),
+        ("jobruns.yaml", without_status_subresource(enums::explained::<JobRun>())),
     ];
     for (_, definition) in &mut definitions {
         for version in &mut definition.spec.versions {

@@ -102,15 +102,17 @@ pub struct JobSpec {
     /// The JobTemplate to run, in the same namespace. Exactly one of templateRef and jobTemplate must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<LocalReference>,
-    /// What runs, for a Job without a template: the same shape as a CronJob's jobTemplate.
+    /// What runs, for a Job without a template: the same shape as a CronJob's jobTemplate. Exactly one of templateRef and
+    /// jobTemplate must be set. Fields that Rota drops, overrides or treats in its own way say so in their description. Every
+    /// other field means what it means to Kubernetes: `kubectl explain cronjob.spec.jobTemplate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::pod_template::job_template_schema")]
     pub job_template: Option<Value>,
-    /// Type of work. Required with jobTemplate; default: the template's.
+    /// Type of work. Required with jobTemplate. Default: the template's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
     pub job_type: Option<String>,
-    /// Parameter values, over the template's defaults. Write numbers and booleans in quotes.
+    /// Parameter values; they override the template's defaults. Write numbers and booleans in quotes. Default: none.
     #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
     #[schemars(schema_with = "super::common::given_values_schema")]
     pub params: ParamValues,
@@ -127,27 +129,28 @@ pub struct JobSpec {
     /// after the point are written in quotes. `kubectl rota move` finds the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
-    /// The Schedule that asked for it. Written by the operator; a Job that you write may name one (without uid), and then
-    /// counts as a run of it by hand: its concurrencyPolicy and its failures include it.
+    /// The Schedule that asked for it. The operator writes it; a Job that a user writes may name one (without uid), and then
+    /// counts as a run of it by hand: its concurrencyPolicy and its failures include it. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_ref: Option<ObjectReference>,
-    /// The nominal time of the occurrence it stands for. Written by the operator.
+    /// The nominal time of the occurrence it stands for. The operator writes it. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_time: Option<MicroTime>,
     /// Not started by then, it is recorded as Skipped/StartDeadlineExceeded, RFC 3339. The Jobs of a Schedule have it from its
     /// startDeadlineSeconds. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_deadline: Option<MicroTime>,
-    /// When it is late if it has not started: the schedule's startWithinSeconds after the time was due. Written by the
-    /// operator.
+    /// When it is late if it has not started: the schedule's startWithinSeconds after the time was due. The operator writes
+    /// it. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_by: Option<MicroTime>,
-    /// The JobGroup it is a member of. Written by the operator; a Job that you write joins the group that it names (without
+    /// The JobGroup it is a member of. The operator writes it; a Job that a user writes joins the group that it names (without
     /// uid) if the group has not been started yet, and is recorded as Skipped/GroupClosed otherwise. While there is no such
-    /// group, it waits for it.
+    /// group, it waits for it. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_ref: Option<GroupReference>,
     /// While an unfinished Job of the namespace has the same key, this one is recorded as Skipped/DuplicateKey instead of run.
+    /// Default: none, and it is no duplicate of another Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub dedup_key: Option<String>,
@@ -156,9 +159,9 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31536000))]
     pub dedup_window_seconds: Option<i64>,
-    /// What happens if a Job of the same name and content succeeded before and was deleted: Always runs it again,
-    /// IfNotSucceeded records it as Skipped/AlreadySucceeded. Default: IfNotSucceeded for a Job that Argo CD, Flux, Helm or
-    /// `kubectl apply` wrote, which may create it again after it was cleaned up; else, and for their hooks, Always.
+    /// What happens if a Job of the same name and content succeeded before and was deleted. Default: IfNotSucceeded for a Job
+    /// that Argo CD, Flux, Helm or `kubectl apply` wrote, which may create it again after it was cleaned up; else, and for their
+    /// hooks, Always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_policy: Option<RerunPolicy>,
     /// Keeps it waiting until then, RFC 3339. Default: not at all.
@@ -167,7 +170,7 @@ pub struct JobSpec {
     /// Keeps it waiting while true. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub hold: bool,
-    /// Set to cancel it, waiting or running. It cannot be taken back.
+    /// Set to cancel it, waiting or running. It cannot be taken back. Default: not cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
     /// What to do when an attempt fails. Default: the template's, else one attempt.
@@ -200,7 +203,7 @@ pub struct GroupReference {
     /// Name of the JobGroup, in the same namespace.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-    /// Uid of the JobGroup. Written by the operator; a Job that you write may leave it out.
+    /// Uid of the JobGroup. The operator writes it; a user may leave it out. Default: empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub uid: String,
@@ -226,10 +229,10 @@ pub struct JobStatus {
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Pending, Queued, Dispatched, Running, Finished or Cancelled. How it ended is in `outcome` and its JobRuns.
+    /// Where it is in its life. How it ended is in `outcome` and its JobRuns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<JobPhase>,
-    /// How it ended: Completed, Failed or Skipped.
+    /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// Why it ended so.

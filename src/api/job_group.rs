@@ -50,19 +50,18 @@ pub const MEMBERS_MAX: usize = 1000;
     validation = Rule::new("has(self.started) || (has(self.jobs) && size(self.jobs) > 0)").message("a group without jobs must say whether it is started: create it with started: false, let Jobs join it, then start it").field_path(".started"),
 )]
 pub struct JobGroupSpec {
-    /// Parallel runs all members as far as limits allow; Sequential runs one after the other, in the order of the list.
+    /// How the members run.
     pub mode: GroupMode,
     /// The members, at most 1000, in order. While the group runs nothing of them can change but their order. Jobs that name
     /// the group in their groupRef before it is started are members as well, after these. A group without any must give
-    /// started.
+    /// started. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "members_schema")]
     pub jobs: Vec<GroupMember>,
     /// Whether it may run. Create it with false to look at it or add members first. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<bool>,
-    /// What happens with the other members when one fails: Continue runs them, Stop records those that have not
-    /// started as Skipped. Default: Continue.
+    /// What happens with the other members when one fails. Default: Continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
     /// How many members may run at once; in a Sequential group it is always one. Default: no limit.
@@ -81,7 +80,7 @@ pub struct JobGroupSpec {
     /// one has ended. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_of: Option<ObjectReference>,
-    /// Set to cancel all members, waiting and running. It cannot be taken back.
+    /// Set to cancel all members, waiting and running. It cannot be taken back. Default: not cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
 }
@@ -95,7 +94,7 @@ pub struct GroupMember {
     pub name: String,
     /// The JobTemplate to run, in the same namespace.
     pub template_ref: LocalReference,
-    /// Parameter values, over the template's defaults. Write numbers and booleans in quotes.
+    /// Parameter values; they override the template's defaults. Write numbers and booleans in quotes. Default: none.
     #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
     #[schemars(schema_with = "super::common::member_values_schema")]
     pub params: ParamValues,
@@ -108,20 +107,20 @@ pub struct GroupMember {
 /// How members run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum GroupMode {
-    /// All at once, as far as limits allow.
+    /// All members run at once, as far as limits allow.
     #[default]
     Parallel,
-    /// One after the other, in the order of the list.
+    /// One member runs after the other, in the order of the list.
     Sequential,
 }
 
 /// What happens with the other members when one fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FailurePolicy {
-    /// They run.
+    /// The other members run.
     #[default]
     Continue,
-    /// Those that have not started are recorded as Skipped/GroupStopped.
+    /// Members that have not started are recorded as Skipped/GroupStopped.
     Stop,
 }
 
@@ -136,7 +135,7 @@ pub struct JobGroupStatus {
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Created, Queued, Running, Completed, Partial (some member failed or was dropped) or Cancelled.
+    /// Where the group is in its life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<GroupPhase>,
     /// The members in order, at most 1000 of them; counts cover all. The outcome of an ended member is durable. That of a

@@ -87,7 +87,7 @@ pub struct JobRunSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobRunStatus {
-    /// Completed, Failed or Skipped.
+    /// How it ended.
     pub phase: Outcome,
     /// Why, in a word.
     pub reason: Reason,

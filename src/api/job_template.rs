@@ -41,14 +41,14 @@ pub struct JobTemplateSpec {
     /// Type of work, a word of your own to tell kinds of work apart. Example: `report`.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
     pub job_type: String,
-    /// What this is for, for people.
+    /// What this is for, for people. Default: empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 4096))]
     pub description: String,
     /// Retired: no new Jobs are made of it; queued and running ones go on. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub archived: bool,
-    /// Parameters that Jobs of this template take. Names must differ by more than case.
+    /// Parameters that Jobs of this template take. Names must differ by more than case. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "params_schema")]
     #[x_kube(validation = Rule::new("self.all(p, self.exists_one(q, q.name.upperAscii() == p.name.upperAscii()))").message("parameter names must differ by more than upper and lower case, because each becomes the environment variable PARAM_<NAME>"),
@@ -94,7 +94,9 @@ pub struct JobTemplateSpec {
     /// limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Overrides>,
-    /// What runs: the same shape as a CronJob's jobTemplate.
+    /// What runs: the same shape as a CronJob's jobTemplate, so that the body of a CronJob can be pasted. Fields that Rota
+    /// drops, overrides or treats in its own way say so in their description. Every other field means what it means to
+    /// Kubernetes: `kubectl explain cronjob.spec.jobTemplate`.
     #[schemars(schema_with = "super::pod_template::job_template_schema")]
     pub job_template: Value,
 }
@@ -144,7 +146,7 @@ pub struct Retry {
     pub backoff: Option<Backoff>,
     /// What to do about particular failures; the first rule that fits decides. Where none fits, the attempt is retried,
     /// unless its launch was refused, somebody deleted its batch Job, or the batch Job itself says that the failure is final
-    /// (podFailurePolicy, maxFailedIndexes, activeDeadlineSeconds). No rule is asked about what was cancelled.
+    /// (podFailurePolicy, maxFailedIndexes, activeDeadlineSeconds). No rule is asked about what was cancelled. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub rules: Vec<RetryRule>,
@@ -186,20 +188,19 @@ pub struct RetryRule {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 30))]
     pub reasons: Vec<Reason>,
-    /// Retry: try again, if there may be more attempts. Fail: no further attempt. Skip: no further attempt, and the record
-    /// says Skipped/SkippedByRule, as for a program that found nothing to do.
+    /// What to do about the attempt.
     pub action: RetryAction,
 }
 
 /// What to do about a failed attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum RetryAction {
-    /// Try again, if there may be more attempts.
+    /// Rota tries again, if there may be more attempts.
     #[default]
     Retry,
-    /// No further attempt.
+    /// There is no further attempt.
     Fail,
-    /// No further attempt, and the record says Skipped.
+    /// There is no further attempt, and the record says Skipped/SkippedByRule, as for a program that found nothing to do.
     Skip,
 }
 
@@ -240,34 +241,35 @@ pub struct Param {
     /// Name of the parameter. It reaches containers as the environment variable `PARAM_<NAME>`, in upper case.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
     pub name: String,
-    /// What the value must hold: string, integer, number or boolean. Default: string.
+    /// What the value must hold. Default: string.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ParamType>,
-    /// What this is for, for people.
+    /// What this is for, for people. Default: empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub description: String,
-    /// The value when none is given. Write numbers and booleans in quotes.
+    /// The value when none is given. Write numbers and booleans in quotes. Default: none; containers then get no variable for
+    /// the parameter if no value is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8192))]
     pub default: Option<String>,
     /// Whether a Job must give a value. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub required: bool,
-    /// The only values allowed.
+    /// The only values allowed. Default: any value of the type.
     #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 256)))]
     pub enum_: Vec<String>,
     /// A regular expression that the whole value must match; strings only. The syntax is that of the Rust crate regex-lite: as
     /// in RE2, without look-around and backreferences, and \d, \s, \w and [[:alpha:]] are ASCII. It may take 64 KiB when
-    /// compiled; that times the characters of the value, over all parameters, at most 64 Mi.
+    /// compiled; that times the characters of the value, over all parameters, at most 64 Mi. Default: any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub pattern: Option<String>,
-    /// The smallest value allowed; integers and numbers only.
+    /// The smallest value allowed; integers and numbers only. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum: Option<f64>,
-    /// The largest value allowed; integers and numbers only.
+    /// The largest value allowed; integers and numbers only. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum: Option<f64>,
 }
@@ -286,7 +288,7 @@ pub struct JobTemplateStatus {
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the template is in its life: Created (seen, not yet usable), Active or Archived.
+    /// Where the template is in its life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<JobTemplatePhase>,
     /// Name of the ControllerRevision that new Jobs run.
@@ -309,6 +311,6 @@ pub enum JobTemplatePhase {
     Created,
     /// Jobs can be made of it.
     Active,
-    /// Retired: no new Jobs.
+    /// It is retired: no new Jobs are made of it.
     Archived,
 }

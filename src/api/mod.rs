@@ -6,11 +6,13 @@
 
 pub mod common;
 pub mod crds;
+mod enums;
 pub mod job;
 pub mod job_group;
 pub mod job_run;
 pub mod job_template;
 pub mod labels;
+pub(crate) mod pod_fields;
 pub mod pod_template;
 pub mod position;
 pub mod queue;

@@ -2,24 +2,19 @@
 //!
 //! The value itself is kept as JSON, so that a pod field newer than this build is passed on and a
 //! template can never fail to decode; the schema is Kubernetes' own, without its descriptions, which
-//! would push a CRD past the 256 KiB that `kubectl apply` can annotate.
+//! would push a CRD past the 256 KiB that `kubectl apply` can annotate. Only the fields of [`pod_fields`] have one.
 
 use k8s_openapi::api::batch::v1::JobTemplateSpec;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
+use super::pod_fields;
+
 /// The schema of `spec.jobTemplate`: the same shape as a CronJob's.
 pub(crate) fn job_template_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut value = JobTemplateSpec::json_schema(generator).to_value();
     simplify(&mut value);
-    if let Value::Object(object) = &mut value {
-        object.insert(
-            "description".into(),
-            "What runs: the same shape as a CronJob's jobTemplate, so the body of a CronJob pastes in. \
-             backoffLimit is forced to 0 and restartPolicy to Never: retries are Rota's, one batch Job an attempt."
-                .into(),
-        );
-    }
+    pod_fields::describe(&mut value);
     Schema::try_from(value).unwrap_or_default()
 }
 

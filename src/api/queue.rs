@@ -40,7 +40,7 @@ pub struct QueueSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000000))]
     pub namespace_max_running: Option<u32>,
-    /// Starts nothing while set; what runs goes on. Remove it to resume.
+    /// Starts nothing while set; what runs goes on. Remove it to resume. Default: not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
     /// Raises the priority of Jobs while they wait, so that none waits for ever behind more important ones. Default: no aging.
@@ -51,9 +51,7 @@ pub struct QueueSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_depth: Option<u32>,
-    /// What happens to a Job that comes when maxDepth wait: Reject records it as Skipped/QueueFull; DropOldest records the one
-    /// that has waited longest as Skipped/QueueOverflow instead; CoalesceSame records it as Skipped/Coalesced if one of the
-    /// same template and parameters waits, else as QueueFull. Default: Reject.
+    /// What happens to a Job that comes when maxDepth wait. Default: Reject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overflow_policy: Option<OverflowPolicy>,
 }
@@ -78,19 +76,21 @@ pub enum OverflowPolicy {
     Reject,
     /// It waits, and the one that has waited longest is recorded as Skipped/QueueOverflow.
     DropOldest,
-    /// It is recorded as Skipped/Coalesced if one that asks for the same waits, else as Skipped/QueueFull.
+    /// It is recorded as Skipped/Coalesced if one of the same template and parameters waits, else as
+    /// Skipped/QueueFull.
     CoalesceSame,
 }
 
 /// How much a pause stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum PauseScope {
-    /// This queue.
+    /// It stops this queue.
     #[default]
     Queue,
-    /// All queues of the namespace.
+    /// It stops all queues of the namespace.
     Namespace,
-    /// All queues of all namespaces.
+    /// It stops all queues of all namespaces, if this queue is in the operator's own namespace; elsewhere it stops this queue
+    /// alone.
     Cluster,
 }
 
@@ -104,8 +104,7 @@ pub struct Pause {
     /// When the pause ends by itself, RFC 3339. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<MicroTime>,
-    /// How much it stops: this Queue, its whole Namespace, or the Cluster, that is, everything. Cluster has that effect on a
-    /// queue in the operator's own namespace only; elsewhere it stops the queue alone. Default: Queue.
+    /// How much it stops. Default: Queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<PauseScope>,
 }

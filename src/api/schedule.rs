@@ -92,7 +92,8 @@ pub struct ScheduleSpec {
     /// (the last working day); day of week knows `5#2` (the second Friday) and `5L` (the last Friday). `H` is a number
     /// that is the schedule's own, so that many schedules do not start at once: `H 3 * * *`, `H/15 * * * *`,
     /// `H(0-29) * * * *`. When both day fields are restricted, either may match; one that begins with `*` is not
-    /// restricted, also as `*/2`. All as in cron(8). Example: `0 9 * * 1-5`.
+    /// restricted, also as `*/2`. All as in cron(8). Example: `0 9 * * 1-5`. Exactly one of cron,
+    /// interval and at must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     #[x_kube(validation = Rule::new(CRON_RULE).message("cron must be five fields, minute (0-59), hour (0-23), day of month (1-31), month (1-12 or JAN-DEC), day of week (0-7 or SUN-SAT), or six with seconds in front, each a list of *, values, ranges or H with an optional /step, with L and W for days of the month, and L and # for days of the week; or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly; for example 0 9 * * 1-5"))]
@@ -101,7 +102,7 @@ pub struct ScheduleSpec {
     #[x_kube(validation = Rule::new("!self.matches('^(?i:[ \\\\t\\\\r\\\\n]*(CRON_)?TZ=)')").message("the zone belongs into spec.timeZone, for example timeZone: Asia/Tokyo"))]
     pub cron: Option<String>,
     /// Elapsed time between two executions, from one second, in hours, minutes and seconds. It is counted from anchor,
-    /// knows no daylight saving, and does not drift. Example: `1h30m`.
+    /// knows no daylight saving, and does not drift. Example: `1h30m`. Exactly one of cron, interval and at must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^[ \\\\t\\\\r\\\\n]*([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?[ \\\\t\\\\r\\\\n]*$') && self.matches('[1-9]')").message("interval must be hours, minutes and seconds of at least one second in all, for example 90s, 15m or 1h30m"))]
@@ -110,7 +111,7 @@ pub struct ScheduleSpec {
     /// schedule, at which nothing runs yet: the first run is one interval later. Example: `2027-01-01T06:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<MicroTime>,
-    /// One instant, RFC 3339. Example: `2027-01-01T06:00:00Z`.
+    /// One instant, RFC 3339. Example: `2027-01-01T06:00:00Z`. Exactly one of cron, interval and at must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<MicroTime>,
     /// IANA name of the zone in which cron is read, from the database that Rota carries. Default: UTC.
@@ -139,7 +140,8 @@ pub struct ScheduleSpec {
     /// Whether it fires. Turning it off owes nothing; turning it on fires nothing of the past. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Parameter values for this schedule's Jobs, over the template's defaults. Write numbers and booleans in quotes.
+    /// Parameter values for this schedule's Jobs; they override the template's defaults. Write numbers and booleans in quotes.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "ParamValues::is_empty")]
     #[schemars(schema_with = "super::common::given_values_schema")]
     pub params: ParamValues,
@@ -151,11 +153,8 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub queue: Option<String>,
-    /// What happens when a time comes while an earlier Job of the schedule still waits or runs: Allow starts another one as
-    /// well, Forbid records the new time as Skipped, Replace cancels the earlier one and starts when that has ended, Queue
-    /// lets the new one wait until the earlier ones have ended, QueueLatest does so too and lets only the latest one wait, as
-    /// a CronJob does under Forbid. Except under Allow no two of its Jobs ever run at once, those that a user made with a
-    /// scheduleRef included. Default: Allow.
+    /// What happens when a time comes while an earlier Job of the schedule still waits or runs. Except under Allow no two
+    /// of its Jobs ever run at once, those that a user made with a scheduleRef included. Default: Allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
     /// What happens with times that passed while the operator was not running. Default: the latest within one hour runs.
@@ -188,11 +187,10 @@ pub struct ScheduleSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DstPolicy {
-    /// A time that the clock jumps over: RunAfter runs it at the moment of the jump (once, if it jumps over several),
-    /// Skip does not run it. Default: RunAfter.
+    /// What happens to a time that the clock jumps over. Default: RunAfter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<DstGap>,
-    /// A time that comes twice: First runs it the first time, Last the last time, Both each time. Default: First.
+    /// What happens to a time that comes twice. Default: First.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<DstOverlap>,
 }
@@ -200,7 +198,7 @@ pub struct DstPolicy {
 /// What happens to a time that the clock jumps over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum DstGap {
-    /// It runs at the moment of the jump.
+    /// It runs at the moment of the jump; once, if the clock jumps over several times.
     #[default]
     RunAfter,
     /// It does not run.
@@ -282,16 +280,17 @@ fn single_spaced(text: &str) -> String {
 /// What happens when a time comes while an earlier Job of the schedule is not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ConcurrencyPolicy {
-    /// Start another one as well. While 2,000 have not finished, a time that comes is recorded as Skipped/QueueFull.
+    /// Rota starts another one as well. While 2,000 have not finished, a time that comes is recorded as Skipped/QueueFull.
     #[default]
     Allow,
-    /// Record the new time as Skipped, with the reason OverlapForbidden.
+    /// Rota records the new time as Skipped, with the reason OverlapForbidden.
     Forbid,
-    /// Cancel the earlier one, whose record says Replaced, and start when it has ended.
+    /// Rota cancels the earlier one, whose record says Replaced, and starts the new one when the earlier one has ended.
     Replace,
-    /// Wait until the earlier ones have ended. At most 100 wait; a time that comes then is recorded as Skipped/QueueFull.
+    /// The new one waits until the earlier ones have ended. At most 100 wait; a time that comes then is recorded as Skipped/QueueFull.
     Queue,
-    /// Wait until the one that runs has ended. One that still waits when a later time comes is recorded as Skipped/Replaced.
+    /// The new one waits until the one that runs has ended. One that still waits when a later time comes is recorded as
+    /// Skipped/Replaced. It is what a CronJob does under Forbid.
     QueueLatest,
 }
 
@@ -313,7 +312,7 @@ pub struct HistoryLimits {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CatchUp {
-    /// None runs no missed time, Latest the last one, All every one. The rest is recorded as Skipped.
+    /// Which missed times run. The others are recorded as Skipped.
     pub policy: CatchUpPolicy,
     /// How long ago a missed time may be and still run, in seconds. Default: 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -328,11 +327,11 @@ pub struct CatchUp {
 /// Which missed times run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum CatchUpPolicy {
-    /// None of them.
+    /// No missed time runs.
     None,
-    /// The last one.
+    /// The latest missed time runs, if it lies within windowSeconds.
     Latest,
-    /// Every one, within the window and the maximum.
+    /// Every missed time within windowSeconds runs, the latest maxRuns of them at the most.
     All,
 }
 
@@ -343,7 +342,7 @@ pub struct ScheduleStatus {
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Created (never enabled yet), Enabled or Disabled.
+    /// Where the schedule is in its life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<SchedulePhase>,
     /// The timing in one line: the expression, the interval or the instant.
@@ -383,7 +382,7 @@ pub struct ScheduleStatus {
     /// Its finished Jobs that historyLimits keeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_jobs: Vec<ObjectReference>,
-    /// How its last finished run ended: Completed, Failed or Skipped.
+    /// How its last finished run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Outcome>,
     /// When a run of it last succeeded.

@@ -28,7 +28,7 @@ const PARAMS_FILE_NAME: &str = "params.json";
 /// Where the API server says that a termination message is, unless somebody said it.
 const MESSAGE_PATH_DEFAULT: &str = "/dev/termination-log";
 /// Fields of a batch Job's specification that are the API server's to decide.
-const SPEC_FIELDS_DROPPED: [&str; 2] = ["selector", "manualSelector"];
+pub(super) const SPEC_FIELDS_DROPPED: [&str; 2] = ["selector", "manualSelector"];
 /// How long Kubernetes is to keep an ended batch Job at least, in seconds, where its body says how long: an operator that
 /// is away for less finds its end, and records it.
 pub const BATCH_TTL_SECONDS_MIN: i64 = 3_600;

@@ -16,6 +16,7 @@ mod completed;
 mod decoding;
 mod examples;
 mod groups;
+mod explained;
 mod health;
 mod hooks;
 mod immutability;

@@ -148,16 +148,45 @@ fn what_the_list_does_not_name_is_passed_on_unchanged() {
         for (field, value) in fields.as_object().unwrap() {
             let same = manifest["spec"].get(field) == Some(value);
             assert!(same || named(&format!("spec.{field}")), "{field}: {:?}", manifest["spec"].get(field));
+            assert!(same || known[field]["description"].is_string(), "{field} has no description in the definition");
             seen.push(field.clone());
         }
         let made = &manifest["spec"]["template"]["spec"];
         for (field, value) in pod.as_object().unwrap().iter().filter(|(field, _)| *field != "containers") {
             let same = made.get(field) == Some(value);
             assert!(same || named(&format!("spec.template.spec.{field}")), "{field}: {:?}", made.get(field));
+            let description = &known["template"]["properties"]["spec"]["properties"][field]["description"];
+            assert!(same || description.is_string(), "{field} has no description in the definition");
         }
     }
     let unseen: Vec<&String> = known.keys().filter(|field| !seen.contains(field)).collect();
     assert!(unseen.is_empty(), "{unseen:?}");
+}
+
+/// What `kubectl explain` says below jobTemplate, in both kinds that have one.
+#[test]
+fn the_definitions_say_what_becomes_of_each_field() {
+    let definitions = [crate::api::JobTemplate::crd(), crate::api::Job::crd()];
+    for definition in definitions {
+        let definition = serde_json::to_value(definition).unwrap();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let body = &schema["properties"]["jobTemplate"];
+        let described = |path: &str| {
+            let pointer: String = path.split('.').map(|name| format!("/properties/{name}")).collect();
+            let pointer = pointer.replace("containers/", "containers/items/");
+            let field = body.pointer(&pointer).unwrap_or_else(|| panic!("there is no {path}"));
+            assert!(field["description"].is_string(), "{path} has no description");
+        };
+        let listed = FIELDS.iter().filter(|field| !field.path.contains(','));
+        listed.for_each(|field| described(field.path));
+        launch::SPEC_FIELDS_DROPPED.iter().for_each(|field| described(&format!("spec.{field}")));
+        let metadata = body["properties"]["metadata"]["properties"].as_object().unwrap();
+        metadata.keys().for_each(|field| described(&format!("metadata.{field}")));
+        for (path, text) in crate::api::pod_fields::DESCRIPTIONS {
+            let found = body.pointer(&crate::api::pod_fields::pointer(path));
+            assert_eq!(found.and_then(|field| field["description"].as_str()), Some(*text), "{path}");
+        }
+    }
 }
 
 /// docs/jobs.md has a row for each field, with these words.
