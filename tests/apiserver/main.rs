@@ -10,6 +10,7 @@
 mod agreement;
 mod answers;
 mod bounds;
+mod chart;
 mod cluster;
 #[path = "../support/completed.rs"]
 mod completed;
