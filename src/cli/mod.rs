@@ -6,6 +6,7 @@ pub mod completion;
 pub mod crds;
 pub mod follow;
 pub mod kueue;
+pub mod leader;
 pub mod lint;
 pub mod r#move;
 pub mod next;

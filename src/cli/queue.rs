@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::cluster::NamespaceArguments;
+use super::leader;
 use super::objects::Connection;
 use super::plugin::{Answer, PluginError};
 use super::print::{self, Format, Style};
@@ -23,7 +24,7 @@ use crate::domain::words::{ago, in_one_line, within};
 #[command(
     after_help = "Places are those of the operator: by priority (raised by aging), position, and time of queueing. Jobs without a \
     place (-) are held or wait for a time. An estimate is a range: a start before it, or after it, should be rare; it comes from past \
-    runs of the same templates.\n\nExit codes: 0 done, 1 no such queue or refused, 2 wrong arguments, 5 no cluster.\n\nExamples:\n  \
+    runs of the same templates. If no operator leads, standard error says so (not with -w), where you may read its Lease.\n\nExit codes: 0 done, 1 no such queue or refused, 2 wrong arguments, 5 no cluster.\n\nExamples:\n  \
     kubectl rota queue\n  kubectl rota queue reports -w\n  kubectl rota queue reports -o json | jq '.waitingJobs[0].name'"
 )]
 pub struct Arguments {
@@ -66,7 +67,8 @@ pub async fn run(
     loop {
         let text = show(&state, name, arguments, style, clock())?;
         if !arguments.watch {
-            return Ok(Answer { output: text, ..Answer::default() });
+            let remarks = leader::remark(&connection, clock()).await;
+            return Ok(Answer { output: text, remarks, ..Answer::default() });
         }
         let on = Style { terminal: style.terminal && arguments.output == Format::Text, ..style };
         let separate = arguments.output == Format::Text && !is_first;

@@ -1,17 +1,13 @@
 //! `kubectl rota version`: which version of the plugin this is, and which version of the operator leads.
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::cluster::NamespaceArguments;
-use super::objects::{Connection, refused, shown};
+use super::leader::{self, Operator};
+use super::objects::{Connection, refused};
 use super::plugin::{Answer, OK, PluginError, UNREACHABLE};
 use super::print::{self, Format};
-use crate::api::labels::VERSION_ANNOTATION;
-use crate::runtime::lease::LEASE_NAME;
 
 /// What to show, and of which cluster.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,15 +38,6 @@ struct Versions {
     operators: Option<Vec<Operator>>,
 }
 
-/// An operator that leads.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Operator {
-    namespace: String,
-    identity: String,
-    /// Absent: a build that does not say.
-    version: Option<String>,
-}
-
 /// Answers.
 pub async fn run(arguments: &Arguments, now: Timestamp) -> Result<Answer, PluginError> {
     let client = env!("CARGO_PKG_VERSION");
@@ -77,50 +64,23 @@ fn text(versions: &Versions) -> String {
     text
 }
 
-/// The operators that hold a lease.
+/// The operators that lead, in the namespace that is given or in all.
 async fn leaders(place: &NamespaceArguments, now: Timestamp) -> Result<Vec<Operator>, PluginError> {
     let connection = Connection::open(place, false).await?;
-    let api: Api<Lease> = match &place.namespace {
-        Some(namespace) => Api::namespaced(connection.client, namespace),
-        None => Api::all(connection.client),
-    };
-    let of_rota = ListParams::default().fields(&format!("metadata.name={LEASE_NAME}"));
-    let found = api.list(&of_rota).await.map_err(refused)?;
-    Ok(found.items.into_iter().map(shown).filter_map(|lease| operator(&lease, now)).collect())
-}
-
-/// The operator that holds a lease, unless it has run out.
-fn operator(lease: &Lease, now: Timestamp) -> Option<Operator> {
-    let spec = lease.spec.as_ref()?;
-    let identity = spec.holder_identity.clone().filter(|identity| !identity.is_empty())?;
-    let lasts = SignedDuration::from_secs(spec.lease_duration_seconds?.into());
-    let until = spec.renew_time.as_ref()?.0.saturating_add(lasts).ok()?;
-    let version = lease.annotations().get(VERSION_ANNOTATION).cloned();
-    (now <= until).then(|| Operator { namespace: lease.namespace().unwrap_or_default(), identity, version })
+    leader::operators(&connection, place.namespace.as_deref(), now).await.map_err(refused)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn an_operator_leads_for_as_long_as_its_lease_lasts() {
-        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
-        let lease = |holder: &str, renewed: &str| -> Lease {
-            serde_json::from_value(json!({
-                "metadata": { "name": "rota", "namespace": "rota-system", "annotations": { "rota.dev/version": "1.2.3" } },
-                "spec": { "holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": 15 },
-            }))
-            .unwrap()
-        };
-        let found = operator(&lease("rota-1", "2026-03-01T11:59:50.000000Z"), now).unwrap();
+    fn the_operator_that_leads_is_shown_with_its_version() {
         let versions = |operators| Versions { client: "1.2.3", operators };
+        let [namespace, identity, version] = ["rota-system", "rota-1", "1.2.3"].map(str::to_owned);
+        let found = Operator { namespace, identity, version: Some(version) };
         let shown = text(&versions(Some(vec![found])));
         assert_eq!(shown, "kubectl rota 1.2.3\noperator 1.2.3 (leader rota-1 in the namespace rota-system)\n");
-        assert_eq!(operator(&lease("rota-1", "2026-03-01T11:59:40.000000Z"), now), None);
-        assert_eq!(operator(&lease("", "2026-03-01T11:59:59.000000Z"), now), None);
         assert_eq!(text(&versions(None)), "kubectl rota 1.2.3\n");
     }
 }

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use super::cluster::NamespaceArguments;
+use super::leader;
 use super::objects::{Connection, list};
 use super::plugin::{Answer, PluginError};
 use super::print::{self, Colour, Format, Style};
@@ -25,7 +26,7 @@ pub mod schedule;
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Of a Job that is gone, its records answer. Of a schedule, without --at: how it stands, and what became of its latest \
-    time.\n\nExit codes: 0 there is an answer, whatever it is; 1 nothing of that name, or refused; 2 wrong arguments; 5 no \
+    time. If no operator leads, standard error says so of what is still to run, where you may read its Lease.\n\nExit codes: 0 there is an answer, whatever it is; 1 nothing of that name, or refused; 2 wrong arguments; 5 no \
     cluster.\n\nExamples:\n  kubectl rota why report-7xk2p\n  kubectl rota why schedule/nightly --at 2026-11-26T02:30:00+01:00"
 )]
 pub struct Arguments {
@@ -70,6 +71,9 @@ pub async fn run(arguments: &Arguments, now: Timestamp, style: Style) -> Result<
         }
         (_, None) => gone(&connection, name, now).await?,
     };
+    let is_unfinished = job.as_ref().is_some_and(|job| !phase(job).is_some_and(JobPhase::is_ended));
+    let waits_for_operator = is_unfinished || kind == Some(TargetKind::Schedule);
+    let remarks = if waits_for_operator { leader::remark(&connection, now).await } else { String::new() };
     let output = match arguments.output {
         Format::Text => {
             let headline = match colour {
@@ -81,7 +85,7 @@ pub async fn run(arguments: &Arguments, now: Timestamp, style: Style) -> Result<
         }
         Format::Json => print::json(&explanation.json(name, job.as_ref()))?,
     };
-    Ok(Answer { output, ..Answer::default() })
+    Ok(Answer { output, remarks, ..Answer::default() })
 }
 
 /// A sentence below the first one, which may have several lines: none of them looks like another first one.

@@ -7,6 +7,7 @@ use crate::cluster::{Printed, Scope, plugin};
 use crate::examples;
 
 mod cancel;
+mod leader;
 mod lines;
 mod many;
 mod moves;

@@ -53,12 +53,12 @@ async fn with_ten_thousand_jobs_each_verb_lists_once_and_writes_once() {
         assert_eq!(count(&requests, "/jobs?"), pages, "{requests:#?}");
         // There are no past runs: those of the last days, of the last month and of all time are asked for.
         assert_eq!(count(&requests, "/jobruns?"), 3, "{requests:#?}");
-        assert_eq!(requests.len(), pages + 4, "and one list of queues: {requests:#?}");
+        assert_eq!(requests.len(), pages + 5, "and one list of queues, and one of Leases: {requests:#?}");
 
         let (printed, requests) = proxy.rota(&scope, "why", &["job-09999"]).await;
         let output = printed.expect_success();
         assert!(output.contains(&format!("of {JOBS} in queue reports")), "{output}");
-        assert_eq!(requests.len(), pages + 5, "{requests:#?}");
+        assert_eq!(requests.len(), pages + 6, "{requests:#?}");
 
         let (printed, requests) = proxy.rota(&scope, "move", &["job/job-09999", "--to", "5000"]).await;
         let output = printed.expect_success();

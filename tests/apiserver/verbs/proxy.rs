@@ -1,4 +1,5 @@
-//! A way to the API server that tells what went through it, and lets somebody else write just before.
+//! A way to the API server that tells what went through it, lets somebody else write just before, and keeps the operators of other
+//! tests out of sight.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,7 @@ struct Forward {
     client: Client,
     seen: Arc<Mutex<Vec<String>>>,
     meddling: Arc<Mutex<Option<Meddling>>>,
+    leases_of: Option<String>,
 }
 
 async fn forward(State(to): State<Forward>, request: Request) -> Response {
@@ -39,7 +41,11 @@ async fn forward(State(to): State<Forward>, request: Request) -> Response {
         to.client.request::<Value>(request).await.unwrap();
     }
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let mut wanted = http::Request::builder().method(parts.method).uri(parts.uri);
+    let uri = match &to.leases_of {
+        Some(namespace) => parts.uri.to_string().replace("/v1/leases", &format!("/v1/namespaces/{namespace}/leases")),
+        None => parts.uri.to_string(),
+    };
+    let mut wanted = http::Request::builder().method(parts.method).uri(uri);
     for name in ["content-type", "accept"] {
         if let Some(value) = parts.headers.get(name) {
             wanted = wanted.header(name, value);
@@ -52,8 +58,17 @@ async fn forward(State(to): State<Forward>, request: Request) -> Response {
 impl Proxy {
     /// Starts one. Before the first patch that goes through it, somebody else's is sent.
     pub async fn start(client: Client, meddling: Option<Meddling>) -> Self {
+        Self::serve(client, meddling, None).await
+    }
+
+    /// Starts one through which the Leases of all namespaces are those of this one.
+    pub async fn with_leases_of(scope: &Scope) -> Self {
+        Self::serve(scope.client.clone(), None, Some(scope.namespace.clone())).await
+    }
+
+    async fn serve(client: Client, meddling: Option<Meddling>, leases_of: Option<String>) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let state = Forward { client, seen: seen.clone(), meddling: Arc::new(Mutex::new(meddling)) };
+        let state = Forward { client, seen: seen.clone(), meddling: Arc::new(Mutex::new(meddling)), leases_of };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(forward).with_state(state)).await });

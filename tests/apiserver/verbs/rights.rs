@@ -42,6 +42,8 @@ async fn who_may_only_read_sees_everything_and_is_refused_by_the_api_server_when
         for (verb, arguments) in [("queue", &["reports"][..]), ("queue", &[]), ("why", &["b"]), ("tree", &["job/b"])] {
             let printed = as_reader(verb, arguments);
             assert!(printed.succeeded, "{verb}: {}", printed.errors);
+            // Who may not read Leases is told nothing about who leads.
+            assert!(!printed.errors.contains("operator"), "{verb}: {}", printed.errors);
         }
         for (verb, arguments) in [
             ("run", &["report", "-p", "region=eu-1"][..]),
