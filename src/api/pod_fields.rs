@@ -55,11 +55,7 @@ pub(crate) const DESCRIPTIONS: &[(&str, &str)] = &[
         "spec.completionMode",
         "Passed on. One attempt is all indexes of an Indexed batch Job; it succeeds if all of them do.",
     ),
-    (
-        "spec.completions",
-        "Passed on. One attempt is all completions; with one that fails, the attempt fails, and a further attempt begins with all \
-         of them again.",
-    ),
+    ("spec.completions", "Passed on. One attempt is all completions; a further attempt begins with all of them again."),
     (
         "spec.parallelism",
         "Passed on. The pods of one attempt count once in the limits of Rota. With 0 no pod starts, and the attempt waits until \
@@ -142,8 +138,8 @@ const DROPPED_SELECTOR: &str = "Rota drops it: Kubernetes makes a selector for e
 const CONTAINERS: &str = "Containers of the pod. Rota adds environment variables, the parameter file and a \
                           terminationMessagePolicy to each.";
 const INIT_CONTAINERS: &str = "Init containers of the pod. Rota adds environment variables, the parameter file and a \
-                               terminationMessagePolicy to each. They neither start an attempt nor decide its outcome while \
-                               they are sidecars.";
+                               terminationMessagePolicy to each. Those with restartPolicy Always (sidecars) neither start an \
+                               attempt nor decide its outcome.";
 const SCRIPTS: &str = "Passed on. Kubernetes replaces $(PARAM_NAME) before the program reads it: within a script for `sh -c` a \
                        value can then run as code. Write \"$PARAM_NAME\" in scripts.";
 const ENVIRONMENT: &str = "Environment variables. Rota adds PARAM_<NAME> for each parameter, and variables that begin with \
