@@ -50,8 +50,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the operator runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The only namespaces to look at; none: all.
-    pub namespaces: Vec<String>,
+    /// The only namespace to look at; absent: all.
+    pub namespace: Option<String>,
     /// The namespace of the lease.
     pub lease_namespace: String,
     /// This replica's name, unique among live ones.
@@ -106,14 +106,14 @@ pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<b
     let endpoints = tokio::spawn(http::serve(listener, endpoints));
     let mut api = JoinSet::new();
     if let Some(address) = settings.api_address {
-        let (only, own) = (settings.namespaces.clone(), settings.lease_namespace.clone());
+        let (only, own) = (settings.namespace.clone(), settings.lease_namespace.clone());
         let answers = Answers::new(client.clone(), stores.clone(), only, own, settings.max_running);
         let listener = listen_on(address).await?;
         // The port is told because 0 asks for any.
         tracing::info!(port = listener.local_addr().map_or(address.port(), |it| it.port()), "the API listens");
         api.spawn(answers.serve(listener));
     }
-    let mut watches = stores.watch(&client, &settings.namespaces);
+    let mut watches = stores.watch(&client, settings.namespace.as_deref());
     tokio::select! {
         _ = async { tokio::join!(stores.visibility.wait_listed(), stores.wait_for_records(&client)) } => {}
         Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),

@@ -27,8 +27,8 @@ const QUEUES_MAX: usize = 1_000;
 /// Where the operator stands.
 #[derive(Clone)]
 pub struct Place {
-    /// The only namespaces that it looks at; none: all.
-    pub only: Vec<String>,
+    /// The only namespace that it looks at; absent: all.
+    pub only: Option<String>,
     /// Its own namespace.
     pub own: String,
     /// How many may run in the cluster; absent: any number.
@@ -69,10 +69,8 @@ impl View {
         now: Timestamp,
     ) -> Result<Value, Refusal> {
         let namespace = question.namespace.as_str();
-        let only = &self.place.only;
-        if !only.is_empty() && !only.iter().any(|it| it == namespace) {
-            let only = only.join(", ");
-            return Err(Refusal::new(404, format!("this operator looks at these namespaces only: {only}")));
+        if let Some(only) = self.place.only.as_ref().filter(|only| *only != namespace) {
+            return Err(Refusal::new(404, format!("this operator looks at the namespace {only:?} only")));
         }
         let missing = |kind: &str, name: &str| {
             Refusal::new(404, format!("there is no {kind} {name:?} in the namespace {namespace:?}"))

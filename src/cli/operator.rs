@@ -1,6 +1,5 @@
 //! `rota operator`: the arguments, and the signals that end it.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::cluster::namespace;
 use crate::operator::{self, OperatorError, Settings};
 use crate::runtime::telemetry::{self, LogFormat};
 use crate::runtime::visibility::Visibility;
@@ -16,10 +14,10 @@ use crate::runtime::visibility::Visibility;
 /// How the operator runs. Each argument can be given as an environment variable too.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Look at this namespace only; several are separated by commas, or the flag is given several times. Default: all.
-    #[arg(long = "namespace", env = "ROTA_NAMESPACE", value_name = "NAME", value_delimiter = ',', value_parser = namespace)]
-    pub namespaces: Vec<String>,
-    /// Namespace of the lease that decides which replica acts. Default: the first namespace looked at, else the client's own.
+    /// Look at this namespace only. Default: all.
+    #[arg(long, env = "ROTA_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Namespace of the lease that decides which replica acts. Default: the namespace looked at, else the client's own.
     #[arg(long, env = "ROTA_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// This replica's name, unique among live ones. Default: the host's name and the process's number.
@@ -79,13 +77,9 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     let own_namespace = config.default_namespace.clone();
-    let mut namespaces = arguments.namespaces;
-    // One that is named twice is watched once.
-    let mut seen = HashSet::new();
-    namespaces.retain(|namespace| seen.insert(namespace.clone()));
     let settings = Settings {
-        lease_namespace: arguments.lease_namespace.or_else(|| namespaces.first().cloned()).unwrap_or(own_namespace),
-        namespaces,
+        lease_namespace: arguments.lease_namespace.or_else(|| arguments.namespace.clone()).unwrap_or(own_namespace),
+        namespace: arguments.namespace,
         identity: arguments.identity.unwrap_or_else(default_identity),
         lease_duration: Duration::from_secs(arguments.lease_duration_seconds),
         max_running: arguments.max_running,

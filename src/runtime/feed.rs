@@ -12,19 +12,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use kube::api::{ListParams, WatchParams};
 use kube::core::{DeserializeGuard, ObjectList, WatchEvent};
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
-
-mod cluster;
-
-pub use cluster::Cluster;
 
 use super::store::{Key, Store, Stored, is_older};
 use super::stores::{NOT_INSTALLED, Prune, Stores};
 use super::visibility::{Visibility, Watched};
 
+/// How many objects one request lists.
+const PAGE: u32 = 500;
 /// How long such a request may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take until a watch is open.
@@ -51,6 +50,34 @@ pub trait Source<K: Resource + Clone>: Send + Sync + 'static {
     fn version(&self) -> impl Future<Output = kube::Result<String>> + Send;
     /// What changes after that version, for that long.
     fn watch(&self, version: &str, lasts: Duration) -> impl Future<Output = kube::Result<Events<K>>> + Send;
+}
+
+/// The API server as a source of one kind.
+pub struct Cluster<K: Resource> {
+    /// The objects, in one namespace or in all.
+    pub api: Api<Guarded<K>>,
+    /// Only those with these labels.
+    pub labels: Option<String>,
+}
+
+impl<K> Source<K> for Cluster<K>
+where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    async fn list(&self, after: Option<String>) -> kube::Result<ObjectList<Guarded<K>>> {
+        let all = ListParams { label_selector: self.labels.clone(), ..ListParams::default() };
+        self.api.list(&ListParams { continue_token: after, ..all.limit(PAGE) }).await
+    }
+
+    async fn version(&self) -> kube::Result<String> {
+        Ok(self.api.list(&ListParams::default().limit(1)).await?.metadata.resource_version.unwrap_or_default())
+    }
+
+    async fn watch(&self, version: &str, lasts: Duration) -> kube::Result<Events<K>> {
+        let all = WatchParams { label_selector: self.labels.clone(), ..WatchParams::default() };
+        let lasts = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
+        Ok(self.api.watch(&all.timeout(lasts), version).await?.boxed())
+    }
 }
 
 /// Brings one kind into its store.

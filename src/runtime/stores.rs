@@ -80,26 +80,26 @@ impl Stores {
         Self { visibility: Visibility::new(quiet_max), ..Self::default() }
     }
 
-    /// Starts a watch for each kind, in those namespaces; none: in all. None of them ever ends by itself.
-    pub fn watch(self: &Arc<Self>, client: &Client, namespaces: &[String]) -> JoinSet<()> {
+    /// Starts a watch for each kind, in one namespace or in all. None of them ever ends by itself.
+    pub fn watch(self: &Arc<Self>, client: &Client, namespace: Option<&str>) -> JoinSet<()> {
         let ours = || Some(JOB_UID.to_owned());
         let managed = Some(format!("{MANAGED_BY}={MANAGER}"));
         let mut feeds = JoinSet::new();
-        feeds.spawn(self.feed(client, namespaces, None, Watched::Templates, |stores| &stores.templates).run());
-        feeds.spawn(self.feed(client, namespaces, None, Watched::Schedules, |stores| &stores.schedules).run());
-        feeds.spawn(self.feed(client, namespaces, None, Watched::Queues, |stores| &stores.queues).run());
-        feeds.spawn(self.feed(client, namespaces, None, Watched::Jobs, |stores| &stores.jobs).run());
-        feeds.spawn(self.feed(client, namespaces, None, Watched::Groups, |stores| &stores.groups).run());
-        feeds.spawn(self.feed(client, namespaces, ours(), Watched::BatchJobs, |stores| &stores.batch_jobs).run());
-        feeds.spawn(self.feed(client, namespaces, ours(), Watched::Pods, |stores| &stores.pods).run());
-        feeds.spawn(self.feed(client, namespaces, managed, Watched::Revisions, |stores| &stores.revisions).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Templates, |stores| &stores.templates).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Schedules, |stores| &stores.schedules).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Queues, |stores| &stores.queues).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Jobs, |stores| &stores.jobs).run());
+        feeds.spawn(self.feed(client, namespace, None, Watched::Groups, |stores| &stores.groups).run());
+        feeds.spawn(self.feed(client, namespace, ours(), Watched::BatchJobs, |stores| &stores.batch_jobs).run());
+        feeds.spawn(self.feed(client, namespace, ours(), Watched::Pods, |stores| &stores.pods).run());
+        feeds.spawn(self.feed(client, namespace, managed, Watched::Revisions, |stores| &stores.revisions).run());
         feeds
     }
 
     fn feed<K>(
         self: &Arc<Self>,
         client: &Client,
-        namespaces: &[String],
+        namespace: Option<&str>,
         labels: Option<String>,
         kind: Watched,
         select: fn(&Self) -> &Store<K>,
@@ -107,7 +107,11 @@ impl Stores {
     where
         K: Stored + Resource<Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + std::fmt::Debug + Prune,
     {
-        Feed::new(self.clone(), select, kind, Cluster::new(client, namespaces, labels))
+        let api = match namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        Feed::new(self.clone(), select, kind, Cluster { api, labels })
     }
 
     /// Waits until JobRuns, which are not watched, can be written.

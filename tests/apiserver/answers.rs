@@ -129,7 +129,7 @@ async fn every_replica_says_why_a_job_waits_now_to_whoever_may_know_and_writes_n
             })
             .await;
         }
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -199,7 +199,7 @@ async fn nobody_learns_what_they_could_not_list_and_what_is_wrong_is_said() {
         for token in [&reader, &one, &nobody, &bound] {
             assert!(!log.contains(token.trim()), "a token is in the log");
         }
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -244,7 +244,7 @@ async fn a_long_line_is_counted_and_told_in_part_and_a_flood_is_turned_away() {
         assert!(refused.iter().all(|it| it.header("retry-after") == Some("1")));
         ten_thousand_requests_delay_no_job(&scope, port, &line, &reader).await;
         assert_eq!(get(port, &line, &reader).await.code, 200, "it goes on");
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -295,7 +295,7 @@ async fn without_the_right_to_ask_who_somebody_is_it_says_so_and_goes_on_dispatc
         let said = answer.body["message"].as_str().unwrap_or_default();
         assert_eq!((answer.code, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
         assert!(said.contains("tokenreviews.authentication.k8s.io") && said.contains("api.enabled"), "{said}");
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -321,7 +321,7 @@ async fn as_long_as_it_does_not_see_how_things_are_it_says_so() {
             (said.contains("pods is forbidden") && !said.contains("jobs.rota.dev")).then_some(())
         })
         .await;
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -377,7 +377,7 @@ async fn when_it_will_start_is_told_to_whoever_may_list_records() {
         assert!(told.body["sentences"].to_string().contains("It will probably start in "), "{told:?}");
         let untold = get(port, &why(&scope, name), &partial).await;
         assert!(untold.code == 200 && untold.body["start"]["unknown"].is_string(), "{untold:?}");
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

@@ -93,7 +93,7 @@ async fn what_would_not_fit_is_said_in_the_status_with_the_sum() {
         let said = status(&scope, "JobGroup", &group, stalled).await;
         assert!(message(&said, "Stalled").contains("for 1000 members"), "{said}");
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -120,7 +120,7 @@ async fn a_record_can_always_be_written() {
         let error = run.data["status"]["error"].as_str().unwrap();
         assert!(error.contains("too large") && error.contains("the params of this record are cut"), "{error}");
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -164,7 +164,7 @@ async fn a_window_is_judged_rightly_among_many_records_of_its_key_also_of_earlie
         let ended = status(&scope, "Job", &taken, |status| status["outcome"] == "Skipped").await;
         assert_eq!(ended["reason"], "DuplicateKey");
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

@@ -76,7 +76,7 @@ async fn a_member_whose_template_does_not_exist_has_failed_and_stops_the_group()
             ]
         );
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

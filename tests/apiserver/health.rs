@@ -187,7 +187,7 @@ async fn nothing_is_done_before_the_operator_has_looked_at_it() {
         let operator = Operator::start(&scope, &rights, "two");
         are_looked_at(&scope).await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

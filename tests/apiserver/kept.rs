@@ -59,7 +59,7 @@ async fn what_was_deleted_and_is_kept_does_nothing_more_and_says_what_keeps_it()
             scope.objects(kind).patch(name, &PatchParams::default(), &free).await.unwrap();
         }
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

@@ -78,7 +78,7 @@ where
         operator.leads().await;
         test(scope.clone(), proxy.clone()).await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -379,7 +379,7 @@ async fn an_attempt_whose_name_is_taken_runs_under_its_other_name() {
         let left = api::<BatchJob>(&scope).get(&own).await.unwrap();
         assert!(left.owner_references().is_empty() && left.metadata.deletion_timestamp.is_none());
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

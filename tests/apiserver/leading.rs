@@ -94,7 +94,7 @@ async fn whatever_becomes_of_the_lease_the_next_leader_launches_and_its_epoch_is
             assert_eq!(epoch(&scope, "line").await, number);
             assert_eq!(lease(&scope).await.unwrap().lease_transitions.map(i64::from), Some(number));
         }
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -120,7 +120,7 @@ async fn a_leader_whose_lease_is_deleted_goes_on_leading_and_its_standby_waits()
         standby.leads().await;
         run(&scope, "last", "line").await;
         assert_eq!(epoch(&scope, "line").await, 2);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -153,7 +153,7 @@ async fn a_queue_with_an_epoch_above_that_of_the_leader_says_so_and_is_served_ag
         assert_eq!(epoch(&scope, "line").await, 41);
         let status = api::<Queue>(&scope).get("line").await.unwrap().status.unwrap();
         assert!(status.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True"), "{status:#?}");
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -341,7 +341,7 @@ async fn a_queue_that_cannot_be_written_stops_no_other_and_says_why() {
         allow(&scope, "bad").await;
         is_launched(&scope, "bad-0").await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -380,7 +380,7 @@ async fn what_an_earlier_leader_may_be_creating_keeps_its_place_though_nobody_wa
             (found == ["second"]).then_some(())
         })
         .await;
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -422,7 +422,7 @@ async fn what_was_admitted_and_not_launched_is_forgotten_before_somebody_else_la
         .await;
         let batches = api::<BatchJob>(&scope).list(&ListParams::default()).await.unwrap();
         assert!(batches.items.is_empty(), "it was launched though its queue is paused");
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -488,7 +488,7 @@ async fn comes_after_its_skip_was_recorded(is_led: bool) {
         let batches = api::<BatchJob>(&scope).list(&ListParams::default()).await.unwrap();
         assert!(batches.items.is_empty(), "it was launched: {ended:#?}");
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

@@ -28,7 +28,6 @@ mod launching;
 mod leading;
 mod limits;
 mod lint;
-mod namespaces;
 mod operator;
 mod plugin;
 mod policies;

@@ -11,14 +11,14 @@ use kube::config::Kubeconfig;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::cluster::{Scope, kubeconfig, kubectl};
+use crate::cluster::{Scope, kubeconfig};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Looks again and again until there is something.
-pub async fn until<T, Looking: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> Looking) -> T {
+pub async fn until<T, Looking: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> Looking) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().await {
@@ -55,24 +55,15 @@ impl Rights {
 
     /// The same, changed.
     pub fn of_the_chart_but(scope: &Scope, api: bool, change: impl Fn(String) -> String) -> Self {
-        Self::granted(scope, &[&scope.namespace], api, change)
-    }
-
-    /// Grants what the chart grants an operator in the first namespace that works on these.
-    pub fn in_namespaces(scope: &Scope, namespaces: &[&str]) -> Self {
-        Self::granted(scope, namespaces, false, |manifest| manifest)
-    }
-
-    fn granted(scope: &Scope, namespaces: &[&str], api: bool, change: impl Fn(String) -> String) -> Self {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
-        let values = format!("watchNamespaces={{{}}},api.enabled={api}", namespaces.join(","));
+        let values = format!("watchNamespace={},api.enabled={api}", scope.namespace);
         let mut command = Command::new("helm");
         command.args(["template", "rota", chart, "--namespace", &scope.namespace, "--set", &values]);
         command.args(["--show-only", "templates/rbac.yaml", "--show-only", "templates/serviceaccount.yaml"]);
         let output = command.output().expect("helm is in the PATH that rota-cluster gives");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let manifest = change(String::from_utf8(output.stdout).unwrap());
-        kubectl(&["apply", "-f", "-"], &manifest).expect_success();
+        scope.kubectl_with(&["apply", "-f", "-"], &manifest).expect_success();
         let token = scope.kubectl(&["create", "token", "rota"]).expect_success();
         let admin = Kubeconfig::read_from(kubeconfig()).unwrap();
         let cluster = serde_json::to_value(admin.clusters.first().unwrap()).unwrap();
@@ -92,8 +83,8 @@ impl Rights {
     }
 
     /// Takes it away: parts of it are in no namespace.
-    pub fn remove(self) {
-        kubectl(&["delete", "-f", "-"], &self.manifest).expect_success();
+    pub fn remove(self, scope: &Scope) {
+        scope.kubectl_with(&["delete", "-f", "-"], &self.manifest).expect_success();
         std::fs::remove_file(&self.kubeconfig).unwrap();
     }
 }

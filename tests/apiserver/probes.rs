@@ -131,7 +131,7 @@ async fn a_refusal_by_admission_is_said_and_forgotten_when_it_is_over() {
         let (status, reason, message) = until("it is told to be wrong", stalled).await;
         assert_eq!((status.as_str(), reason.as_str()), ("True", "InvalidPodTemplate"), "{message}");
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -179,7 +179,7 @@ async fn a_revision_that_loses_its_label_gets_it_back_and_jobs_run_it() {
         assert_eq!(status.await.template.map(|it| it.revision), Some(revision.clone()));
         labelled().await.expect("it is labelled again");
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -225,7 +225,7 @@ async fn a_job_goes_whose_batch_jobs_must_not_be_deleted() {
         assert!(batches.get_opt(&second).await.unwrap().is_some(), "nothing may delete it");
         scope.kubectl_with(&["delete", "-f", "-"], &policy).expect_success();
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -272,7 +272,7 @@ async fn the_finalizers_of_others_on_a_revision_stay() {
         let free = json!({ "metadata": { "finalizers": null } });
         api.patch(&revision, &PatchParams::default(), &Patch::Merge(free)).await.unwrap();
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

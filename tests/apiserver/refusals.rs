@@ -118,7 +118,7 @@ async fn a_schedule_whose_job_is_refused_says_so_and_its_records_say_why() {
         })
         .await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -158,7 +158,7 @@ async fn a_template_and_a_group_whose_objects_are_refused_say_so() {
         .await;
         is_over(&scope, "JobGroup", "both").await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -220,7 +220,7 @@ async fn a_job_whose_queue_or_record_is_refused_says_so_and_so_does_why() {
                 .any(|run| { run.name_any().starts_with("second-") })
         );
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

@@ -149,7 +149,7 @@ async fn nothing_of_the_past_fires_while_the_operator_watches() {
         remove(&scope).await;
         fire_only_after(&scope, before, before).await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -173,7 +173,7 @@ async fn nothing_of_the_past_fires_when_the_operator_comes_back() {
         let operator = Operator::start(&scope, &rights, "two");
         fire_only_after(&scope, before, edited).await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

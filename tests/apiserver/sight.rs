@@ -129,7 +129,7 @@ async fn a_leader_whose_watch_goes_silent_says_so_and_decides_nothing_until_it_s
         until("the schedule fires", || async { times_with_a_job(&scope).await.first().copied() }).await;
         until("it is ready", || async { (operator.endpoint("/readyz").await.0 == 200).then_some(()) }).await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -158,7 +158,7 @@ async fn a_job_is_not_recorded_for_a_template_as_a_silent_watch_showed_it_last()
         make_job(&scope, "of-restored").await;
         launched(&scope, "of-restored").await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -184,7 +184,7 @@ async fn an_operator_with_nothing_to_hear_of_is_ready_and_lists_nothing_again() 
             assert_eq!(listed.len(), 1, "{kind} was listed again");
         }
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -232,7 +232,7 @@ async fn a_standby_that_was_told_nothing_takes_over_and_records_nothing_false_an
         let schedule = api::<Schedule>(&scope).get("every").await.unwrap();
         assert!(schedule.status.unwrap().accounted_until.unwrap().0 >= *before.last().unwrap());
         drop(right);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

@@ -42,7 +42,7 @@ async fn what_no_operator_has_looked_at_says_so_from_the_first_second() {
             })
             .await;
         }
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

@@ -71,7 +71,7 @@ async fn a_queue_that_does_not_exist_or_is_paused_is_said_by_the_schedules_and_t
         // Nothing changes then but the time.
         schedule_says(&scope, "inherits", "Scheduled", "").await;
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
@@ -96,7 +96,7 @@ async fn what_is_skipped_under_forbid_names_the_job_and_what_it_waits_for() {
         .await;
         assert!(told.starts_with("Job often-") && told.contains("has not started"), "{told}");
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

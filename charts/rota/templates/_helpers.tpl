@@ -15,13 +15,10 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of the objects without a namespace: there may be several releases, each of which watches namespaces of its own. */}}
+{{/* Name of the objects without a namespace: there may be one release for each namespace that is watched. */}}
 {{- define "rota.clusterName" -}}
-{{- $namespaces := .Values.watchNamespaces -}}
-{{- if eq (len $namespaces) 1 -}}
-{{- printf "%s-%s" (include "rota.fullname" .) (first $namespaces) | trunc 63 | trimSuffix "-" -}}
-{{- else if $namespaces -}}
-{{- printf "%s-%s" (include "rota.fullname" .) (sortAlpha $namespaces | join "," | sha256sum | trunc 10) -}}
+{{- if .Values.watchNamespace -}}
+{{- printf "%s-%s" (include "rota.fullname" .) .Values.watchNamespace | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
 {{- include "rota.fullname" . -}}
 {{- end -}}

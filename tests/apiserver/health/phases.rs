@@ -299,7 +299,7 @@ async fn kstatus_argo_cd_and_flux_agree_about_every_kind_in_every_phase() {
             patch(&scope, row.kind, row.name, json!({ "metadata": { "finalizers": null } })).await;
         }
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }

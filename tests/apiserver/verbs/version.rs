@@ -24,7 +24,7 @@ async fn the_version_of_the_operator_that_leads_is_shown() {
         let leader = json!({ "namespace": scope.namespace, "identity": "only", "version": own });
         assert_eq!(document(&scope, "version", &[]), json!({ "client": own, "operators": [leader] }));
         drop(operator);
-        rights.remove();
+        rights.remove(&scope);
     })
     .await;
 }
