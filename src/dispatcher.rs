@@ -31,7 +31,7 @@ use crate::apply::WriteError;
 use crate::controllers::job::attempt::is_launched;
 use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
-use crate::domain::job::{Doubt, Memory, current_attempt};
+use crate::domain::job::{Doubt, Finality, Memory, current_attempt};
 use crate::domain::names;
 use crate::domain::queue::{Candidate, Counts, Holdback, Line, Offer, QueueCondition, Settings, is_active};
 use crate::runtime::clock::now;
@@ -349,15 +349,20 @@ fn take_over(context: &Context, namespace: &str) {
             context.triggers.jobs.trigger(Key::of(job.as_ref()));
             let memory = context.memories.get(&entry.uid).filter(|_| job.uid().as_deref() == Some(&entry.uid));
             // One that cannot be looked at may be recorded already: it comes to its queue anew when it can.
-            let is_left = |memory: &Memory| !memory.is_failing && is_left(context, &job, memory, entry.attempt);
-            let Some(memory) = memory.filter(is_left) else { continue };
+            let is_open = |memory: &Memory| !memory.is_failing && is_unlaunched(context, &job, memory, entry.attempt);
+            let Some(memory) = memory.filter(is_open) else { continue };
+            let mut doubt = Doubt::inherited(leading_since);
+            if !is_left(context, &job, &memory, entry.attempt) {
+                // It was refused, and may have been sent again since.
+                doubt = doubt.judged(Finality::ForNow, "it was refused before the leader changed".to_owned());
+            }
             let place = place(&job, &memory, Some(&queue.name_any()));
             line.occupy(namespace, &entry.uid, place.clone());
             context.memories.update(&entry.uid, |memory| {
                 memory.place = Some(place);
                 // Nobody else with its key is launched before it is known whether it was.
                 (memory.launching, memory.claimed) = (Some(entry.attempt), Some(entry.attempt));
-                memory.doubt = Some(Doubt::inherited(leading_since));
+                memory.doubt = Some(doubt.clone());
             });
             context.triggers.launcher.trigger(Key::of(job.as_ref()));
         }

@@ -41,7 +41,9 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
     let Some(job) = context.stores.jobs.get(key) else { return Ok(Next::Wait) };
     let uid = job.uid().unwrap_or_default();
     let attempt = current_attempt(&job);
-    let memory = context.memories.update(&uid, |_| ());
+    let memory = context.memories.update(&uid, |memory| {
+        memory.doubt = memory.doubt.take().map(|doubt| doubt.not_after(now()));
+    });
     if memory.launching != Some(attempt) {
         return Ok(Next::Wait);
     }

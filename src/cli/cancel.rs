@@ -137,19 +137,9 @@ async fn cancel<K: Cancellable>(
     Err(PluginError::Failed(format!("{what} is changed by others all the time; try again")))
 }
 
-/// Asks for the end of a Job in the caller's name, for that reason.
-pub async fn request(
-    connection: &Connection,
-    job: &Job,
-    reason: &str,
-    dry_run: Option<DryRun>,
-) -> Result<Job, PluginError> {
-    let requested_by = asker(connection).await;
-    let cancel = Cancel { reason: reason.to_owned(), requested_by, ..Cancel::default() };
-    let patch = json!({ "metadata": { "uid": job.uid() }, "spec": { "cancel": cancel } });
-    let parameters = PatchParams { dry_run: dry_run.is_some(), ..PatchParams::default() };
-    let api: Api<Job> = Api::namespaced(connection.client.clone(), &job.namespace().unwrap_or_default());
-    api.patch(&job.name_any(), &parameters, &Patch::Merge(&patch)).await.map_err(refused)
+/// A request for the end of Jobs in the caller's name, for that reason.
+pub async fn request(connection: &Connection, reason: &str) -> Cancel {
+    Cancel { reason: reason.to_owned(), requested_by: asker(connection).await, ..Cancel::default() }
 }
 
 /// What has to be written, if anything.

@@ -61,7 +61,9 @@ pub async fn offer(words: &[OsString]) -> String {
     let typed: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let names = tokio::time::timeout(NAMES_TIMEOUT, names(&typed)).await.unwrap_or_default();
     lines.extend(names);
-    let rest = if lines.is_empty() { FILES } else { NO_FILES };
+    let before = typed.split_last().map(|(_, before)| before).unwrap_or_default();
+    let takes_names = place(before).is_some_and(|(verb, _)| !kinds(&verb).is_empty());
+    let rest = if lines.is_empty() && !takes_names { FILES } else { NO_FILES };
     lines.into_iter().chain([rest.to_owned()]).map(|line| line + "\n").collect()
 }
 

@@ -10,6 +10,8 @@ use super::objects::{Connection, shown};
 use crate::api::labels::VERSION_ANNOTATION;
 use crate::runtime::lease::LEASE_NAME;
 
+/// How far the clock of the operator's node may be behind this one.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(60);
 /// What is remarked where no operator leads.
 const NOBODY_LEADS: &str =
     "No operator leads: nobody holds its Lease. Nothing starts, and nothing is recorded, until one does.\n";
@@ -51,7 +53,7 @@ fn operator(lease: &Lease, now: Timestamp) -> Option<Operator> {
     let spec = lease.spec.as_ref()?;
     let identity = spec.holder_identity.clone().filter(|identity| !identity.is_empty())?;
     let lasts = SignedDuration::from_secs(spec.lease_duration_seconds?.into());
-    let until = spec.renew_time.as_ref()?.0.saturating_add(lasts).ok()?;
+    let until = spec.renew_time.as_ref()?.0.saturating_add(lasts.saturating_add(CLOCKS_DIFFER)).ok()?;
     let version = lease.annotations().get(VERSION_ANNOTATION).cloned();
     (now <= until).then(|| Operator { namespace: lease.namespace().unwrap_or_default(), identity, version })
 }
@@ -75,7 +77,7 @@ mod tests {
         let [namespace, identity, version] = ["rota-system", "rota-1", "1.2.3"].map(str::to_owned);
         let leader = Operator { namespace, identity, version: Some(version) };
         assert_eq!(operator(&lease("rota-1", "2026-03-01T11:59:50.000000Z"), now), Some(leader));
-        assert_eq!(operator(&lease("rota-1", "2026-03-01T11:59:40.000000Z"), now), None);
+        assert_eq!(operator(&lease("rota-1", "2026-03-01T11:58:40.000000Z"), now), None);
         assert_eq!(operator(&lease("", "2026-03-01T11:59:59.000000Z"), now), None);
     }
 }

@@ -21,6 +21,7 @@ use crate::api::labels::RESUME_ANNOTATION;
 use crate::api::queue::{Pause, PauseScope};
 use crate::api::{DEFAULT_QUEUE, JobGroup, JobGroupSpec, ObjectReference, Queue, QueueSpec, Schedule};
 use crate::domain::names;
+use crate::domain::queue::is_active;
 use crate::domain::words::whole_second;
 
 /// How much of the name of a group stands in the name of the one that resumes it, in characters.
@@ -73,7 +74,7 @@ pub struct ResumeArguments {
     #[arg(short, long = "param", value_name = "MEMBER.NAME=VALUE", value_parser = member_param)]
     pub params: Vec<MemberParam>,
     /// Of queues: first cancel the waiting Jobs of each schedule but the one for its latest time, so that what gathered during
-    /// the pause does not all run.
+    /// the pause does not all run. They are recorded as Skipped, Cancelled.
     #[arg(long)]
     pub latest_only: bool,
     /// Of a group: file with the group as it should have been; its jobs take the place of those of the group.
@@ -233,9 +234,9 @@ pub async fn resume(arguments: &ResumeArguments, now: Timestamp) -> Result<Answe
             "a {} is not resumed: write QUEUE, group/NAME or schedule/NAME",
             kind.word()
         ))),
-        Some((Some(TargetKind::Queue) | None, name)) => resume_queue(arguments, name).await,
-        None if common.scope() == PauseScope::Queue => resume_queue(arguments, DEFAULT_QUEUE).await,
-        None => resume_all(arguments).await,
+        Some((Some(TargetKind::Queue) | None, name)) => resume_queue(arguments, name, now).await,
+        None if common.scope() == PauseScope::Queue => resume_queue(arguments, DEFAULT_QUEUE, now).await,
+        None => resume_all(arguments, now).await,
     }
 }
 
@@ -244,7 +245,14 @@ async fn unpause(common: &CommonArguments, connection: &Connection, name: &str) 
     connection.api::<Queue>().patch(name, &common.patch(), &patch).await.map_err(refused)
 }
 
-async fn resume_queue(arguments: &ResumeArguments, name: &str) -> Result<Answer, PluginError> {
+/// Asks whether a pause could be taken off.
+async fn unpause_dry(connection: &Connection, name: &str) -> Result<(), PluginError> {
+    let patch = Patch::Merge(json!({ "spec": { "paused": null } }));
+    let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
+    connection.api::<Queue>().patch(name, &dry_run, &patch).await.map(drop).map_err(refused)
+}
+
+async fn resume_queue(arguments: &ResumeArguments, name: &str, now: Timestamp) -> Result<Answer, PluginError> {
     let common = &arguments.common;
     let connection = common.connection().await?;
     let queue: Queue = connection.get(name).await?;
@@ -253,7 +261,9 @@ async fn resume_queue(arguments: &ResumeArguments, name: &str) -> Result<Answer,
     };
     let scope = pause.scope.unwrap_or_default();
     let what = covers(scope, name, &connection.namespace);
-    let cancelled = if arguments.latest_only {
+    let cancelled = if arguments.latest_only && is_active(&pause, now) {
+        // Whoever may not resume must not cancel.
+        unpause_dry(&connection, name).await?;
         latest::cancel_earlier(&connection, scope, name, common.dry_run).await?
     } else {
         String::new()
@@ -263,16 +273,21 @@ async fn resume_queue(arguments: &ResumeArguments, name: &str) -> Result<Answer,
 }
 
 /// Takes off the pauses of that scope, whichever queues have them.
-async fn resume_all(arguments: &ResumeArguments) -> Result<Answer, PluginError> {
+async fn resume_all(arguments: &ResumeArguments, now: Timestamp) -> Result<Answer, PluginError> {
     let common = &arguments.common;
     let connection = common.connection().await?;
     let scope = common.scope();
     let what = covers(scope, DEFAULT_QUEUE, &connection.namespace);
     let (queues, _) = list(&connection.api::<Queue>(), &ListParams::default()).await?;
     let is_paused = |queue: &Queue| queue.spec.paused.as_ref().is_some_and(|pause| pause.scope == Some(scope));
+    let lasts = |queue: &Queue| queue.spec.paused.as_ref().is_some_and(|pause| is_active(pause, now));
+    let is_in_force = queues.iter().any(|queue| is_paused(queue) && lasts(queue));
     let paused: Vec<String> = queues.iter().filter(|queue| is_paused(queue)).map(ResourceExt::name_any).collect();
     let mut cancelled = String::new();
-    if arguments.latest_only && !paused.is_empty() {
+    if arguments.latest_only && is_in_force {
+        for queue in &paused {
+            unpause_dry(&connection, queue).await?;
+        }
         cancelled = latest::cancel_earlier(&connection, scope, DEFAULT_QUEUE, common.dry_run).await?;
     }
     let mut resumed = Vec::new();

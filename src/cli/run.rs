@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
 
 use super::cancel;
 use super::cluster::NamespaceArguments;
@@ -211,8 +212,9 @@ async fn wait(
     let taken_up = waiter.live.objects.get(&name).and_then(phase).is_some();
     let mut message = format!("job {name} had not ended after {}", arguments.timeout.as_deref().unwrap_or_default());
     if arguments.cancel_on_timeout {
-        let job: Job = connection.get(&name).await?;
-        cancel::request(connection, &job, "kubectl rota run --cancel-on-timeout", None).await?;
+        let cancel = cancel::request(connection, "kubectl rota run --cancel-on-timeout").await;
+        let patch = Patch::Merge(json!({ "spec": { "cancel": cancel } }));
+        connection.api::<Job>().patch(&name, &PatchParams::default(), &patch).await.map_err(refused)?;
         message.push_str(", and is cancelled");
     }
     if taken_up {

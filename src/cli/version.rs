@@ -5,14 +5,17 @@ use serde::Serialize;
 
 use super::cluster::NamespaceArguments;
 use super::leader::{self, Operator};
-use super::objects::{Connection, refused};
+use super::objects::{Connection, is_code, refused};
 use super::plugin::{Answer, OK, PluginError, UNREACHABLE};
 use super::print::{self, Format};
+
+/// Where the operator is looked for if Leases may not be listed everywhere.
+const USUAL_NAMESPACE: &str = "rota-system";
 
 /// What to show, and of which cluster.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "The operator is found by its Lease, in all namespaces, or where -n is given in that one.\n\nExit codes: 0 shown; 1 the \
+    after_help = "The operator is found by its Lease: in the namespace of -n, else in all, else in rota-system.\n\nExit codes: 0 shown; 1 the \
     Lease may not be read; 2 wrong arguments; 5 no cluster, or no operator leads.\n\nExamples:\n  kubectl rota version\n  kubectl rota \
     version --client"
 )]
@@ -55,7 +58,7 @@ fn text(versions: &Versions) -> String {
     let mut text = format!("kubectl rota {}\n", versions.client);
     let Some(operators) = &versions.operators else { return text };
     if operators.is_empty() {
-        text += "no operator leads: no Lease of that name is held\n";
+        text += "no operator leads: no Lease named rota is held\n";
     }
     for Operator { namespace, identity, version } in operators {
         let version = version.as_deref().unwrap_or("of unknown version");
@@ -67,7 +70,13 @@ fn text(versions: &Versions) -> String {
 /// The operators that lead, in the namespace that is given or in all.
 async fn leaders(place: &NamespaceArguments, now: Timestamp) -> Result<Vec<Operator>, PluginError> {
     let connection = Connection::open(place, false).await?;
-    leader::operators(&connection, place.namespace.as_deref(), now).await.map_err(refused)
+    let found = match leader::operators(&connection, place.namespace.as_deref(), now).await {
+        Err(error) if is_code(&error, 403) && place.namespace.is_none() => {
+            leader::operators(&connection, Some(USUAL_NAMESPACE), now).await
+        }
+        found => found,
+    };
+    found.map_err(refused)
 }
 
 #[cfg(test)]

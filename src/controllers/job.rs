@@ -226,12 +226,14 @@ async fn write(
         if context.memories.get(&uid).is_none_or(|memory| memory.recording.is_none()) {
             explain(context, observed, &mut effect).await;
         }
-        if let Effect::CreateRun(run) = &effect
-            && (dispatcher::is_to_be_taken_over(context, object, run.spec.attempt)
-                || !context.memories.begin_record(&uid, run))
-        {
-            // It was admitted meanwhile; the launcher asks for another look.
-            return Ok(None);
+        if let Effect::CreateRun(run) = &effect {
+            if dispatcher::is_to_be_taken_over(context, object, run.spec.attempt) {
+                return Ok(now().checked_add(LOOK_AGAIN).ok());
+            }
+            if !context.memories.begin_record(&uid, run) {
+                // It was admitted meanwhile; the launcher asks for another look.
+                return Ok(None);
+            }
         }
         let mut asked = None;
         if let Effect::CreateRun(run) = &mut effect {

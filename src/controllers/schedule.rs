@@ -126,15 +126,15 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     Ok(wake_at)
 }
 
-/// Writes the status. What is only said, such as that its queue is paused, keeps nothing from being launched.
+/// Writes the status. What is only said, such as that its queue is paused, gives way to launches.
 async fn write(
     context: &Context,
     object: &Schedule,
     written: &ScheduleStatus,
     status: &ScheduleStatus,
 ) -> Result<(), WriteError> {
-    let fired = status.accounted_until != written.accounted_until;
-    let _turn = if fired { None } else { context.writer.give_way().await };
+    let is_said = *status == ScheduleStatus { conditions: status.conditions.clone(), ..written.clone() };
+    let _turn = if is_said { context.writer.give_way().await } else { None };
     context.writer.status(object, status).await.map(drop)
 }
 

@@ -175,6 +175,13 @@ fn seconds(instant: Timestamp) -> Timestamp {
     Timestamp::from_second(instant.as_second()).unwrap_or(instant)
 }
 
+/// Whether two lists say the same, but for which of these reasons the condition Ready has and in which words.
+pub fn same_but_for(reasons: &[&str], before: &[Condition], after: &[Condition]) -> bool {
+    let is_said = |it: &&Condition| it.type_ == READY && reasons.contains(&it.reason.as_str());
+    let rest = |list: &[Condition]| list.iter().filter(|it| !is_said(it)).cloned().collect::<Vec<_>>();
+    rest(before) == rest(after) && before.iter().any(|it| is_said(&it)) == after.iter().any(|it| is_said(&it))
+}
+
 /// Cuts a text at a character boundary, marking the cut.
 pub fn shorten(mut text: String, bytes_max: usize) -> String {
     if text.len() <= bytes_max {

@@ -170,11 +170,15 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     Decision { plan, urgent }
 }
 
+/// The reasons of a schedule that fires: whether its Jobs are started as their turn comes. Thousands of schedules say so at once
+/// when a queue is paused.
+const REASONS_OF_QUEUES: [&str; 3] = ["Scheduled", "QueuePaused", "QueueNotFound"];
+
 fn is_urgent(before: &ScheduleStatus, after: &ScheduleStatus) -> bool {
     before.observed_generation != after.observed_generation
         || before.phase != after.phase
         || before.timing != after.timing
-        || before.conditions != after.conditions
+        || !conditions::same_but_for(&REASONS_OF_QUEUES, &before.conditions, &after.conditions)
         || before.paused != after.paused
         || has_more(&after.settled, &before.settled)
 }

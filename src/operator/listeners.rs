@@ -112,7 +112,15 @@ fn poke_users(context: &Context, key: &Key, before: Option<&Queue>, after: Optio
     let is_wide = |pause: &Pause| pause.scope == Some(PauseScope::Cluster);
     let everywhere = key.namespace == context.own_namespace && paused.iter().flatten().any(is_wide);
     let concerned = |other: &Key| everywhere || other.namespace == key.namespace;
-    let schedules = context.stores.schedules.keys().into_iter().filter(concerned);
+    // A pause of this queue alone concerns those that name it, or that leave it to their template.
+    let is_own = |pause: &Pause| pause.scope.unwrap_or_default() == PauseScope::Queue;
+    let only_own = paused.iter().flatten().all(is_own);
+    let uses = |other: &Key| {
+        let schedule = context.stores.schedules.get(other);
+        let named = schedule.and_then(|schedule| schedule.spec.queue.clone());
+        !only_own || named.is_none_or(|named| named == key.name)
+    };
+    let schedules = context.stores.schedules.keys().into_iter().filter(|key| concerned(key) && uses(key));
     schedules.for_each(|key| context.triggers.schedules.trigger(key));
     if has_come_or_gone {
         let templates = context.stores.templates.keys().into_iter().filter(concerned);

@@ -369,7 +369,11 @@ async fn what_an_earlier_leader_may_be_creating_keeps_its_place_though_nobody_wa
         until("the first one says what is not known", || async {
             assert_eq!(launched(&scope).await, [""; 0], "its place was given away");
             let status = api::<Job>(&scope).get("first").await.unwrap().status?;
-            status.conditions.iter().any(|it| it.message.contains("an earlier leader admitted it")).then_some(())
+            status
+                .conditions
+                .iter()
+                .any(|it| it.message.contains("it was admitted by the previous leader"))
+                .then_some(())
         })
         .await;
         let batch: BatchJob = serde_json::from_str(&sent.text()).unwrap();

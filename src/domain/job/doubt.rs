@@ -63,7 +63,7 @@ pub enum Next {
 impl Doubt {
     /// An earlier leader admitted the attempt and may have sent a create, at the latest when this one began to lead.
     pub fn inherited(leading_since: Timestamp) -> Self {
-        let said = "an earlier leader admitted it".to_owned();
+        let said = "it was admitted by the previous leader".to_owned();
         Self { since: leading_since, last: leading_since, count: 0, said, judged: None }
     }
 
@@ -83,13 +83,17 @@ impl Doubt {
         self.count == 0
     }
 
+    /// The same after the clock was set back: its time begins anew, instead of lasting until the clock has caught up.
+    pub fn not_after(self, now: Timestamp) -> Self {
+        Self { since: self.since.min(now), last: self.last.min(now), ..self }
+    }
+
     /// What follows from its absence; `may_send` says whether the attempt is still wanted.
     pub fn after_absence(&self, may_send: bool, now: Timestamp) -> Next {
         let sends = may_send && self.judged.is_none() && self.count < SENT_MAX;
         if sends && self.is_inherited() {
             return Next::Send;
         }
-        // Also when the clock was set back meanwhile.
         let settled = self.last.saturating_add_ms(UNDER_WAY_MS);
         if now >= settled {
             return Next::NotCreated(self.said.clone(), self.judged == Some(Finality::ForGood));

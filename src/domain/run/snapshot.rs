@@ -9,6 +9,8 @@ use crate::api::job_run::ContainerSnapshot;
 use crate::domain::conditions::shorten;
 use crate::domain::words::printable;
 
+/// How much of the name of a container a record has, in bytes: more than Kubernetes allows.
+const NAME_BYTES_MAX: usize = 253;
 /// How many containers a record names.
 const CONTAINERS_MAX: usize = 8;
 /// How many words of a command, or of its arguments, a record has.
@@ -34,7 +36,7 @@ fn of_template(container: &Value, pods: &[&Arc<Pod>]) -> ContainerSnapshot {
     let name = text("name");
     let ran = pods.iter().flat_map(|pod| statuses(pod)).find(|it| it.name == name && !it.image_id.is_empty());
     ContainerSnapshot {
-        name: cut(name),
+        name: shorten(printable(name), NAME_BYTES_MAX),
         image: Some(text("image")).filter(|image| !image.is_empty()).map(cut),
         image_id: ran.map(|status| cut(&status.image_id)),
         command: words(container.get("command")),
@@ -45,7 +47,7 @@ fn of_template(container: &Value, pods: &[&Arc<Pod>]) -> ContainerSnapshot {
 fn of_status(status: &ContainerStatus) -> ContainerSnapshot {
     let said = |text: &str| Some(text).filter(|text| !text.is_empty()).map(cut);
     ContainerSnapshot {
-        name: cut(&status.name),
+        name: shorten(printable(&status.name), NAME_BYTES_MAX),
         image: said(&status.image),
         image_id: said(&status.image_id),
         ..ContainerSnapshot::default()
@@ -135,6 +137,7 @@ mod tests {
             (0..30).map(|_| json!({ "name": "n".repeat(300), "image": "i".repeat(2_000) })).collect();
         let found = containers(Some(&body(&json!(many))), &[]);
         assert_eq!(found.len(), 8);
+        assert!(found.iter().all(|it| it.name.len() == 253));
         assert!(
             found.iter().all(|it| it.image.as_ref().is_some_and(|image| image.len() == 512 && image.ends_with('…')))
         );

@@ -45,7 +45,7 @@ async fn names_of_the_cluster_are_completed() {
         assert_eq!(offered(&["run", "schedule/"]), ["schedule/often", ":4"]);
         assert_eq!(offered(&["queue", ""]).first().map(String::as_str), Some("reports"));
         assert_eq!(offered(&["next", "of"]), ["often", ":4"]);
-        assert_eq!(offered(&["why", "nothing-of-that-name"]), [":0"]);
+        assert_eq!(offered(&["why", "nothing-of-that-name"]), [":4"]);
     })
     .await;
 }

@@ -70,3 +70,12 @@ fn what_an_earlier_leader_may_be_creating_and_nobody_wants_any_more_keeps_its_pl
 fn a_clock_that_was_set_back_puts_nothing_off() {
     assert_eq!(sent(3_600_000).after_absence(true, at(0)), Next::Send);
 }
+
+#[test]
+fn a_clock_that_was_set_back_prolongs_it_by_its_own_time_at_the_most() {
+    let hour = 3_600_000;
+    let doubt = Doubt::inherited(at(hour)).not_after(at(0));
+    assert!(matches!(doubt.after_absence(false, at(UNDER_WAY_MS - 1)), Next::Look(_)));
+    assert!(matches!(doubt.after_absence(false, at(UNDER_WAY_MS)), Next::NotCreated(..)));
+    assert_eq!(sent(5).not_after(at(10)), sent(5));
+}

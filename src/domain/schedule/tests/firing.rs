@@ -218,6 +218,8 @@ fn that_its_jobs_wait_for_their_queue_is_said_at_once() {
     case.queue = QueueCondition::Missing("there is no Queue \"slow\" in this namespace".into());
     let message = "it fires, and its Jobs wait: there is no Queue \"slow\" in this namespace";
     assert_eq!(ready(&case), ("True".into(), "QueueNotFound".into(), message.into(), Some(at("01:00"))));
+    let first = case.decide(at("00:10"));
+    assert!(!first.urgent, "thousands may say so at once");
     let paused = "queue slow is paused until 00:30: upgrade";
     case.queue = QueueCondition::Paused { message: paused.into(), until: Some(at("00:30")) };
     let message = format!("it fires, and its Jobs wait: {paused}");
