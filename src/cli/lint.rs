@@ -7,6 +7,9 @@ pub mod references;
 pub mod schema;
 pub mod warnings;
 
+#[cfg(test)]
+mod replaced;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
