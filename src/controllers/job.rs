@@ -123,7 +123,7 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
     }
     note_stand(context, &object, &observed, &mut memory, now_is);
     note_queueable(context, &object, &observed, &mut memory, now_is);
-    memory.blocker = context.dispatcher.line().blocker(&uid, now_is);
+    memory.blocker = context.dispatcher.line().blocker_to_write(&uid, now_is);
     if memory.candidate.is_none() {
         memory.offered_at = Some(now_is);
     }

@@ -97,7 +97,7 @@ async fn a_launch_that_was_done_and_answered_with_500_keeps_its_place_in_the_que
         create(&scope, "Job", "second", ad_hoc(json!({ "queue": "line" }))).await;
         until("the second one says what it waits for", || async {
             let said = waits_for(&job(&scope, "second").await)?;
-            (said.0 == "QueueLimit" && said.1.contains("first")).then_some(())
+            (said.0 == "QueueLimit" && said.1.contains("1 of 1 running, as of ")).then_some(())
         })
         .await;
         until("the first one says what is not known", || async {

@@ -57,7 +57,7 @@ async fn waiting(scope: &Scope, name: &str, more: Value, second: u32) {
         "priority": spec["priority"].as_i64().unwrap_or(0),
         "waitingFor": "QueueLimit",
         "queuedAt": format!("2026-03-01T12:00:{second:02}.000000Z"),
-        "conditions": [condition("Dispatched", "False", "QueueLimit", "queue reports: 1 of 1 running: busy")],
+        "conditions": [condition("Dispatched", "False", "QueueLimit", "first in queue reports, 1 of 1 running, as of 2026-01-01T00:00:00Z")],
     });
     scope.set_status("Job", name, &status).await;
 }

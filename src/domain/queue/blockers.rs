@@ -16,9 +16,38 @@ const NAMES_SHOWN_MAX: usize = 3;
 /// Up to which place in line Jobs before it are counted.
 const PLACE_MAX: usize = 100;
 
+/// Where a sentence goes.
+#[derive(Clone, Copy)]
+enum Use {
+    /// To somebody who asks now.
+    Answer,
+    /// Into a status, to be read later.
+    Status,
+}
+
+impl Use {
+    /// How a sentence with numbers ends: in an answer as it is now, in a status with the time at which they were true.
+    fn of(self, as_it_is: impl FnOnce() -> String, now: Timestamp) -> String {
+        match self {
+            Self::Answer => as_it_is(),
+            Self::Status => format!(", as of {}", Timestamp::from_second(now.as_second()).unwrap_or(now)),
+        }
+    }
+}
+
 impl Line {
-    /// What a waiting Job waits for; absent if it does not wait here, or is about to be launched.
+    /// What a waiting Job waits for now; absent if it does not wait here, or is about to be launched.
     pub fn blocker(&self, uid: &str, now: Timestamp) -> Option<Blocker> {
+        self.blocked(uid, now, Use::Answer)
+    }
+
+    /// The same for the Job's status, where it stays as it is until the word changes: it names no running Job, and its numbers
+    /// say when they were true.
+    pub fn blocker_to_write(&self, uid: &str, now: Timestamp) -> Option<Blocker> {
+        self.blocked(uid, now, Use::Status)
+    }
+
+    fn blocked(&self, uid: &str, now: Timestamp, to: Use) -> Option<Blocker> {
         let (namespace, candidate, place) = self.waiting(uid)?;
         let name = candidate.queue.as_ref();
         let space = self.namespaces.get(namespace)?;
@@ -36,9 +65,9 @@ impl Line {
             return Some(blocker);
         }
         if let Some(max) = settings.max_running.filter(|max| rows.running.len() >= *max as usize) {
-            let running = names(&rows.running);
+            let more = to.of(|| names(&rows.running), now);
             let message =
-                format!("{} in queue {name}, {} of {max} running{running}", place_in(rows, place), rows.running.len());
+                format!("{} in queue {name}, {} of {max} running{more}", place_in(rows, place), rows.running.len());
             return Some(Blocker { waiting_for: WaitingFor::QueueLimit, message });
         }
         let full =
@@ -49,11 +78,12 @@ impl Line {
         self.is_full().then(|| Blocker {
             waiting_for: WaitingFor::ClusterLimit,
             message: format!(
-                "{} in queue {name}; the operator runs {} of {} in the cluster, {} of them in this namespace",
+                "{} in queue {name}; the operator runs {} of {} in the cluster, {} of them in this namespace{}",
                 place_in(rows, place),
                 self.counted(),
                 self.ceiling.unwrap_or_default(),
-                space.running
+                space.running,
+                to.of(String::new, now)
             ),
         })
     }

@@ -109,6 +109,26 @@ fn a_full_queue_names_who_runs() {
 }
 
 #[test]
+fn what_goes_into_a_status_names_nobody_who_may_have_ended_since_and_says_when_it_was_true() {
+    let mut line = Line::new(None, 200);
+    line.set_queue("team", "default", Some(Settings { max_running: Some(1), ..Settings::default() }));
+    let offer = |name: &str, queued| Offer {
+        namespace: "team".into(),
+        candidate: candidate(name, 0, 0, queued),
+        accepted: true,
+        asks_for: None,
+    };
+    line.offer(offer("a", 1), now());
+    line.offer(offer("b", 2), now());
+    assert_eq!(line.admit(now()).admitted.len(), 1);
+    let asked = line.blocker("uid-b", now()).unwrap();
+    assert_eq!(asked.message, "first in queue default, 1 of 1 running: a");
+    let written = line.blocker_to_write("uid-b", now()).unwrap();
+    assert_eq!(written.waiting_for, asked.waiting_for);
+    assert_eq!(written.message, format!("first in queue default, 1 of 1 running, as of {}", now()));
+}
+
+#[test]
 fn a_job_held_back_by_its_template_lets_others_of_the_queue_pass() {
     let mut held = candidate("held", 9, 0, 1);
     held.limits = [report()].into();

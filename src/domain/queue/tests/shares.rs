@@ -34,6 +34,8 @@ fn a_flood_of_one_namespace_does_not_keep_the_first_of_another_waiting() {
     assert_eq!(blocker.waiting_for, WaitingFor::ClusterLimit);
     let text = "first in queue default; the operator runs 4 of 4 in the cluster, 0 of them in this namespace";
     assert_eq!(blocker.message, text);
+    let written = line.blocker_to_write("uid-small-a", now()).unwrap().message;
+    assert_eq!(written, format!("{text}, as of {}", now()));
     line.release("uid-flood-00000");
     line.release("uid-flood-00001");
     assert_eq!(names(&line.admit(now())), ["small-a", "small-b"]);
