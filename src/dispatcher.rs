@@ -33,7 +33,7 @@ use crate::controllers::{Context, outcome};
 use crate::domain::conditions::{self, Conditions, Fact, micro};
 use crate::domain::job::{Doubt, Finality, Memory, current_attempt};
 use crate::domain::names;
-use crate::domain::queue::{Candidate, Counts, Holdback, Line, Offer, QueueCondition, Settings, is_active};
+use crate::domain::queue::{Candidate, Counts, Holdback, Line, Offer, QueueCondition, Settings, is_active, pause_note};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 use crate::runtime::stores::in_namespace;
@@ -452,7 +452,7 @@ async fn admit(context: &Context, key: &Key, admitted: &[Candidate], now_is: Tim
         uid: it.uid.to_string(),
         attempt: it.attempt,
     }));
-    let written = context.writer.status(queue.as_ref(), &status).await?.is_some();
+    let written = write_status(context, &queue, &status).await?;
     let mut line = context.dispatcher.line();
     for candidate in admitted {
         if !written {
@@ -462,6 +462,14 @@ async fn admit(context: &Context, key: &Key, admitted: &[Candidate], now_is: Tim
             begin_launch(context, namespace, candidate);
         }
     }
+    Ok(written)
+}
+
+/// Writes the status of a Queue, and tells of a pause that begins or ends with it. Returns whether the Queue is still there.
+async fn write_status(context: &Context, queue: &Queue, status: &QueueStatus) -> Result<bool, WriteError> {
+    let written = context.writer.status(queue, status).await?.is_some();
+    let note = pause_note(queue.status.as_ref(), status, &settings(context, queue));
+    context.tell(queue, note.into_iter().filter(|_| written).collect());
     Ok(written)
 }
 
@@ -567,7 +575,7 @@ async fn write_counts(
         Counted::AsWritten => Ok((false, None)),
         Counted::Later(at) => Ok((false, Some(at))),
         Counted::Now(queue, status) => {
-            let written = context.writer.status(queue.as_ref(), &status).await?.is_some();
+            let written = write_status(context, &queue, &status).await?;
             lock(&context.dispatcher.stale_since).remove(key);
             Ok((written, None))
         }

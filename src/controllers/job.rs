@@ -164,7 +164,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
 
 /// That an edit came after the launch, told once, with the launch.
 fn say_edited_too_late(decision: &mut Decision) {
-    if decision.plan.notes.iter().any(|note| note.reason == "Dispatched") {
+    let launched = |note: &Note| note.action == "Launch" && matches!(note.reason, "Dispatched" | "Started");
+    if decision.plan.notes.iter().any(launched) {
         let text = "it was launched before it was edited: this attempt runs what it said before";
         decision.plan.notes.push(Note::warning("EditedTooLate", "Launch", text.to_owned()));
     }

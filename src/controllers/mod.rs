@@ -195,10 +195,12 @@ pub struct Readings {
 }
 
 impl Context {
-    /// Tells people about an object; dropped when too many events wait already.
+    /// Tells people about an object; dropped when too many events wait already, or launches do and it can be left out.
     pub fn tell<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
+        let busy = self.writer.is_busy();
         for note in notes {
-            if self.events.try_send((object.object_ref(&()), note)).is_err() {
+            let is_left_out = busy && note.can_be_left_out();
+            if is_left_out || self.events.try_send((object.object_ref(&()), note)).is_err() {
                 self.metrics.event_dropped();
             }
         }

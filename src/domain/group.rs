@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::conditions::{self, Conditions, Fact, micro};
+use super::job::requested_text;
 use super::plan::{Effect, Note, Plan};
 use super::{names, sizes};
 use crate::api::job::GroupReference;
@@ -67,6 +68,7 @@ pub fn decide(
         return start(group, before, jobs, resumed, now);
     }
     let mut plan = Plan::default();
+    plan.notes.extend(cancel_note(group));
     let (members, _) = members::roster(group, jobs);
     if wanted {
         // In the order in which they go; who joined and goes before others of the list comes to the queue before these are made.
@@ -110,8 +112,16 @@ fn start(
     let mut started = group.clone();
     started.status = Some(before.clone());
     let (members, _) = members::roster(&started, jobs);
+    plan.notes.push(Note::normal("Started", "Start", format!("with {} member(s)", members.len())));
     end_with(&mut plan, status::of(&started, before, &members, None, now));
     plan
+}
+
+/// That somebody asked for the end of a group, and who: told when the operator sees it.
+fn cancel_note(group: &JobGroup) -> Option<Note> {
+    let seen = group.status.as_ref().and_then(|status| status.observed_generation);
+    let cancel = group.spec.cancel.as_ref().filter(|_| seen != group.metadata.generation)?;
+    Some(Note::normal("CancelRequested", "Cancel", requested_text(cancel)))
 }
 
 fn end_with(plan: &mut Plan<JobGroupStatus>, status: JobGroupStatus) {

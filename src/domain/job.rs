@@ -32,6 +32,7 @@ mod gate;
 mod leaving;
 mod silent;
 mod status;
+mod transitions;
 mod waiting;
 
 pub use doubt::{Doubt, Finality, Next as AfterAbsence};
@@ -41,6 +42,7 @@ pub use gate::awaits_call;
 pub use leaving::is_batch_held;
 pub use silent::{Look, Subject, Told, look};
 use status::previously_waiting_for;
+pub(crate) use transitions::requested_text;
 use waiting::not_launched;
 pub use waiting::{limits, may_launch, own_blocker};
 
@@ -339,6 +341,13 @@ pub fn ending(job: &Job, memory: Option<&Memory>) -> Option<Ending> {
 
 /// Decides about one Job.
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
+    let mut decision = decide_untold(facts, now);
+    transitions::tell(facts.job, &mut decision.plan);
+    decision
+}
+
+/// The same without the events that follow from the status alone.
+fn decide_untold(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let number = current_attempt(facts.job);
     let mut resolved = resolve(facts.job, facts.source, facts.memory.judged.as_deref());
     let of_group = facts.gate.and_then(|gate| gate.priority).filter(|_| facts.job.spec.priority.is_none());

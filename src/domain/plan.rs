@@ -99,6 +99,18 @@ pub struct ObjectIdentity {
     pub uid: String,
 }
 
+/// How often something of its kind is told about one object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Now and then: it is told whatever goes on.
+    #[default]
+    Rare,
+    /// With most runs: what went as it should is left out while launches wait for the API server.
+    EachRun,
+    /// Every few seconds, it may be: as with each run, and further ones of its reason go together in one event.
+    Flood,
+}
+
 /// Something to tell people about an object, as a Kubernetes event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -110,17 +122,29 @@ pub struct Note {
     pub action: &'static str,
     /// A sentence for people.
     pub message: String,
+    /// How often the like is told.
+    pub pace: Pace,
 }
 
 impl Note {
     /// Something that went as it should.
     pub fn normal(reason: &'static str, action: &'static str, message: impl Into<String>) -> Self {
-        Self { warning: false, reason, action, message: printable(&message.into()) }
+        Self { warning: false, reason, action, message: printable(&message.into()), pace: Pace::Rare }
     }
 
     /// Something that somebody should look at.
     pub fn warning(reason: &'static str, action: &'static str, message: impl Into<String>) -> Self {
-        Self { warning: true, reason, action, message: printable(&message.into()) }
+        Self { warning: true, reason, action, message: printable(&message.into()), pace: Pace::Rare }
+    }
+
+    /// The same, told that often.
+    pub fn at_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// Whether it may be left out while launches wait for the API server.
+    pub fn can_be_left_out(&self) -> bool {
+        self.pace != Pace::Rare && !self.warning
     }
 }
 

@@ -20,6 +20,7 @@ mod counts;
 mod depth;
 pub mod holdback;
 mod line;
+mod pauses;
 mod rows;
 #[cfg(test)]
 pub(crate) mod snapshot;
@@ -28,6 +29,7 @@ pub use blockers::{is_active, ordinal};
 pub use counts::Counts;
 pub use holdback::Holdback;
 pub use line::Line;
+pub use pauses::pause_note;
 pub use rows::Trust;
 
 /// The place of a Job in line: priority descending, then position, then its place in its group, then the time it was queued,

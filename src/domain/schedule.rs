@@ -130,7 +130,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         status.last_edit_time = last_stamp(facts, created);
     }
     status.observed_generation = schedule.metadata.generation;
-    status.phase = Some(phase(schedule, facts.status));
+    switch(facts, &mut status, &mut plan);
     match timing {
         Err(error) => {
             status.next_trigger_time = None;
@@ -204,6 +204,22 @@ fn phase(schedule: &Schedule, before: &ScheduleStatus) -> SchedulePhase {
         (false, None | Some(SchedulePhase::Created)) => SchedulePhase::Created,
         (false, Some(SchedulePhase::Enabled | SchedulePhase::Disabled)) => SchedulePhase::Disabled,
     }
+}
+
+/// Says whether a schedule is on, and tells when that changes. That a new one is on is no news.
+fn switch(facts: &Facts<'_>, status: &mut ScheduleStatus, plan: &mut Plan<ScheduleStatus>) {
+    let before = facts.status.phase;
+    let after = phase(facts.schedule, facts.status);
+    status.phase = Some(after);
+    plan.notes.extend(match (before, after) {
+        (Some(SchedulePhase::Created | SchedulePhase::Disabled), SchedulePhase::Enabled) => {
+            Some(Note::normal("Enabled", "Enable", "it fires from now on"))
+        }
+        (Some(SchedulePhase::Enabled), SchedulePhase::Disabled) => {
+            Some(Note::normal("Disabled", "Disable", "it fires nothing until it is enabled"))
+        }
+        _ => None,
+    });
 }
 
 /// An account that ends: of which timing, when, and what becomes of the times that it still owes.

@@ -23,7 +23,7 @@ use super::lease::Leadership;
 use super::metrics::Metrics;
 use crate::domain::conditions::{micro, shorten};
 use crate::domain::names;
-use crate::domain::plan::Note;
+use crate::domain::plan::{Note, Pace};
 
 /// How long one event may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +37,10 @@ const TEXT_MAX: usize = 1_000;
 const CONTROLLER: &str = "rota.dev/operator";
 /// How long a sentence that is said again about the same object is counted in the event that said it first.
 const SERIES_TIME: Duration = Duration::from_secs(360);
+/// How long what comes every few seconds is counted before the count is written.
+const COUNT_TIME: Duration = Duration::from_secs(300);
+/// How the sentence begins of an event that stands for others of its reason; Kubernetes says it so.
+const COMBINED: &str = "(combined from similar events): ";
 /// How many events are remembered for that.
 const REMEMBERED_MAX: usize = 4_096;
 /// How long the name of an object may be within the name of its event: the API server allows 253 characters in all.
@@ -86,39 +90,79 @@ struct Recorder {
     said: Mutex<HashMap<Saying, Said>>,
 }
 
-/// What makes two events the same: the object, the reason and the sentence.
-type Saying = (Option<String>, &'static str, String);
+/// What makes two events the same: the object, the reason and the sentence, which is left out where sentences of many times
+/// would be as many events.
+type Saying = (Option<String>, &'static str, Option<String>);
 
 /// An event that was written.
 #[derive(Clone)]
 struct Said {
     name: String,
     count: i32,
+    /// Whether it stands for others of its reason.
+    is_combined: bool,
+    /// When it was said last.
     at: Instant,
+    /// When that was last written.
+    written_at: Instant,
+}
+
+/// What becomes of something that is to be said.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// It is an event.
+    New,
+    /// It is an event that stands for what follows.
+    Combine,
+    /// It is counted in an event: how often that was said.
+    Count(i32),
+    /// It is counted here, and written later.
+    Wait(i32),
+}
+
+/// What becomes of something that was said so before.
+fn step(said: Option<&Said>, pace: Pace, now: Instant) -> Step {
+    let Some(said) = said else { return Step::New };
+    let count = said.count.saturating_add(1);
+    match pace {
+        Pace::Flood if !said.is_combined => Step::Combine,
+        Pace::Flood if now.saturating_duration_since(said.written_at) < COUNT_TIME => Step::Wait(count),
+        _ => Step::Count(count),
+    }
 }
 
 impl Recorder {
     async fn publish(&self, target: &Target, note: Note) -> kube::Result<()> {
-        let text = shorten(note.message.clone(), TEXT_MAX);
-        let saying = (target.uid.clone(), note.reason, text.clone());
+        let is_flood = note.pace == Pace::Flood;
+        let saying = (target.uid.clone(), note.reason, (!is_flood).then(|| note.message.clone()));
         let api: Api<Event> = Api::namespaced(self.client.clone(), target.namespace.as_deref().unwrap_or("default"));
-        if let Some(said) = self.said_before(&saying) {
-            let count = said.count.saturating_add(1);
-            let series = json!({ "series": { "count": count, "lastObservedTime": micro(now()) } });
-            match api.patch(&said.name, &PatchParams::default(), &Patch::Merge(series)).await {
-                Ok(_) => {
-                    self.remember(saying, said.name, count);
-                    return Ok(());
-                }
-                // It is gone: said anew.
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error),
+        let said = self.said_before(&saying);
+        let at = Instant::now();
+        let mut is_combined = false;
+        match (step(said.as_ref(), note.pace, at), said) {
+            (Step::Wait(count), Some(said)) => {
+                self.remember(saying, Said { count, at, ..said });
+                return Ok(());
             }
+            (Step::Count(count), Some(said)) => {
+                let series = json!({ "series": { "count": count, "lastObservedTime": micro(now()) } });
+                match api.patch(&said.name, &PatchParams::default(), &Patch::Merge(series)).await {
+                    Ok(_) => {
+                        self.remember(saying, Said { count, at, written_at: at, ..said });
+                        return Ok(());
+                    }
+                    // It is gone: said anew.
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            (step, _) => is_combined = step == Step::Combine,
         }
-        let event = self.event(target, &note, text);
+        let prefix = if is_combined { COMBINED } else { "" };
+        let event = self.event(target, &note, shorten(format!("{prefix}{}", note.message), TEXT_MAX));
         let name = event.metadata.name.clone().unwrap_or_default();
         api.create(&PostParams::default(), &event).await?;
-        self.remember(saying, name, 1);
+        self.remember(saying, Said { name, count: 1, is_combined, at, written_at: at });
         Ok(())
     }
 
@@ -148,7 +192,7 @@ impl Recorder {
         said.get(saying).filter(|said| said.at.elapsed() < SERIES_TIME).cloned()
     }
 
-    fn remember(&self, saying: Saying, name: String, count: i32) {
+    fn remember(&self, saying: Saying, what: Said) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() >= REMEMBERED_MAX {
             said.retain(|_, said| said.at.elapsed() < SERIES_TIME);
@@ -156,7 +200,7 @@ impl Recorder {
         if said.len() >= REMEMBERED_MAX {
             said.clear();
         }
-        said.insert(saying, Said { name, count, at: Instant::now() });
+        said.insert(saying, what);
     }
 }
 
@@ -222,6 +266,39 @@ impl<T> Turns<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_every_few_seconds_is_two_events_and_a_count_every_five_minutes() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let mut said: Option<Said> = None;
+        let (mut created, mut counted) = (0, Vec::new());
+        for seconds in (0..1_200).step_by(5) {
+            let at = after(seconds);
+            let step = step(said.as_ref(), Pace::Flood, at);
+            let known =
+                said.clone().unwrap_or(Said { name: "event".into(), count: 1, is_combined: false, at, written_at: at });
+            said = Some(match step {
+                Step::New | Step::Combine => {
+                    created += 1;
+                    Said { count: 1, is_combined: step == Step::Combine, at, written_at: at, ..known }
+                }
+                Step::Count(count) => {
+                    counted.push(count);
+                    Said { count, at, written_at: at, ..known }
+                }
+                Step::Wait(count) => Said { count, at, ..known },
+            });
+        }
+        assert_eq!((created, counted), (2, vec![61, 121, 181]));
+        let other = Said { name: "event".into(), count: 1, is_combined: false, at: begin, written_at: begin };
+        assert_eq!(
+            step(Some(&other), Pace::Rare, begin),
+            Step::Count(2),
+            "a sentence that is said again is counted at once"
+        );
+        assert_eq!(step(None, Pace::Flood, begin), Step::New);
+    }
 
     #[test]
     fn a_namespace_whose_events_hang_holds_up_no_other_and_keeps_its_order() {

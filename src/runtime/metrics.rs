@@ -85,7 +85,11 @@ impl Default for Metrics {
         let leader = Gauge::<i64, AtomicI64>::default();
         registry.register("leader", "1 while this process leads", leader.clone());
         let last_event_drop = Counter::default();
-        registry.register("events_dropped", "Events given up because too many waited", last_event_drop.clone());
+        registry.register(
+            "events_dropped",
+            "Events given up because too many waited, or because launches did",
+            last_event_drop.clone(),
+        );
         let news_age = Family::default();
         let help = "How long the API server has told nothing of a kind, not even that nothing happened";
         registry.register_with_unit("watch_news_age", help, Unit::Seconds, news_age.clone());

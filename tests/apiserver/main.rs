@@ -15,6 +15,7 @@ mod cluster;
 #[path = "../support/completed.rs"]
 mod completed;
 mod decoding;
+mod events;
 mod examples;
 mod explained;
 mod groups;

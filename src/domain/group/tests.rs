@@ -349,7 +349,9 @@ fn a_group_cancelled_before_its_start_makes_nothing_and_is_cancelled() {
         let mut case = group(more);
         let plan = case.decide(at(3));
         assert_eq!(plan.effects, []);
-        assert_eq!(plan.notes, [Note::normal("Cancelled", "Finish", "0 completed, 0 failed, 0 skipped")]);
+        let requested = Note::normal("CancelRequested", "Cancel", "its end was asked for: no");
+        let cancelled = Note::normal("Cancelled", "Finish", "0 completed, 0 failed, 0 skipped");
+        assert_eq!(plan.notes, [requested, cancelled]);
         case.step(3);
         assert_eq!(
             (case.phase(), case.status().finished_at.clone()),
@@ -500,4 +502,20 @@ fn an_edit_after_the_end_changes_nothing_and_is_said_to_be_seen() {
     case.step(7);
     assert_eq!(*case.status(), JobGroupStatus { observed_generation: Some(2), ..ended });
     assert_eq!(case.decide(at(8)).status, None, "it is said once");
+}
+
+#[test]
+fn the_start_of_a_group_and_who_asked_for_its_end_are_told_once() {
+    let case = group("");
+    assert_eq!(case.decide(at(1)).notes, [Note::normal("Started", "Start", "with 3 member(s)")]);
+    let mut case = case.started();
+    case.step(2);
+    case.runs("build", 3);
+    case.step(4);
+    case.group.spec.cancel = Some(yaml("{reason: wrong branch, requestedBy: anna}"));
+    case.group.metadata.generation = Some(2);
+    let text = "its end was asked for by anna: wrong branch";
+    assert_eq!(case.decide(at(5)).notes, [Note::normal("CancelRequested", "Cancel", text)]);
+    case.step(5);
+    assert_eq!(case.decide(at(6)).notes, [], "the status says that it was seen");
 }

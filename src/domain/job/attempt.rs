@@ -4,6 +4,7 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 
 use super::leaving::being_ended;
 use super::status::running_status;
+use super::transitions::cancel_note;
 use super::*;
 use crate::domain::resolve::PENDING_TIMEOUT_SECONDS_DEFAULT;
 
@@ -49,9 +50,13 @@ pub(super) fn running(
     let suspended = run::is_suspended(batch);
     let mut said = None;
     match (ends, run::ended_for(batch)) {
-        (Some(_), _) if suspended => plan.effects.push(delete(batch, batch.metadata.resource_version.clone())),
+        (Some(_), _) if suspended => {
+            plan.effects.push(delete(batch, batch.metadata.resource_version.clone()));
+            plan.notes.extend(cancel_note(facts.job));
+        }
         (Some(reason), None) => {
             plan.effects.push(expire(batch, reason));
+            plan.notes.extend(cancel_note(facts.job));
             plan.notes.extend(deleted_note(batch, reason));
         }
         (_, Some(reason)) if !suspended => said = being_ended(facts, batch, reason, &mut plan, now),

@@ -2,6 +2,7 @@
 
 use super::gate::kept_out;
 use super::status::{base_status, previously_waiting_for, set_waiting, waiting_status};
+use super::transitions::cancel_note;
 use super::*;
 
 pub(super) fn not_launched(
@@ -33,7 +34,9 @@ fn not_started(
     let cancel = cancel_request(facts);
     let input = RunInput { cancel: cancel.as_ref(), ..record_input(facts, known, attempt, now) };
     if let Some((reason, cancel)) = &cancel {
-        return record(run::skipped_run(&input, *reason, cancel_text(cancel))).into();
+        let mut plan = record(run::skipped_run(&input, *reason, cancel_text(cancel)));
+        plan.notes.extend(cancel_note(facts.job));
+        return plan.into();
     }
     if let Some(decision) = duplicate(facts, &input, attempt, now) {
         return decision;

@@ -15,7 +15,7 @@ use crate::domain::conditions::{self, micro, shorten};
 use crate::domain::group::owner;
 use crate::domain::job::SaturatingTime;
 use crate::domain::names;
-use crate::domain::plan::{Effect, ObjectIdentity, Plan};
+use crate::domain::plan::{Effect, Note, ObjectIdentity, Pace, Plan};
 
 /// How late an occurrence may be and still count as on time, in milliseconds: a restart or failover of the operator.
 const ON_TIME_MS: i64 = 15_000;
@@ -126,6 +126,7 @@ fn account(
     let Some(last) = due.times.last().copied().or(due.last_skipped) else { return };
     let mut skips = Skips::default();
     let mut ran = None;
+    let mut fired = Fired::default();
     for part in counted_without_jobs(facts, timing, due) {
         // No record may reach over a time that has a Job.
         plan.effects.extend(skips.take(facts, now));
@@ -142,6 +143,7 @@ fn account(
             Verdict::Skipped(reason, why) => skips.push(time, reason, &why),
             Verdict::Runs(create) => {
                 plan.effects.extend(skips.take(facts, now));
+                fired.push(time, &create);
                 plan.effects.push(*create);
                 ran = Some(time);
             }
@@ -149,6 +151,7 @@ fn account(
     }
     plan.effects.extend(skips.take(facts, now));
     plan.notes.extend(skips.notes());
+    plan.notes.extend(fired.note());
     if let Some((time, reason)) = skips.last() {
         status.last_skip_time = Some(micro(time));
         status.last_skip_reason = Some(reason);
@@ -169,6 +172,33 @@ fn account(
     if due.more {
         // The rest is looked at in the next decision, from where this one ends.
         plan.wake(now);
+    }
+}
+
+/// The Jobs that one decision makes.
+#[derive(Default)]
+struct Fired {
+    count: usize,
+    first: Option<Timestamp>,
+    last: Option<(Timestamp, String)>,
+}
+
+impl Fired {
+    fn push(&mut self, time: Timestamp, effect: &Effect) {
+        let Effect::CreateJob { job, .. } = effect else { return };
+        self.count += 1;
+        self.first.get_or_insert(time);
+        self.last = Some((time, job.metadata.name.clone().unwrap_or_default()));
+    }
+
+    /// One event for all of them.
+    fn note(self) -> Option<Note> {
+        let (last, job) = self.last?;
+        let text = match self.first.filter(|_| self.count > 1) {
+            Some(first) => format!("{} Jobs for the times from {first} to {last}; the last is Job {job}", self.count),
+            None => format!("Job {job} for {last}"),
+        };
+        Some(Note::normal("Fired", "Fire", text).at_pace(Pace::Flood))
     }
 }
 

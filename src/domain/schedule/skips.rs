@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Facts;
 use crate::api::Reason;
-use crate::domain::plan::{Effect, Note};
+use crate::domain::plan::{Effect, Note, Pace};
 use crate::domain::run::{SkippedOccurrences, skipped_occurrences};
 
 /// What was skipped in one decision.
@@ -73,7 +73,8 @@ impl Skips {
     pub(super) fn notes(&self) -> Vec<Note> {
         let note = |(reason, why, count): &(Reason, String, u64)| {
             let what = if reason.is_misconfiguration() { "failed" } else { "skipped" };
-            Note::warning(reason.as_str(), "Skip", format!("{what} {count} occurrence(s): {why}"))
+            let text = format!("{what} {count} occurrence(s): {why}");
+            Note::warning(reason.as_str(), "Skip", text).at_pace(Pace::Flood)
         };
         self.told.iter().map(note).collect()
     }

@@ -9,6 +9,7 @@ use crate::api::Outcome;
 use crate::api::labels::RESUME_ANNOTATION;
 use crate::api::schedule::{ClockChange, SchedulePause};
 use crate::domain::calendar::{steps, zone_database_version};
+use crate::domain::plan::Pace;
 
 /// How many next times the status shows.
 const NEXT_TIMES_SHOWN: usize = 3;
@@ -155,7 +156,7 @@ pub(super) fn lateness(
         if status.last_late_time.as_ref().is_none_or(|last| last.0 < time) {
             status.last_late_time = Some(micro(time));
             status.late_count = status.late_count.saturating_add(1);
-            plan.notes.push(Note::warning("Late", "Start", message.clone()));
+            plan.notes.push(Note::warning("Late", "Start", message.clone()).at_pace(Pace::Flood));
         }
         if waits {
             overdue.get_or_insert(format!("{message} and has not started: Job {}", job.job.name));

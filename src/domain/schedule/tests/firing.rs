@@ -1,6 +1,7 @@
 //! What becomes of each time: it runs, on time or made up for, or is skipped for a reason.
 
 use super::*;
+use crate::domain::plan::Pace;
 use crate::domain::run::{SkippedOccurrences, skipped_occurrences};
 
 #[test]
@@ -51,7 +52,9 @@ spec:
     );
     let Plan { effects, status: Some(status), notes, wake_at } = decision.plan else { panic!("no status") };
     assert_eq!(effects, [Effect::CreateJob { job: Box::new(job), due: Some(at("01:00")), unless_run: None }]);
-    assert_eq!((notes, wake_at), (vec![], Some(at("02:00"))));
+    let name = names::occurrence_job("daily", "uid-daily", at("01:00"));
+    let fired = Note::normal("Fired", "Fire", format!("Job {name} for 2026-03-01T01:00:00Z")).at_pace(Pace::Flood);
+    assert_eq!((notes, wake_at), (vec![fired], Some(at("02:00"))));
     assert_eq!(
         (status.accounted_until, status.last_trigger_time),
         (Some(micro(at("01:00"))), Some(micro(at("01:00"))))
@@ -124,8 +127,7 @@ fn missed_times_are_made_up_for_as_catch_up_says() {
 fn skips_are_told_once_each_reason_and_shown_in_the_status() {
     let mut case = hourly("catchUp: {policy: All, windowSeconds: 7200, maxRuns: 1}");
     let notes = case.decide(at("04:30")).plan.notes;
-    assert_eq!(notes.len(), 2);
-    assert_eq!((notes[0].reason, notes[1].reason), ("MissedWindow", "CatchUpLimit"));
+    assert_eq!(notes.iter().map(|it| it.reason).collect::<Vec<_>>(), ["MissedWindow", "CatchUpLimit", "Fired"]);
     assert!(notes[0].message.starts_with("skipped 2 occurrence(s): "), "{}", notes[0].message);
     case.step("04:30");
     assert_eq!(case.status.last_skip_reason, Some(Reason::CatchUpLimit));
@@ -276,7 +278,7 @@ fn what_is_written_wrongly_is_a_failure_that_holds_the_schedule_in_the_end() {
         let word = if failures == 1 { "failed" } else { "skipped" };
         assert_eq!(
             decision.plan.notes,
-            [Note::warning(reason.as_str(), "Skip", format!("{word} 1 occurrence(s): why"))]
+            [Note::warning(reason.as_str(), "Skip", format!("{word} 1 occurrence(s): why")).at_pace(Pace::Flood)]
         );
         case.step("01:00");
         assert_eq!(case.status.consecutive_failures, failures, "{reason:?}");
@@ -295,7 +297,8 @@ fn times_that_are_skipped_for_different_causes_have_a_record_and_an_event_each()
     assert_eq!(skips.notes().len(), 2);
     let mut case = hourly("catchUp: {policy: Latest, windowSeconds: 7200}");
     case.step("00:30");
-    assert_eq!(case.decide(at("05:30")).plan.notes.len(), 2);
+    let told: Vec<&str> = case.decide(at("05:30")).plan.notes.iter().map(|note| note.reason).collect();
+    assert_eq!(told, ["MissedWindow", "CatchUpLimit", "Fired"]);
     assert_eq!(case.step("05:30"), ["skip 3 01:00-03:00 MissedWindow", "skip 04:00 CatchUpLimit", "run 05:00"]);
 }
 
@@ -442,5 +445,24 @@ fn a_record_that_an_earlier_process_wrote_says_how_far_it_goes() {
     ];
     for (what, effect, found, expected) in table {
         assert_eq!(recorded_until(effect, &found), expected, "{what}");
+    }
+}
+
+#[test]
+fn what_is_made_up_for_is_one_event_and_on_and_off_are_told_once() {
+    let mut case = hourly("catchUp: {policy: All, windowSeconds: 36000, maxRuns: 10}");
+    let notes = case.decide(at("03:30")).plan.notes;
+    assert_eq!(notes.iter().map(|it| it.reason).collect::<Vec<_>>(), ["Fired"]);
+    let name = names::occurrence_job("daily", "uid-daily", at("03:00"));
+    let text =
+        format!("3 Jobs for the times from 2026-03-01T01:00:00Z to 2026-03-01T03:00:00Z; the last is Job {name}");
+    assert_eq!(notes[0].message, text);
+    case.step("03:30");
+    for (enabled, time, reason) in [(false, "03:40", "Disabled"), (true, "03:50", "Enabled")] {
+        case.edit_at(time, |schedule| schedule.spec.enabled = Some(enabled));
+        let notes = case.decide(at(time)).plan.notes;
+        assert_eq!(notes.iter().map(|it| it.reason).collect::<Vec<_>>(), [reason]);
+        case.step(time);
+        assert_eq!(case.decide(at(time)).plan.notes, []);
     }
 }
