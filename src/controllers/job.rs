@@ -236,10 +236,7 @@ async fn write(
                 return Ok(None);
             }
         }
-        let mut asked = None;
-        if let Effect::CreateRun(run) = &mut effect {
-            asked = run.metadata.name.clone();
-        }
+        let asked = if let Effect::CreateRun(run) = &effect { run.metadata.name.clone() } else { None };
         again |= matches!(effect, Effect::HoldJob(_));
         if let Some(run) = context.writer.apply(effect).await?.run {
             if let Some(asked) = asked.filter(|asked| run.metadata.name.as_ref() != Some(asked)) {
