@@ -173,6 +173,9 @@ pub fn job_run() -> Value {
             "finishedAt": "2026-01-01T06:00:02.500000Z",
             "durationMs": 1500,
             "workerId": "node-1/report-1-1-abcde",
+            "containers": [{
+                "name": "main", "image": "report:1", "imageId": "report@sha256:00ff", "command": ["sh"], "args": ["-c", "exit 3"],
+            }],
             "exitCode": 3,
             "cancelledBy": "system:admin",
             "error": "container main ended with exit code 3",

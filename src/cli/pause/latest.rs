@@ -141,7 +141,7 @@ mod tests {
             job("b", two, "fast"),
         ];
         let names = |queue| earlier(&jobs, queue).iter().map(|job| job.name_any()).collect::<Vec<_>>();
-        let [a, b] = [&jobs[1], &jobs[4]].map(ResourceExt::name_any);
+        let [a, b] = [&jobs[1], &jobs[5]].map(ResourceExt::name_any);
         assert_eq!(names(Some("slow")), std::slice::from_ref(&a));
         assert_eq!(names(None), [a, b]);
     }
