@@ -72,21 +72,30 @@ async fn batch_of(scope: &Scope, job: &str) -> String {
     .await
 }
 
-/// Says of the pod of a batch Job that its container has started, as a kubelet would.
-async fn start(scope: &Scope, batch: &str) {
-    let pods = api::<Pod>(scope);
+/// Says of the pod of a batch Job that its container has started, as a kubelet would; also of one that takes its place.
+async fn start(scope: &Scope, job: &str, batch: &str) {
     let of_batch = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={batch}"));
-    let pod = until("it has a pod", || async {
-        pods.list(&of_batch).await.unwrap().items.first().map(ResourceExt::name_any)
+    until("it has started", || async {
+        for pod in api::<Pod>(scope).list(&of_batch).await.unwrap().items {
+            run_container(scope, &pod).await;
+        }
+        api::<Job>(scope).get(job).await.unwrap().status?.started_at.map(drop)
     })
     .await;
+}
+
+async fn run_container(scope: &Scope, pod: &Pod) {
+    if pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running") {
+        return;
+    }
     let at = jiff::Timestamp::from_second(now().as_second()).unwrap();
     let container = json!({
         "name": "main", "image": "busybox", "imageID": "", "ready": true, "started": true, "restartCount": 0,
         "state": { "running": { "startedAt": at } },
     });
     let status = json!({ "status": { "phase": "Running", "startTime": at, "containerStatuses": [container] } });
-    pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    // One that is gone meanwhile has another one in its place.
+    let _ = api::<Pod>(scope).patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(status)).await;
 }
 
 /// Says of a batch Job that it has succeeded, and removes its pods, which no node ends.
@@ -101,6 +110,12 @@ async fn succeed(scope: &Scope, batch: &str) {
 /// The first of two Jobs of a queue that runs one at a time, from its launch to its end, while the other one waits.
 async fn run_jobs(scope: &Scope) {
     create(scope, "Queue", "line", json!({ "maxRunning": 1 })).await;
+    // A Job that comes before its queue is known waits for that, and says so.
+    until("the queue is known", || async {
+        let generation = api::<Queue>(scope).get("line").await.unwrap().status?.observed_generation?;
+        (generation > 0).then_some(())
+    })
+    .await;
     create(scope, "Job", "first", ad_hoc()).await;
     let batch = batch_of(scope, "first").await;
     create(scope, "Job", "second", ad_hoc()).await;
@@ -115,7 +130,7 @@ async fn run_jobs(scope: &Scope) {
     .await;
     patch::<BatchJob>(scope, &batch, json!({ "spec": { "suspend": false } })).await;
     is_told(scope, "Job", "first", "Resumed", &batch).await;
-    start(scope, &batch).await;
+    start(scope, "first", &batch).await;
     is_told(scope, "Job", "first", "Started", "started at").await;
     patch::<Job>(scope, "second", json!({ "spec": { "cancel": { "reason": "wrong month", "requestedBy": "anna" } } }))
         .await;
