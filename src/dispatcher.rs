@@ -345,8 +345,6 @@ fn take_over(context: &Context, namespace: &str) {
     for queue in context.stores.queues.find(&in_namespace(namespace)) {
         for entry in queue.status.iter().flat_map(|status| &status.in_flight) {
             let Some(job) = context.stores.jobs.get(&Key::new(namespace, &entry.job)) else { continue };
-            // What was not recorded because it was to be taken over is looked at again.
-            context.triggers.jobs.trigger(Key::of(job.as_ref()));
             let memory = context.memories.get(&entry.uid).filter(|_| job.uid().as_deref() == Some(&entry.uid));
             // One that cannot be looked at may be recorded already: it comes to its queue anew when it can.
             let is_open = |memory: &Memory| !memory.is_failing && is_unlaunched(context, &job, memory, entry.attempt);
@@ -362,7 +360,7 @@ fn take_over(context: &Context, namespace: &str) {
                 memory.place = Some(place);
                 // Nobody else with its key is launched before it is known whether it was.
                 (memory.launching, memory.claimed) = (Some(entry.attempt), Some(entry.attempt));
-                memory.doubt = Some(doubt.clone());
+                memory.doubt = Some(doubt);
             });
             context.triggers.launcher.trigger(Key::of(job.as_ref()));
         }

@@ -276,7 +276,7 @@ fn templates(objects: &[Object], existing: Option<&Existing>) -> Templates {
     known
 }
 
-/// Which of the queues that are named there are, in the files or, where it was looked at, in the cluster.
+/// Which of the named queues exist, in the files or, if it was looked at, in the cluster.
 fn queues(objects: &[Object], existing: Option<&Existing>) -> Queues {
     let is_queue = |(kind, _, _): &(String, String, String)| kind == "Queue";
     let looked_up = existing.map(|_| wanted(objects)).unwrap_or_default();

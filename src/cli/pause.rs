@@ -240,16 +240,14 @@ pub async fn resume(arguments: &ResumeArguments, now: Timestamp) -> Result<Answe
     }
 }
 
-async fn unpause(common: &CommonArguments, connection: &Connection, name: &str) -> Result<Queue, PluginError> {
-    let patch = Patch::Merge(json!({ "spec": { "paused": null } }));
-    connection.api::<Queue>().patch(name, &common.patch(), &patch).await.map_err(refused)
+fn dry_run() -> PatchParams {
+    PatchParams { dry_run: true, ..PatchParams::default() }
 }
 
-/// Asks whether a pause could be taken off.
-async fn unpause_dry(connection: &Connection, name: &str) -> Result<(), PluginError> {
+/// Takes off a pause; under a dry run only asks whether that would be accepted.
+async fn unpause(connection: &Connection, name: &str, params: &PatchParams) -> Result<Queue, PluginError> {
     let patch = Patch::Merge(json!({ "spec": { "paused": null } }));
-    let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
-    connection.api::<Queue>().patch(name, &dry_run, &patch).await.map(drop).map_err(refused)
+    connection.api::<Queue>().patch(name, params, &patch).await.map_err(refused)
 }
 
 async fn resume_queue(arguments: &ResumeArguments, name: &str, now: Timestamp) -> Result<Answer, PluginError> {
@@ -262,13 +260,13 @@ async fn resume_queue(arguments: &ResumeArguments, name: &str, now: Timestamp) -
     let scope = pause.scope.unwrap_or_default();
     let what = covers(scope, name, &connection.namespace);
     let cancelled = if arguments.latest_only && is_active(&pause, now) {
-        // Whoever may not resume must not cancel.
-        unpause_dry(&connection, name).await?;
+        // A caller who may not resume must not cancel either.
+        unpause(&connection, name, &dry_run()).await?;
         latest::cancel_earlier(&connection, scope, name, common.dry_run).await?
     } else {
         String::new()
     };
-    let queue = unpause(common, &connection, name).await?;
+    let queue = unpause(&connection, name, &common.patch()).await?;
     common.answer(&[queue], &format!("{what} goes on; it was paused: {}{cancelled}", pause.reason))
 }
 
@@ -286,13 +284,13 @@ async fn resume_all(arguments: &ResumeArguments, now: Timestamp) -> Result<Answe
     let mut cancelled = String::new();
     if arguments.latest_only && is_in_force {
         for queue in &paused {
-            unpause_dry(&connection, queue).await?;
+            unpause(&connection, queue, &dry_run()).await?;
         }
         cancelled = latest::cancel_earlier(&connection, scope, DEFAULT_QUEUE, common.dry_run).await?;
     }
     let mut resumed = Vec::new();
     for queue in paused {
-        resumed.push(unpause(common, &connection, &queue).await?);
+        resumed.push(unpause(&connection, &queue, &common.patch()).await?);
     }
     let message = if resumed.is_empty() { format!("{what}: not paused") } else { format!("{what} goes on{cancelled}") };
     common.answer(&resumed, &message)

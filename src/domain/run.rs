@@ -329,11 +329,12 @@ fn first_start(input: &RunInput<'_>, resumed: Option<Timestamp>) -> Option<Times
     }
 }
 
-/// What the containers reported, that of the deciding pod first.
-fn reported(pods: &[Arc<Pod>], deciding: Option<&Deciding<'_>>) -> report::Report {
+/// The pods, the deciding one first.
+fn deciding_first<'a>(pods: &'a [Arc<Pod>], deciding: Option<&Deciding<'_>>) -> Vec<&'a Pod> {
     let is_first = |pod: &&Pod| deciding.is_some_and(|deciding| std::ptr::eq(deciding.pod, *pod));
-    let all = || pods.iter().map(Arc::as_ref);
-    report::read(all().filter(is_first).chain(all().filter(|pod| !is_first(pod))))
+    let (mut first, others): (Vec<&Pod>, Vec<&Pod>) = pods.iter().map(Arc::as_ref).partition(is_first);
+    first.extend(others);
+    first
 }
 
 fn build_run(
@@ -358,7 +359,7 @@ fn build_run(
     let earliest =
         created.filter(|created| *created <= input.now).map_or(input.queued_at, |it| it.max(input.queued_at));
     let (started, ended) = times::in_order(earliest, started, ended, input.now);
-    let report = reported(input.pods, deciding);
+    let report = report::read(deciding_first(input.pods, deciding).into_iter());
     let notes = notes::of(batch, input.pods, &report);
     let attempt = input.attempt.to_string();
     let of_batch = batch.and_then(|batch| batch.metadata.name.clone());
@@ -408,9 +409,7 @@ fn ran(input: &RunInput<'_>, deciding: Option<&Deciding<'_>>, batch: Option<&Bat
     if batch.is_none() && input.batch.is_none() && input.pods.is_empty() {
         return Vec::new();
     }
-    let is_first = |pod: &&Arc<Pod>| deciding.is_some_and(|deciding| std::ptr::eq(deciding.pod, pod.as_ref()));
-    let first = input.pods.iter().filter(is_first);
-    let pods: Vec<&Arc<Pod>> = first.chain(input.pods.iter().filter(|pod| !is_first(pod))).collect();
+    let pods = deciding_first(input.pods, deciding);
     snapshot::containers(input.resolved.map(|known| known.job_template), &pods)
 }
 

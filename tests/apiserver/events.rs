@@ -12,8 +12,8 @@ use rota::runtime::clock::now;
 use serde_json::{Value, json};
 
 use crate::cluster::{Scope, api, create, in_namespace};
-use crate::completed::completed;
 use crate::examples::pod_template;
+use crate::launching::succeed;
 use crate::operator::{Operator, Rights, until};
 
 /// The kind and the name of an object, and the reason of an event about it.
@@ -96,15 +96,6 @@ async fn run_container(scope: &Scope, pod: &Pod) {
     let status = json!({ "status": { "phase": "Running", "startTime": at, "containerStatuses": [container] } });
     // One that is gone meanwhile has another one in its place.
     let _ = api::<Pod>(scope).patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(status)).await;
-}
-
-/// Says of a batch Job that it has succeeded, and removes its pods, which no node ends.
-async fn succeed(scope: &Scope, batch: &str) {
-    let batches = api::<BatchJob>(scope);
-    until("it has started", || async { batches.get(batch).await.unwrap().status?.start_time }).await;
-    let mut status = completed(now());
-    status["status"].as_object_mut().unwrap().remove("startTime");
-    batches.patch_status(batch, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
 /// The first of two Jobs of a queue that runs one at a time, from its launch to its end, while the other one waits.

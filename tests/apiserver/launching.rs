@@ -57,7 +57,7 @@ fn is_launch(asked: &Asked) -> bool {
 }
 
 /// What a Job controller writes when the batch Job of a Job has succeeded.
-async fn succeed(scope: &Scope, name: &str) {
+pub async fn succeed(scope: &Scope, name: &str) {
     let batches = api::<BatchJob>(scope);
     // The time of the start is immutable, and the real controller may have written it.
     until("it has started", || async { batches.get(name).await.unwrap().status?.start_time }).await;

@@ -35,7 +35,7 @@ mod policies;
 mod probes;
 mod proxied;
 #[path = "../support/proxy.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "it serves the tests with real pods too")]
 mod proxy;
 mod records;
 mod refusals;

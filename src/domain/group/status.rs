@@ -29,7 +29,7 @@ pub(super) fn settle_only(
         }
         plan.status = Some(status);
     } else if group.metadata.deletion_timestamp.is_none() && before.observed_generation != group.metadata.generation {
-        // An edit that changes nothing any more was seen all the same: whoever waits by kstatus would wait for ever.
+        // An edit that changes nothing any more was seen all the same: a client that waits by kstatus would wait forever.
         plan.status = Some(JobGroupStatus { observed_generation: group.metadata.generation, ..before });
     }
     plan

@@ -60,7 +60,7 @@ pub(super) fn after_end(
 }
 
 /// An edit changes nothing of what has ended, a cancel that comes too late for one. That it was seen is said all the same:
-/// whoever waits by kstatus would wait for ever.
+/// a client that waits by kstatus would wait forever.
 fn seen(job: &Job) -> Option<JobStatus> {
     let status = job.status.clone().filter(|status| status.observed_generation != job.metadata.generation)?;
     Some(JobStatus { observed_generation: job.metadata.generation, ..status })

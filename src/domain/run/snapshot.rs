@@ -1,7 +1,5 @@
 //! Snapshot: what the main containers of an attempt ran, so that its record says so when the template's revision is gone.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::Value;
 
@@ -22,7 +20,7 @@ const WORDS_BYTES_MAX: usize = 512;
 
 /// The main containers of a batch Job template as they are written; of `pods` those that come first tell which images ran. Without
 /// a template the pods tell alone.
-pub(super) fn containers(template_job: Option<&Value>, pods: &[&Arc<Pod>]) -> Vec<ContainerSnapshot> {
+pub(super) fn containers(template_job: Option<&Value>, pods: &[&Pod]) -> Vec<ContainerSnapshot> {
     let written = template_job.and_then(|body| body.pointer("/spec/template/spec/containers")?.as_array());
     let Some(written) = written else {
         let statuses = pods.first().map(|pod| statuses(pod)).unwrap_or_default();
@@ -31,7 +29,7 @@ pub(super) fn containers(template_job: Option<&Value>, pods: &[&Arc<Pod>]) -> Ve
     written.iter().take(CONTAINERS_MAX).map(|container| of_template(container, pods)).collect()
 }
 
-fn of_template(container: &Value, pods: &[&Arc<Pod>]) -> ContainerSnapshot {
+fn of_template(container: &Value, pods: &[&Pod]) -> ContainerSnapshot {
     let text = |field: &str| container.get(field).and_then(Value::as_str).unwrap_or_default();
     let name = text("name");
     let ran = pods.iter().flat_map(|pod| statuses(pod)).find(|it| it.name == name && !it.image_id.is_empty());
@@ -81,6 +79,8 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
