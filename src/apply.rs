@@ -42,8 +42,8 @@ use crate::runtime::stores::{Prune, Stores};
 
 mod events;
 
-/// How long one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one request may take. The API server is to give up on a write after the same time ([`crate::runtime::connection`]).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From how many creates under way on the writer is busy: more than a handful of schedules due at once.
 const BUSY_CREATES: usize = 16;
 
@@ -72,6 +72,8 @@ pub const CREATE_MANAGER: &str = "rota";
 pub struct Applied {
     /// The JobRun that now exists under the name asked for, or that stands in the way of a Job.
     pub run: Option<JobRun>,
+    /// What that JobRun says otherwise than the one that was to be created, if it was there before and the attempt ran.
+    pub contradiction: Option<String>,
     /// What the API server said of a template.
     pub probe: Option<Answer>,
 }
@@ -116,7 +118,10 @@ impl Writer {
         let mut applied = Applied::default();
         match effect {
             Effect::CreateJob { job, due, unless_run } => applied.run = self.create_job(*job, due, unless_run).await?,
-            Effect::CreateRun(run) => applied.run = Some(self.create_run(*run).await?),
+            Effect::CreateRun(run) => {
+                let (run, contradiction) = self.create_run(*run).await?;
+                (applied.run, applied.contradiction) = (Some(run), contradiction);
+            }
             Effect::CreateRevision(revision) => self.create_revision(*revision).await?,
             Effect::ProbeTemplate(job) => applied.probe = Some(self.probe(*job).await?),
             Effect::DeleteRevision(identity) => self.delete_revision(&identity).await?,
@@ -334,9 +339,8 @@ impl Writer {
         let params = PostParams { dry_run, field_manager: Some(CREATE_MANAGER.into()) };
         let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
         let mut request = kube::core::Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
-        // The API server gives up when this process does, so that nobody has to wait for longer to know what became of it.
-        let bounded = format!("{}&fieldValidation=Strict&timeout={}s", request.uri(), REQUEST_TIMEOUT.as_secs());
-        if let Ok(uri) = bounded.parse() {
+        let strict = format!("{}&fieldValidation=Strict", request.uri());
+        if let Ok(uri) = strict.parse() {
             *request.uri_mut() = uri;
         }
         let verb = if dry_run { "dry_run" } else { "create" };

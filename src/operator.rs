@@ -11,12 +11,13 @@ use tokio::task::JoinSet;
 
 use crate::answers::Answers;
 use crate::api::{Job, JobPhase};
-use crate::apply::Writer;
+use crate::apply::{REQUEST_TIMEOUT, Writer};
 use crate::controllers::{self, Context, Memories, Readings, Triggers};
 use crate::dispatcher::Dispatcher;
 use crate::domain::attempt::job_uid;
 use crate::domain::job::was_launched;
 use crate::runtime::clock::now;
+use crate::runtime::connection;
 use crate::runtime::events;
 use crate::runtime::http::{self, Endpoints};
 use crate::runtime::lease::{Acquired, Election, Leadership, LeaseError, Terms, chain};
@@ -93,7 +94,7 @@ pub enum OperatorError {
 
 /// Runs until `stop` says so, then gives the lease up and returns.
 pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
-    let client = Client::try_from(config.clone()).map_err(OperatorError::Client)?;
+    let client = connection::client(config.clone(), REQUEST_TIMEOUT).map_err(OperatorError::Client)?;
     let stores = Arc::new(Stores::new(settings.watch_quiet_max));
     let metrics = Arc::new(Metrics::default());
     let leadership = Leadership::default();

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{CREATE_MANAGER, WriteError, Writer, text};
 use crate::api::{DEFAULT_QUEUE, Job, JobRun, Queue, QueueSpec};
-use crate::domain::{attempt, names};
+use crate::domain::{attempt, names, run};
 use crate::runtime::clock::now;
 use crate::runtime::store::Key;
 
@@ -89,8 +89,9 @@ impl Writer {
         }
     }
 
-    /// Creates a record, under another name if its own is taken by something that Rota did not write.
-    pub(super) async fn create_run(&self, mut run: JobRun) -> Result<JobRun, WriteError> {
+    /// Creates a record, under another name if its own is taken by something that Rota did not write. One that Rota wrote before
+    /// stands; returned with it is what it says otherwise of an attempt that ran.
+    pub(super) async fn create_run(&self, mut run: JobRun) -> Result<(JobRun, Option<String>), WriteError> {
         let seal = self.leadership.seal();
         let name = run.name_any();
         for name in [name.clone(), seal.other_name(&name, owner_of(&run))] {
@@ -99,19 +100,20 @@ impl Writer {
             match self.create(&run).await {
                 Ok(Created::New(run)) => {
                     self.metrics.recorded(&run);
-                    return Ok(run);
+                    return Ok((run, None));
                 }
                 Ok(Created::Found(existing)) => {
                     let same = existing.spec.job_ref == run.spec.job_ref
                         && existing.spec.schedule_ref == run.spec.schedule_ref
                         && existing.spec.attempt == run.spec.attempt;
                     if same && seal.vouches_for(&existing) {
-                        return Ok(existing);
+                        let contradiction = run::contradiction(&existing, &run);
+                        return Ok((existing, contradiction));
                     }
                     tracing::warn!(record = %Key::of(&run), "another JobRun has the name of a record, which gets another one");
                 }
                 // Nothing can be created in a namespace that is being deleted, and its history goes with it.
-                Err(error) if error.is_terminating() => return Ok(run),
+                Err(error) if error.is_terminating() => return Ok((run, None)),
                 Err(error) => return Err(error),
             }
         }

@@ -14,6 +14,7 @@ use super::{Context, job_group, outcome, refusals};
 pub mod attempt;
 mod earlier;
 mod live;
+mod recorded;
 
 use attempt::Seen;
 pub use earlier::begin_launch;
@@ -27,7 +28,7 @@ use crate::api::{
 use crate::apply::WriteError;
 use crate::dispatcher;
 use crate::domain::group::{self, Gate};
-use crate::domain::job::{self, Decision, Facts, Look, Memory, Recorded, Subject, Told, current_attempt};
+use crate::domain::job::{self, Decision, Facts, Look, Memory, Subject, Told, current_attempt};
 use crate::domain::plan::{Effect, Note, Plan};
 use crate::domain::resolve::{self, Judged, Resolved, Source, Unresolved};
 use crate::domain::{pinned, pruned, run, schedule, template};
@@ -238,22 +239,9 @@ async fn write(
         }
         let asked = if let Effect::CreateRun(run) = &effect { run.metadata.name.clone() } else { None };
         again |= matches!(effect, Effect::HoldJob(_));
-        if let Some(run) = context.writer.apply(effect).await?.run {
-            if let Some(asked) = asked.filter(|asked| run.metadata.name.as_ref() != Some(asked)) {
-                let text = format!("JobRun {asked} was not written by Rota; the record is {}", run.name_any());
-                context.tell(object, vec![Note::warning("ForeignRecord", "Record", text)]);
-            }
-            let recorded = Recorded::of(&run, now());
-            context.memories.update(&uid, |memory| {
-                memory.recorded = Some(recorded);
-                memory.recording = None;
-            });
-            // An attempt whose batch Job was not said to end keeps its places until it is recorded.
-            let namespace = object.namespace().unwrap_or_default();
-            if dispatcher::sync(context, &namespace, &uid) {
-                context.triggers.dispatch(&namespace);
-            }
-            poke_owners(context, object);
+        let applied = context.writer.apply(effect).await?;
+        if let Some(run) = &applied.run {
+            recorded::take_note(context, object, asked.as_deref(), run, applied.contradiction);
             again = true;
         }
     }
@@ -353,16 +341,6 @@ async fn make_default_queue(context: &Context, namespace: &str) -> Result<(), Wr
 
 fn has_default_queue(context: &Context, namespace: &str) -> bool {
     context.stores.queues.get(&Key::new(namespace, DEFAULT_QUEUE)).is_some()
-}
-
-fn poke_owners(context: &Context, job: &Job) {
-    let namespace = job.namespace().unwrap_or_default();
-    if let Some(schedule) = &job.spec.schedule_ref {
-        context.triggers.schedules.trigger(Key::new(&namespace, &schedule.name));
-    }
-    if let Some(group) = &job.spec.group_ref {
-        context.triggers.groups.trigger(Key::new(&namespace, &group.name));
-    }
 }
 
 /// A cached Job with all its content, which is read from the API server if it is large; absent if the Job is gone.

@@ -196,6 +196,8 @@ pub struct Recorded {
     pub is_final: bool,
     /// How it ended: if it is the last one, how the Job did.
     pub ending: Ending,
+    /// What became of the attempt, in a sentence, if the record says otherwise.
+    pub contradiction: Option<String>,
 }
 
 impl Recorded {
@@ -214,6 +216,7 @@ impl Recorded {
             exit_code: status.and_then(|status| status.exit_code),
             is_final: status.is_some_and(|status| status.final_by.is_some()),
             ending: Ending { outcome, reason, finished_at, run: name },
+            contradiction: None,
         }
     }
 }

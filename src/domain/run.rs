@@ -32,6 +32,7 @@ mod pods;
 mod policy;
 mod report;
 mod snapshot;
+mod standing;
 mod suspension;
 mod times;
 mod verdict;
@@ -41,6 +42,7 @@ pub use pods::{
     counts_pods, is_over, outlived_since, outlived_text, pod_has_ended, pod_started, pod_text, pods_settled,
     stuck_text, waiting_since, waiting_text,
 };
+pub use standing::contradiction;
 pub use suspension::{is_being_resumed, is_suspended, last_start, pods_since, resumed_at, suspended_text};
 
 /// The longest error text of a record, in bytes; the schema allows 4,096 characters.

@@ -56,6 +56,8 @@ pub struct Metrics {
     queue_wait: Histogram,
     /// Runs that did not start within startWithinSeconds.
     late: Counter,
+    /// Records that stand and are not what happened.
+    contradicted: Counter,
     /// 1 while this process leads.
     pub leader: Gauge<i64, AtomicI64>,
     last_event_drop: Counter<u64, AtomicU64>,
@@ -82,6 +84,9 @@ impl Default for Metrics {
         registry.register_with_unit("queue_wait", help, Unit::Seconds, queue_wait.clone());
         let late = Counter::default();
         registry.register("late_runs", "Runs that did not start within startWithinSeconds", late.clone());
+        let contradicted = Counter::default();
+        let help = "Records that were there before the attempt ended, and say otherwise than it did";
+        registry.register("contradicted_records", help, contradicted.clone());
         let leader = Gauge::<i64, AtomicI64>::default();
         registry.register("leader", "1 while this process leads", leader.clone());
         let last_event_drop = Counter::default();
@@ -106,6 +111,7 @@ impl Default for Metrics {
             schedule_delay,
             queue_wait,
             late,
+            contradicted,
             leader,
             last_event_drop,
             news_age,
@@ -150,6 +156,11 @@ impl Metrics {
     /// So many runs were found not to have started in time.
     pub fn late(&self, runs: u64) {
         self.late.inc_by(runs);
+    }
+
+    /// A record was found that is not what happened.
+    pub fn contradicted(&self) {
+        self.contradicted.inc();
     }
 
     /// An event was given up.

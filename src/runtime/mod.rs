@@ -1,6 +1,7 @@
 //! What the controllers stand on: caches, work queues, the lease, the clock, and what operators look at.
 
 pub mod clock;
+pub mod connection;
 pub mod events;
 pub mod feed;
 pub mod http;

@@ -1,7 +1,7 @@
 //! The API that says why a Job waits: two operators as processes, with no more rights than the chart grants, asked over HTTP by
 //! accounts with different rights.
 
-mod asked;
+pub mod asked;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -47,3 +47,4 @@ mod templates;
 mod untouched;
 mod verbs;
 mod waiting;
+mod writes;

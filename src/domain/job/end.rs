@@ -172,7 +172,7 @@ fn is_final(job: &Job, ending: &Ending) -> bool {
 pub(super) fn may_retry(job: &Job, recorded: &Recorded, known: Option<&Resolved<'_>>) -> bool {
     // Without the template's revision the Job's own field decides.
     let Some(retry) = known.map(|known| &known.retry).or(job.spec.retry.as_ref()) else { return false };
-    let Recorded { attempt, exit_code, is_final, ending } = recorded;
+    let Recorded { attempt, exit_code, is_final, ending, .. } = recorded;
     let failure = retry::Failure { reason: ending.reason, exit_code: *exit_code, is_final: *is_final };
     let again = || retry::action(retry, failure) == RetryAction::Retry;
     !self::is_final(job, ending) && *attempt < retry.max_attempts && again()

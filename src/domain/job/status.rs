@@ -309,7 +309,8 @@ pub(super) fn ended_status(
     } else if !conditions::holds(&status.conditions, conditions::DISPATCHED) {
         list.remove(conditions::DISPATCHED);
     }
-    let message = format!("see JobRun {}", ending.run);
+    let contradiction = facts.memory.recorded.as_ref().and_then(|recorded| recorded.contradiction.as_deref());
+    let message = contradiction.map_or_else(|| format!("see JobRun {}", ending.run), str::to_owned);
     list.set(Fact { type_, holds: true, reason: ending.reason.as_str(), message });
     list.remove(conditions::STALLED);
     status.conditions = list.into_list();

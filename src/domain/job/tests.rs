@@ -209,7 +209,8 @@ impl Case {
     fn recorded(mut self, outcome: Outcome, reason: Reason) -> Self {
         let attempt = current_attempt(&self.job);
         let ending = ended(&attempt_name(&self.job, attempt), outcome, reason);
-        self.memory.recorded = Some(Recorded { attempt, exit_code: None, is_final: false, ending });
+        self.memory.recorded =
+            Some(Recorded { attempt, exit_code: None, is_final: false, ending, contradiction: None });
         self
     }
 

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Client, Config};
+use kube::Config;
 use tokio::sync::oneshot;
 
-use super::elector::Elector;
+use super::elector::{Elector, REQUEST_TIMEOUT};
 use super::{Acquired, Leadership, LeaseError, Traces};
+use crate::runtime::connection;
 
 /// Name of the thread.
 const THREAD: &str = "lease";
@@ -81,7 +82,7 @@ async fn take_part(
     lost: oneshot::Sender<LeaseError>,
     mut to_release: oneshot::Receiver<Released>,
 ) {
-    let mut elector = match Client::try_from(config) {
+    let mut elector = match connection::client(config, REQUEST_TIMEOUT) {
         Ok(client) => Elector::new(client, terms),
         Err(error) => {
             let _ = lost.send(error.into());

@@ -17,7 +17,7 @@ use crate::api::labels::VERSION_ANNOTATION;
 use crate::domain::seal::Seal;
 
 /// How long one request about the lease may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before trying again to take a lease after an error.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// How far the clock of the API server may be ahead when records begin to be sealed.

@@ -283,7 +283,8 @@ fn an_end_is_known_from_the_record_before_the_status_says_so() {
     let mut inline: Job = yaml("{metadata: {name: x, uid: y}, spec: {jobType: adhoc, jobTemplate: {}}}");
     let mut memory = Memory::new(after(0));
     let ending_of_it = ended("x", Outcome::Failed, Reason::ExitCode);
-    memory.recorded = Some(Recorded { attempt: 1, exit_code: None, is_final: false, ending: ending_of_it });
+    memory.recorded =
+        Some(Recorded { attempt: 1, exit_code: None, is_final: false, ending: ending_of_it, contradiction: None });
     assert!(ending(&inline, Some(&memory)).is_none(), "until it is queued its retry can be edited");
     inline.status = Some(yaml("{phase: Queued}"));
     assert!(ending(&inline, Some(&memory)).is_some(), "a Job without template or retry has one attempt");
