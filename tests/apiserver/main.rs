@@ -19,6 +19,7 @@ mod events;
 mod examples;
 mod explained;
 mod groups;
+mod handover;
 mod health;
 mod hooks;
 mod immutability;

@@ -153,6 +153,28 @@ impl Operator {
         self.child.wait().unwrap();
     }
 
+    /// Stops it in its tracks, as a suspended machine does.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "the operator has ended by itself");
+    }
+
+    /// Waits until it has ended by itself. Returns whether all was well.
+    pub async fn ends(self) -> bool {
+        let child = std::sync::Mutex::new(self);
+        let status = || async { child.lock().unwrap().child.try_wait().unwrap() };
+        until("it ends", status).await.success()
+    }
+
     /// What one of its endpoints says: the code, and the text.
     pub async fn endpoint(&self, path: &str) -> (u16, String) {
         let port = self.port_that("the endpoints listen").await;

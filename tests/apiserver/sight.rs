@@ -7,10 +7,10 @@ use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
-use rota::api::{Job, JobPhase, JobRun, JobTemplate, Outcome, Reason, Schedule};
+use rota::api::{Job, JobGroup, JobPhase, JobRun, JobTemplate, Outcome, Reason, Schedule};
 use rota::runtime::clock::now;
 use rota::runtime::lease::LEASE_NAME;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Scope, api, create, in_namespace};
 use crate::completed::completed;
@@ -24,11 +24,15 @@ const RENEWALS: usize = 5;
 /// Into how many watches a quiet time is divided.
 const WATCHES: usize = 5;
 
-/// A template whose batch Jobs are ended by nobody but the test, ready to be used.
-async fn template(scope: &Scope) {
+/// A template whose batch Jobs are ended by nobody but the test.
+fn report() -> Value {
     let pod = json!({ "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "busybox" }] } });
-    let job = json!({ "spec": { "managedBy": "rota.dev/test", "template": pod } });
-    create(scope, "JobTemplate", "report", json!({ "jobType": "x", "jobTemplate": job })).await;
+    json!({ "jobType": "x", "jobTemplate": { "spec": { "managedBy": "rota.dev/test", "template": pod } } })
+}
+
+/// That template, ready to be used.
+async fn template(scope: &Scope) {
+    create(scope, "JobTemplate", "report", report()).await;
     until("the template is ready", || async {
         let status = api::<JobTemplate>(scope).get("report").await.unwrap().status?;
         status.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True").then_some(())
@@ -157,6 +161,60 @@ async fn a_job_is_not_recorded_for_a_template_as_a_silent_watch_showed_it_last()
         archived(false).await;
         make_job(&scope, "of-restored").await;
         launched(&scope, "of-restored").await;
+        drop(operator);
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// The one Job that there is.
+async fn only_job(scope: &Scope) -> Job {
+    until("there is a Job", || async { all::<Job>(scope).await.pop() }).await
+}
+
+/// That a template is not in the cache is no proof that it is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_not_recorded_for_want_of_a_template_that_a_silent_watch_did_not_tell_of() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, false);
+        let proxy = Proxy::start(rights.kubeconfig()).await;
+        let operator = Operator::start_with(&scope, proxy.kubeconfig(), "only", &[]);
+        operator.leads().await;
+        proxy.order(|it| it.is_watch_of("rota.dev/jobtemplates") || it.is_list("rota.dev/jobtemplates"), Fate::Swallow);
+        create(&scope, "JobTemplate", "report", report()).await;
+        // What a user makes waits for its template; what a group makes is recorded.
+        let member = json!({ "name": "first", "templateRef": { "name": "report" } });
+        create(&scope, "JobGroup", "batch", json!({ "mode": "Parallel", "jobs": [member] })).await;
+        let name = only_job(&scope).await.name_any();
+        launched(&scope, &name).await;
+        let reads = proxy.asked(|it| it.method == "GET" && it.path.ends_with("/jobtemplates/report"));
+        assert!(!reads.is_empty(), "it was told of the template after all");
+        assert!(all::<JobRun>(&scope).await.is_empty());
+        drop(operator);
+        rights.remove(&scope);
+    })
+    .await;
+}
+
+/// The same of a group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_not_recorded_for_want_of_a_group_that_a_silent_watch_did_not_tell_of() {
+    in_namespace(|scope| async move {
+        let rights = Rights::of_the_chart(&scope, false);
+        let proxy = Proxy::start(rights.kubeconfig()).await;
+        let operator = Operator::start_with(&scope, proxy.kubeconfig(), "only", &[]);
+        operator.leads().await;
+        template(&scope).await;
+        proxy.order(|it| it.is_watch_of("rota.dev/jobgroups") || it.is_list("rota.dev/jobgroups"), Fate::Swallow);
+        create(&scope, "JobGroup", "batch", json!({ "mode": "Parallel", "started": false })).await;
+        let uid = all::<JobGroup>(&scope).await.remove(0).uid().unwrap();
+        let group = json!({ "name": "batch", "uid": uid, "member": "first" });
+        create(&scope, "Job", "first", json!({ "templateRef": { "name": "report" }, "groupRef": group })).await;
+        let joined = until("it has joined", || async { job(&scope, "first").await.status?.joined_group }).await;
+        assert_eq!(joined, uid);
+        let reads = proxy.asked(|it| it.method == "GET" && it.path.ends_with("/jobgroups/batch"));
+        assert!(!reads.is_empty(), "it was told of the group after all");
+        assert!(all::<JobRun>(&scope).await.is_empty());
         drop(operator);
         rights.remove(&scope);
     })
