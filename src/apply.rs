@@ -186,7 +186,7 @@ impl Writer {
         if let Some(known) = K::store(&self.stores).get(&key).filter(|known| same(known)) {
             // Of a large object the cache has less than what was decided about.
             let mut cached = object.clone();
-            cached.prune();
+            cached.prune_like(&known);
             if undecided(&known, &cached) {
                 return Err(changed());
             }

@@ -77,7 +77,7 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     let uid = context.stores.jobs.get(&key).and_then(|job| job.uid());
     let result = AssertUnwindSafe(run(&context, &key)).catch_unwind().await;
     if let Ok(Err(error)) = &result {
-        refusals::say(&context, context.stores.jobs.get(&key).as_deref(), error).await;
+        say_refused(&context, &key, error).await;
     }
     if let Some(uid) = uid {
         context.forget_if_gone(&key, &uid);
@@ -93,6 +93,16 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
     dispatcher::was_run(&context, &key, failed);
     // A panic concerns this Job alone; the workqueue logs it and tries again.
     outcome(&context, "job", &key, result.unwrap_or_else(|panic| resume_unwind(panic)))
+}
+
+/// Says in a Job what the API server refused. Of a large one the cache lacks the parameters, which a status must not lose.
+async fn say_refused(context: &Context, key: &Key, error: &WriteError) {
+    let cached = context.stores.jobs.get(key).filter(|_| error.refusal().is_some());
+    let Some(cached) = cached else { return };
+    match whole(context, cached).await {
+        Ok(object) => refusals::say(context, object.as_deref(), error).await,
+        Err(error) => tracing::warn!(%key, error = %error.text(), "what was refused cannot be said in the status"),
+    }
 }
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {

@@ -199,6 +199,11 @@ impl Stores {
 pub trait Prune {
     /// Drops it.
     fn prune(&mut self);
+
+    /// Drops what a version in the cache lacks, to be compared with that one.
+    fn prune_like(&mut self, _cached: &Self) {
+        self.prune();
+    }
 }
 
 macro_rules! prune_managed_fields {
@@ -219,6 +224,15 @@ impl Prune for Job {
         self.metadata.managed_fields = None;
         empty_copy(&mut self.metadata);
         pruned::prune_job(self);
+    }
+
+    // Not by its own size: as it was launched, a Job may be smaller or larger than it is now.
+    fn prune_like(&mut self, cached: &Self) {
+        self.metadata.managed_fields = None;
+        empty_copy(&mut self.metadata);
+        if !pruned::is_whole(cached) {
+            pruned::leave_out(self);
+        }
     }
 }
 

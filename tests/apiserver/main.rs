@@ -26,6 +26,7 @@ mod immutability;
 mod installation;
 mod kept;
 mod kubectl;
+mod large;
 mod launching;
 mod leading;
 mod limits;
