@@ -151,7 +151,8 @@ async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteErr
         note_stand(context, &object, &observed, &mut memory, now_is);
         decision = job::decide(&facts(&object, &observed, &memory, busy), now_is);
     }
-    if !Arc::ptr_eq(&object, &current) {
+    let runs_otherwise = |batch: &Arc<BatchJob>| pinned::runs_otherwise(&current, batch);
+    if !Arc::ptr_eq(&object, &current) || observed.seen.batch.as_ref().is_some_and(runs_otherwise) {
         say_edited_too_late(&mut decision);
     }
     let lacks_queue = decision.queue.as_deref() == Some(DEFAULT_QUEUE) && !has_default_queue(context, &key.namespace);

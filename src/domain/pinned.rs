@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::job::content_label;
-use super::schedule;
+use super::sizes::stored_bytes;
+use super::{run, schedule};
+use crate::api::job_run::ContainerSnapshot;
 use crate::api::labels::LAUNCHED_ANNOTATION;
 use crate::api::{Job, JobPhase, JobSpec};
 use k8s_openapi::api::batch::v1::Job as BatchJob;
+use kube::core::ObjectMeta;
 
-/// The longest parameters of a Job, in bytes, that are carried. A Job with more has its status written before it is
-/// launched.
-const PARAMS_BYTES_MAX: usize = 16 * 1_024;
+/// How much of a Job is carried, in bytes: its parameters, and what a record says of its own jobTemplate. A Job with more has its
+/// status written before it is launched.
+const CARRIED_BYTES_MAX: usize = 16 * 1_024;
 
 /// What is carried.
 #[derive(Deserialize, Serialize)]
@@ -25,6 +28,9 @@ struct Launched {
     /// Whether it had an own jobTemplate. That itself is not carried: it is what the batch Job was made of.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inline: bool,
+    /// Of that jobTemplate what a record says of it, unless a status had put an end to edits of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    containers: Option<Vec<ContainerSnapshot>>,
     /// The priority, which may be edited for longer than the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     priority: Option<i32>,
@@ -41,9 +47,10 @@ pub fn is_frozen(job: &Job) -> bool {
 
 /// Whether a Job can be launched before its status is written, so that it says afterwards what was launched.
 pub fn fits(job: &Job) -> bool {
-    let bytes: usize = job.spec.params.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let params: usize = job.spec.params.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let containers = || own_containers(job).map_or(0, |containers| stored_bytes(&containers));
     // What a run by hand takes from its schedule is in its status only.
-    is_frozen(job) || (bytes <= PARAMS_BYTES_MAX && !schedule::is_by_hand(job))
+    is_frozen(job) || (!schedule::is_by_hand(job) && params + containers() <= CARRIED_BYTES_MAX)
 }
 
 /// What the batch Job of an attempt carries of its Job.
@@ -52,6 +59,7 @@ pub fn annotation(job: &Job) -> String {
     let launched = Launched {
         generation: job.metadata.generation.unwrap_or_default(),
         inline: job.spec.job_template.is_some(),
+        containers: own_containers(job).filter(|_| !is_frozen(job)),
         priority: job.spec.priority,
         spec,
     };
@@ -61,6 +69,21 @@ pub fn annotation(job: &Job) -> String {
 /// What stands for the content of a Job, if an edit could still change it: for the label of its batch Job.
 pub fn content(job: &Job) -> Option<String> {
     (!is_frozen(job) && job.spec.job_template.is_some()).then(|| content_label(job)).flatten()
+}
+
+/// What the containers were launched with, of a batch Job that was made from a Job's own jobTemplate before edits of it had an end.
+pub fn containers(batch: &ObjectMeta) -> Option<Vec<ContainerSnapshot>> {
+    let launched: Launched = serde_json::from_str(batch.annotations.as_ref()?.get(LAUNCHED_ANNOTATION)?).ok()?;
+    launched.containers
+}
+
+/// Whether a Job's own jobTemplate says otherwise by now than what its containers were launched with.
+pub fn runs_otherwise(job: &Job, batch: &BatchJob) -> bool {
+    containers(&batch.metadata).is_some_and(|launched| own_containers(job).is_some_and(|now| now != launched))
+}
+
+fn own_containers(job: &Job) -> Option<Vec<ContainerSnapshot>> {
+    run::written(job.spec.job_template.as_ref()?)
 }
 
 /// The Job as it was when that batch Job was launched; absent if it still says the same. A cancel is the one of now.

@@ -16,7 +16,7 @@ use super::conditions::{DISPATCHED, micro, shorten};
 use super::job::{attempt_name, content_label};
 use super::resolve::Resolved;
 use super::words::printable;
-use super::{group, names, retry, sizes};
+use super::{group, names, pinned, retry, sizes};
 use crate::api::job_run::{ContainerSnapshot, JobRunSpec, JobRunStatus};
 use crate::api::job_template::{ParamValues, RetryAction};
 use crate::api::labels::{
@@ -42,6 +42,7 @@ pub use pods::{
     counts_pods, is_over, outlived_since, outlived_text, pod_has_ended, pod_started, pod_text, pods_settled,
     stuck_text, waiting_since, waiting_text,
 };
+pub use snapshot::written;
 pub use standing::contradiction;
 pub use suspension::{is_being_resumed, is_suspended, last_start, pods_since, resumed_at, suspended_text};
 
@@ -412,7 +413,9 @@ fn ran(input: &RunInput<'_>, deciding: Option<&Deciding<'_>>, batch: Option<&Bat
         return Vec::new();
     }
     let pods = deciding_first(input.pods, deciding);
-    snapshot::containers(input.resolved.map(|known| known.job_template), &pods)
+    let launched = input.batch.or(batch.map(|batch| &batch.metadata)).and_then(pinned::containers);
+    let written = || snapshot::written(input.resolved?.job_template);
+    snapshot::containers(launched.or_else(written), &pods)
 }
 
 /// A failure of which a rule of the Job's retry says that it is none: it ran, and found that there was nothing to do.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use rota::api::labels::{JOB_NAME_ANNOTATION, JOB_UID};
@@ -304,6 +305,45 @@ async fn an_edit_after_the_launch_and_before_the_first_status_changes_no_record(
         let record = until("it is recorded", || async { api::<JobRun>(&scope).get_opt(&batch).await.unwrap() }).await;
         assert_eq!(record.status.unwrap().reason, Reason::BatchJobDeleted);
         assert_eq!(record.spec.params["DAY"], "old");
+    })
+    .await;
+}
+
+/// I13: the same of what a Job without a template runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_image_of_an_ad_hoc_job_that_is_edited_after_its_launch_is_not_in_its_record() {
+    behind_proxy(|scope, proxy| async move {
+        proxy.order(|it| it.method == "PATCH" && it.path.ends_with("/jobs/one/status"), Fate::Refuse(503));
+        create(&scope, "Job", "one", ad_hoc(json!({}))).await;
+        until("it is launched", || async { (launched(&scope).await == ["one"]).then_some(()) }).await;
+        let mut edited = pod_template();
+        let main = &mut edited["spec"]["template"]["spec"]["containers"][0];
+        let before = (main["image"].clone(), main["command"].clone());
+        (main["image"], main["command"]) = (json!("other"), json!(["other"]));
+        patch(&scope, "one", json!({ "spec": { "jobTemplate": edited } })).await;
+        proxy.clear();
+        let batch =
+            until("its status is written", || async { job(&scope, "one").await.status?.batch_job_ref }).await.name;
+        until("an event says that it was edited too late", || async {
+            let events = api::<Event>(&scope).list(&ListParams::default()).await.unwrap().items;
+            events.into_iter().find(|event| event.reason.as_deref() == Some("EditedTooLate"))
+        })
+        .await;
+        succeed(&scope, &batch).await;
+        let record = until("it is recorded", || async { api::<JobRun>(&scope).get_opt(&batch).await.unwrap() }).await;
+        let ran = record.status.unwrap().containers.remove(0);
+        assert_eq!((json!(ran.image), json!(ran.command)), before);
+        // The same where the batch Job is gone.
+        proxy.order(|it| it.method == "PATCH" && it.path.ends_with("/jobs/two/status"), Fate::Refuse(503));
+        create(&scope, "Job", "two", ad_hoc(json!({}))).await;
+        until("it is launched", || async { launched(&scope).await.contains(&"two".to_owned()).then_some(()) }).await;
+        patch(&scope, "two", json!({ "spec": { "jobTemplate": edited } })).await;
+        let batch = names::attempt("two", &job(&scope, "two").await.uid().unwrap(), 1);
+        api::<BatchJob>(&scope).delete(&batch, &DeleteParams::background()).await.unwrap();
+        proxy.clear();
+        let record = until("it is recorded", || async { api::<JobRun>(&scope).get_opt(&batch).await.unwrap() }).await;
+        let ran = record.status.unwrap().containers.remove(0);
+        assert_eq!((json!(ran.image), json!(ran.command)), before);
     })
     .await;
 }

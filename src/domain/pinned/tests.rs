@@ -78,6 +78,31 @@ fn the_body_of_an_inline_job_is_not_carried_and_its_content_is() {
 }
 
 #[test]
+fn of_the_body_of_an_inline_job_what_a_record_says_of_it_is_carried_until_nobody_can_edit_it() {
+    let with = |image: &str| {
+        let container =
+            json!({ "name": "main", "image": image, "command": ["run"], "volumeMounts": [{ "name": "all" }] });
+        json!({ "jobType": "x", "jobTemplate": { "spec": { "template": { "spec": { "containers": [container] } } } } })
+    };
+    let mut before = job(with("worker:1"));
+    let batch = launched(&before);
+    let carried = containers(&batch.metadata).unwrap();
+    assert_eq!((carried.len(), carried[0].image.as_deref()), (1, Some("worker:1")));
+    assert!(!annotation(&before).contains("volumeMounts"));
+    let after = edited(&before, with("worker:2"));
+    assert!(runs_otherwise(&after, &batch) && !runs_otherwise(&before, &batch));
+    before.status = serde_json::from_value(json!({ "phase": "Queued" })).unwrap();
+    assert_eq!(containers(&launched(&before).metadata), None);
+    let long = job(with(&"x".repeat(300)));
+    assert!(fits(&long));
+    let many: Vec<Value> = (0..8).map(|_| json!({ "name": "a", "args": ["y".repeat(600)], "command": ["x".repeat(600)], "image": "i".repeat(600) })).collect();
+    let long = job(
+        json!({ "jobType": "x", "params": { "text": "x".repeat(6_000) }, "jobTemplate": { "spec": { "template": { "spec": { "containers": many } } } } }),
+    );
+    assert!(!fits(&long), "together they are too long to be carried");
+}
+
+#[test]
 fn parameters_that_are_too_long_to_be_carried_are_frozen_before_the_launch() {
     let mut long = job(json!({ "templateRef": { "name": "report" }, "params": { "text": "x".repeat(20_000) } }));
     assert!(!fits(&long));

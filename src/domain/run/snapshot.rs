@@ -18,25 +18,33 @@ const WORD_BYTES_MAX: usize = 512;
 /// How much of all words of a command, or of its arguments, a record has, in bytes.
 const WORDS_BYTES_MAX: usize = 512;
 
-/// The main containers of a batch Job template as they are written; of `pods` those that come first tell which images ran. Without
-/// a template the pods tell alone.
-pub(super) fn containers(template_job: Option<&Value>, pods: &[&Pod]) -> Vec<ContainerSnapshot> {
-    let written = template_job.and_then(|body| body.pointer("/spec/template/spec/containers")?.as_array());
-    let Some(written) = written else {
+/// The main containers of a batch Job template as they are written.
+pub fn written(template_job: &Value) -> Option<Vec<ContainerSnapshot>> {
+    let containers = template_job.pointer("/spec/template/spec/containers")?.as_array()?;
+    Some(containers.iter().take(CONTAINERS_MAX).map(of_template).collect())
+}
+
+/// Those containers; of `pods` those that come first tell which images ran. Where it is not known how they were written, the pods tell
+/// alone.
+pub(super) fn containers(written: Option<Vec<ContainerSnapshot>>, pods: &[&Pod]) -> Vec<ContainerSnapshot> {
+    let Some(mut containers) = written else {
         let statuses = pods.first().map(|pod| statuses(pod)).unwrap_or_default();
         return statuses.iter().take(CONTAINERS_MAX).map(|status| of_status(status)).collect();
     };
-    written.iter().take(CONTAINERS_MAX).map(|container| of_template(container, pods)).collect()
+    for container in &mut containers {
+        let mut all = pods.iter().flat_map(|pod| statuses(pod));
+        let ran = all.find(|it| it.name == container.name && !it.image_id.is_empty());
+        container.image_id = ran.map(|status| cut(&status.image_id));
+    }
+    containers
 }
 
-fn of_template(container: &Value, pods: &[&Pod]) -> ContainerSnapshot {
+fn of_template(container: &Value) -> ContainerSnapshot {
     let text = |field: &str| container.get(field).and_then(Value::as_str).unwrap_or_default();
-    let name = text("name");
-    let ran = pods.iter().flat_map(|pod| statuses(pod)).find(|it| it.name == name && !it.image_id.is_empty());
     ContainerSnapshot {
-        name: shorten(printable(name), NAME_BYTES_MAX),
+        name: shorten(printable(text("name")), NAME_BYTES_MAX),
         image: Some(text("image")).filter(|image| !image.is_empty()).map(cut),
-        image_id: ran.map(|status| cut(&status.image_id)),
+        image_id: None,
         command: words(container.get("command")),
         args: words(container.get("args")),
     }
@@ -110,7 +118,7 @@ mod tests {
             }])
         };
         let (pending, ended) = (ran(&status("")), ran(&status("busybox@sha256:12")));
-        let found = containers(Some(&body), &[&pending, &ended]);
+        let found = containers(written(&body), &[&pending, &ended]);
         let main = ContainerSnapshot {
             name: "main".into(),
             image: Some("busybox:1".into()),
@@ -135,13 +143,13 @@ mod tests {
     fn what_is_long_is_cut_and_fits_the_schema() {
         let many: Vec<Value> =
             (0..30).map(|_| json!({ "name": "n".repeat(300), "image": "i".repeat(2_000) })).collect();
-        let found = containers(Some(&body(&json!(many))), &[]);
+        let found = containers(written(&body(&json!(many))), &[]);
         assert_eq!(found.len(), 8);
         assert!(found.iter().all(|it| it.name.len() == 253));
         assert!(
             found.iter().all(|it| it.image.as_ref().is_some_and(|image| image.len() == 512 && image.ends_with('…')))
         );
-        let of = |words: Value| containers(Some(&body(&json!([{ "name": "a", "args": words }]))), &[]).remove(0).args;
+        let of = |words: Value| written(&body(&json!([{ "name": "a", "args": words }]))).unwrap().remove(0).args;
         let long = of(json!(["a".repeat(5_000), "b"]));
         assert_eq!((long.len(), long[0].len(), long[1].as_str()), (2, 512, "…"));
         let numbers: Vec<String> = (0..40).map(|number| number.to_string()).collect();
