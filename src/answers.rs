@@ -60,9 +60,9 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// From these caches. `only` is the namespace that the operator looks at, if it does not look at all; `own` is that of
+    /// From these caches. `only` are the namespaces that the operator looks at, if it does not look at all; `own` is that of
     /// its lease, and `ceiling` how many may run in the cluster.
-    pub fn new(client: Client, stores: Arc<Stores>, only: Option<String>, own: String, ceiling: Option<u32>) -> Self {
+    pub fn new(client: Client, stores: Arc<Stores>, only: Vec<String>, own: String, ceiling: Option<u32>) -> Self {
         Self {
             stores,
             reviews: Reviews::new(client.clone()),
@@ -98,7 +98,7 @@ impl Answers {
                 self.demand(&caller, &question, "list", "queues", "").await?;
             }
         }
-        let missing = self.stores.missing();
+        let missing = self.stores.missing_for(&question.namespace);
         if !missing.is_empty() {
             let message = format!("the operator does not see how things are now: {}", missing.join("; "));
             return Err(Refusal::new(503, message));

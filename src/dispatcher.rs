@@ -98,9 +98,18 @@ pub async fn round(context: Arc<Context>, key: Key) -> Next {
 }
 
 async fn run(context: &Arc<Context>, namespace: &str) -> Result<Option<Timestamp>, WriteError> {
-    context.may(Act::Dispatch)?;
-    take_over(context, namespace);
     let now_is = now();
+    if let Err(blind) = context.may(Act::Dispatch, namespace) {
+        // Not under the lock of what is admitted: whoever holds the line asks for that.
+        let admitted = lock(&context.dispatcher.admitted).remove(namespace).unwrap_or_default();
+        put_back(context, &admitted, now_is);
+        return Err(blind);
+    }
+    if !context.stores.visibility.is_worked_on(namespace) {
+        // A Queue here may have paused everything, or does so no longer.
+        return Ok(decide(context, namespace, now_is));
+    }
+    take_over(context, namespace);
     let mut wake_at = vec![epochs::look(context, namespace, now_is), setbacks::try_again(context, namespace, now_is)];
     // Decide, for all namespaces: those of others are written down by rounds of their own. What an earlier round of another
     // one decided about this one is decided again, so that nothing that came since is passed over.
@@ -174,6 +183,7 @@ fn decide(context: &Context, own: &str, now_is: Timestamp) -> Option<Timestamp> 
     let mut line = context.dispatcher.line();
     let before = lock(&context.dispatcher.admitted).remove(own).unwrap_or_default();
     before.iter().for_each(|candidate| line.put_back(&candidate.uid, now_is));
+    context.stores.visibility.each(Act::Dispatch).for_each(|(namespace, sees)| line.set_seen(namespace, sees));
     let round = line.admit(now_is);
     let mut namespaces = HashSet::new();
     {
@@ -302,6 +312,13 @@ pub fn forget(context: &Context, namespace: &str, uid: &str) {
     }
     line.forget(uid);
     context.memories.forget(uid);
+}
+
+/// Holds a namespace back until everything in it has been looked at. `unknown` is the number of Jobs that may be running there and
+/// that this process does not know yet.
+pub fn hold_back(context: &Context, namespace: &str, unknown: usize) {
+    context.dispatcher.line().hold_back(namespace, unknown);
+    context.dispatcher.epochs.forget_namespace(namespace);
 }
 
 /// A queue was edited, made or deleted. The first Jobs of its namespace, which it may pause, say what they wait for now.

@@ -70,7 +70,7 @@ async fn launch_one(context: &Context, key: &Key) -> Result<Next, WriteError> {
     }
     let Some(resolved) = wanted else { return Ok(give_back(context, &job)) };
     if !sent {
-        context.may(Act::Dispatch)?;
+        context.may(Act::Dispatch, &key.namespace)?;
         if !begin_launch(context, &job, &resolved) {
             return Ok(match doubt.map(|doubt| doubt.after_absence(false, now())) {
                 Some(AfterAbsence::Look(at)) => Next::After(until(at)),

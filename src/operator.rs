@@ -1,21 +1,17 @@
 //! Operator: wires caches, controllers and dispatcher together, and runs them while this process leads.
 
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kube::{Client, Config, ResourceExt};
+use kube::{Client, Config};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::answers::Answers;
-use crate::api::{Job, JobPhase};
 use crate::apply::{REQUEST_TIMEOUT, Writer};
 use crate::controllers::{self, Context, Memories, Readings, Triggers};
 use crate::dispatcher::Dispatcher;
-use crate::domain::attempt::job_uid;
-use crate::domain::job::was_launched;
 use crate::runtime::clock::now;
 use crate::runtime::connection;
 use crate::runtime::events;
@@ -23,13 +19,15 @@ use crate::runtime::http::{self, Endpoints};
 use crate::runtime::lease::{Acquired, Election, Leadership, LeaseError, Terms, chain};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::Key;
-use crate::runtime::stores::{Stores, in_namespace};
+use crate::runtime::stores::Stores;
+use crate::runtime::visibility::Visibility;
 use crate::runtime::work;
 use crate::{dispatcher, launcher};
 
 mod listeners;
+mod takeover;
 
-use listeners::{listen, poke_holder};
+use listeners::listen;
 
 /// How many decisions each controller makes at once, at the most.
 const CONTROLLER_PLACES: usize = 64;
@@ -51,8 +49,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the operator runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The only namespace to look at; absent: all.
-    pub namespace: Option<String>,
+    /// The namespaces to work on. An empty list means all.
+    pub namespaces: Vec<String>,
     /// The namespace of the lease.
     pub lease_namespace: String,
     /// This replica's name, unique among live ones.
@@ -95,7 +93,8 @@ pub enum OperatorError {
 /// Runs until `stop` says so, then gives the lease up and returns.
 pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
     let client = connection::client(config.clone(), REQUEST_TIMEOUT).map_err(OperatorError::Client)?;
-    let stores = Arc::new(Stores::new(settings.watch_quiet_max));
+    let visibility = Visibility::new(settings.watch_quiet_max, &settings.namespaces, &settings.lease_namespace);
+    let stores = Arc::new(Stores::new(visibility));
     let metrics = Arc::new(Metrics::default());
     let leadership = Leadership::default();
     let listener = listen_on(settings.http_address).await?;
@@ -107,14 +106,14 @@ pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<b
     let endpoints = tokio::spawn(http::serve(listener, endpoints));
     let mut api = JoinSet::new();
     if let Some(address) = settings.api_address {
-        let (only, own) = (settings.namespace.clone(), settings.lease_namespace.clone());
+        let (only, own) = (settings.namespaces.clone(), settings.lease_namespace.clone());
         let answers = Answers::new(client.clone(), stores.clone(), only, own, settings.max_running);
         let listener = listen_on(address).await?;
         // The port is told because 0 asks for any.
         tracing::info!(port = listener.local_addr().map_or(address.port(), |it| it.port()), "the API listens");
         api.spawn(answers.serve(listener));
     }
-    let mut watches = stores.watch(&client, settings.namespace.as_deref());
+    let mut watches = stores.watch(&client);
     tokio::select! {
         _ = async { tokio::join!(stores.visibility.wait_listed(), stores.wait_for_records(&client)) } => {}
         Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),
@@ -208,6 +207,7 @@ fn lead(
         metrics: metrics.clone(),
         dispatcher: Dispatcher::new(settings.max_running),
         own_namespace: settings.lease_namespace.clone(),
+        taken_over: std::sync::RwLock::default(),
         memories: Memories::default(),
         readings: Readings::default(),
         probes: std::sync::Mutex::default(),
@@ -222,7 +222,9 @@ fn lead(
         events: told,
     });
     listen(&context);
-    tell_line(&context);
+    let (seen, unseen): (Vec<_>, Vec<_>) = stores.visibility.scopes().cloned().partition(|scope| scope.is_fresh());
+    unseen.iter().for_each(|scope| takeover::put_off(&context, scope));
+    seen.iter().for_each(|scope| takeover::take_over(&context, scope));
     let mut parts = JoinSet::new();
     let mut run = Runner { parts: &mut parts, context: &context, halted };
     run.run(template_work, CONTROLLER_PLACES, controllers::job_template::reconcile);
@@ -233,8 +235,12 @@ fn lead(
     run.run(launch_work, LAUNCHER_PLACES, launcher::launch);
     let events =
         events::send(client.clone(), settings.identity.clone(), leadership.clone(), metrics.clone(), event_queue);
-    parts.spawn(until_halted(events, watch_clock(context.clone()), watch_sight(context.clone()), halted.clone()));
-    look_at_all(&context);
+    let later = takeover::take_over_later(context.clone(), unseen);
+    parts.spawn(until_halted(later, halted.clone()));
+    parts.spawn(until_halted(events, halted.clone()));
+    parts.spawn(until_halted(watch_clock(context.clone()), halted.clone()));
+    parts.spawn(until_halted(watch_sight(context.clone()), halted.clone()));
+    seen.iter().for_each(|scope| takeover::look_at_all(&context, scope));
     parts
 }
 
@@ -256,92 +262,11 @@ impl Runner<'_> {
     }
 }
 
-/// Does three things that never end by themselves.
-async fn until_halted(
-    one: impl Future<Output = ()>,
-    other: impl Future<Output = ()>,
-    third: impl Future<Output = ()>,
-    mut halt: watch::Receiver<bool>,
-) {
+/// Does what never ends by itself until the program is told to halt.
+async fn until_halted(part: impl Future<Output = ()>, mut halt: watch::Receiver<bool>) {
     tokio::select! {
-        () = one => {}
-        () = other => {}
-        () = third => {}
+        () = part => {}
         _ = halt.wait_for(|halt| *halt) => {}
-    }
-}
-
-/// The namespaces in which something waits or runs, or may.
-fn namespaces(context: &Context) -> HashSet<String> {
-    let stores = &context.stores;
-    let keys = stores.queues.keys().into_iter().chain(stores.jobs.keys()).chain(stores.batch_jobs.keys());
-    keys.map(|key| key.namespace).collect()
-}
-
-/// All Jobs, such that those that came before this process are first seen in the order in which they came.
-fn in_order_of_creation(context: &Context) -> Vec<Arc<Job>> {
-    let stores = &context.stores;
-    let mut jobs: Vec<_> = stores.jobs.keys().iter().filter_map(|key| stores.jobs.get(key)).collect();
-    jobs.sort_by_key(|job| (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.name_any()));
-    jobs
-}
-
-/// Tells the line what there is. Nothing of a namespace is decided before everything in it has been looked at; until then what
-/// an earlier leader admitted there counts as running.
-fn tell_line(context: &Context) {
-    for namespace in namespaces(context) {
-        let queues = context.stores.queues.find(&in_namespace(&namespace));
-        let admitted =
-            queues.iter().filter_map(|queue| queue.status.as_ref()).map(|status| status.in_flight.len()).sum();
-        context.dispatcher.line().hold_back(&namespace, admitted);
-    }
-    context.stores.queues.keys().iter().for_each(|key| dispatcher::queue_changed(context, key));
-    dispatcher::tell_limits(context);
-    for job in in_order_of_creation(context) {
-        if job.status.as_ref().and_then(|status| status.phase).is_some_and(JobPhase::is_ended) {
-            continue;
-        }
-        let uid = job.uid().unwrap_or_default();
-        let memory = context.memories.update(&uid, |memory| memory.from_start = true);
-        dispatcher::expect(context, &job, memory.first_seen, true);
-        if was_launched(&job, None) {
-            // Its batch Job may be gone, or not have been seen yet.
-            dispatcher::sync(context, &job.namespace().unwrap_or_default(), &uid);
-        }
-    }
-    for batch in context.stores.batch_jobs.keys().iter().filter_map(|key| context.stores.batch_jobs.get(key)) {
-        dispatcher::sync(context, &batch.namespace().unwrap_or_default(), job_uid(&batch.metadata).unwrap_or_default());
-    }
-}
-
-/// Looks at every object once, for the first time.
-/// Looks at every object once.
-fn look_at_all(context: &Context) {
-    let triggers = &context.triggers;
-    context.stores.templates.keys().into_iter().for_each(|key| triggers.templates.trigger(key));
-    context.stores.schedules.keys().into_iter().for_each(|key| triggers.schedules.trigger(key));
-    // Those that are gone may still owe a record, and a template that is gone may have left revisions.
-    let gone = context.gone_schedules.lock().unwrap_or_else(PoisonError::into_inner);
-    let gone: Vec<Key> = gone.keys().cloned().collect();
-    gone.into_iter().for_each(|key| triggers.schedules.trigger(key));
-    for revision in context.stores.revisions.keys() {
-        poke_template_of(context, &revision);
-    }
-    context.stores.groups.keys().into_iter().for_each(|key| triggers.groups.trigger(key));
-    for job in in_order_of_creation(context) {
-        triggers.jobs.trigger(Key::of(job.as_ref()));
-    }
-    for batch in context.stores.batch_jobs.keys() {
-        poke_holder(context, context.stores.batch_jobs.get(&batch).as_ref());
-    }
-    namespaces(context).iter().for_each(|namespace| triggers.dispatch(namespace));
-}
-
-fn poke_template_of(context: &Context, revision: &Key) {
-    let Some(revision) = context.stores.revisions.get(revision) else { return };
-    let namespace = revision.namespace().unwrap_or_default();
-    for owner in revision.owner_references() {
-        context.triggers.templates.trigger(Key::new(&namespace, &owner.name));
     }
 }
 
@@ -360,7 +285,7 @@ async fn watch_clock(context: Arc<Context>) {
             if wall - monotonic > SUSPENDED {
                 context.stores.visibility.doubt();
             }
-            look_at_all(&context);
+            context.stores.visibility.scopes().for_each(|scope| takeover::look_at_all(&context, scope));
         }
         last = look;
     }
@@ -373,9 +298,13 @@ async fn watch_sight(context: Arc<Context>) {
     loop {
         tokio::time::sleep(SIGHT_LOOK).await;
         let seen = context.stores.panics();
-        if context.stores.visibility.is_to_be_made_up_for() || seen != panics {
-            tracing::info!("what could not be looked at before is looked at now");
-            look_at_all(&context);
+        let mut due = context.stores.visibility.to_be_made_up_for();
+        if seen != panics {
+            due = context.stores.visibility.scopes().cloned().collect();
+        }
+        for scope in due {
+            tracing::info!(of = scope.namespace(), "what could not be looked at before is looked at now");
+            takeover::look_at_all(&context, &scope);
         }
         panics = seen;
     }

@@ -27,8 +27,8 @@ const QUEUES_MAX: usize = 1_000;
 /// Where the operator stands.
 #[derive(Clone)]
 pub struct Place {
-    /// The only namespace that it looks at; absent: all.
-    pub only: Option<String>,
+    /// The namespaces that the operator works on. An empty list means all.
+    pub only: Vec<String>,
     /// Its own namespace.
     pub own: String,
     /// How many may run in the cluster; absent: any number.
@@ -69,8 +69,12 @@ impl View {
         now: Timestamp,
     ) -> Result<Value, Refusal> {
         let namespace = question.namespace.as_str();
-        if let Some(only) = self.place.only.as_ref().filter(|only| *only != namespace) {
-            return Err(Refusal::new(404, format!("this operator looks at the namespace {only:?} only")));
+        let only = &self.place.only;
+        if !only.is_empty() && !only.iter().any(|it| it == namespace) {
+            return Err(Refusal::new(
+                404,
+                format!("this operator looks at these namespaces only: {}", only.join(", ")),
+            ));
         }
         let missing = |kind: &str, name: &str| {
             Refusal::new(404, format!("there is no {kind} {name:?} in the namespace {namespace:?}"))

@@ -134,7 +134,7 @@ impl ClusterArguments {
 }
 
 /// A namespace as a flag names it.
-fn namespace(text: &str) -> Result<String, String> {
+pub fn namespace(text: &str) -> Result<String, String> {
     let is_label = !text.is_empty()
         && text.len() <= NAMESPACE_MAX
         && text.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-')

@@ -7,6 +7,7 @@ use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::cli::cluster::namespace;
 use crate::operator::{self, OperatorError, Settings};
 use crate::runtime::telemetry::{self, LogFormat};
 use crate::runtime::visibility::Visibility;
@@ -14,10 +15,11 @@ use crate::runtime::visibility::Visibility;
 /// How the operator runs. Each argument can be given as an environment variable too.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Look at this namespace only. Default: all.
-    #[arg(long, env = "ROTA_NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Namespace of the lease that decides which replica acts. Default: the namespace looked at, else the client's own.
+    /// Work on this namespace only; several are separated by commas, or the flag is given several times. Default: all.
+    #[arg(long = "namespace", env = "ROTA_NAMESPACE", value_name = "NAMES")]
+    pub namespaces: Vec<String>,
+    /// Namespace of the lease that decides which replica acts, and of the queues that can pause everything. Default: the first
+    /// namespace that is worked on, else the client's own.
     #[arg(long, env = "ROTA_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// This replica's name, unique among live ones. Default: the host's name and the process's number.
@@ -68,6 +70,7 @@ pub enum RunError {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(arguments: Arguments) -> Result<(), RunError> {
+    let namespaces = listed(&arguments.namespaces).map_err(RunError::Argument)?;
     telemetry::start(arguments.log_format, &arguments.log_filter).map_err(RunError::Argument)?;
     let mut config = Config::infer().await?;
     if let Ok(agent) = format!("rota/{}", env!("CARGO_PKG_VERSION")).parse() {
@@ -78,8 +81,8 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     config.connect_timeout = Some(Duration::from_secs(5));
     let own_namespace = config.default_namespace.clone();
     let settings = Settings {
-        lease_namespace: arguments.lease_namespace.or_else(|| arguments.namespace.clone()).unwrap_or(own_namespace),
-        namespace: arguments.namespace,
+        lease_namespace: arguments.lease_namespace.or_else(|| namespaces.first().cloned()).unwrap_or(own_namespace),
+        namespaces,
         identity: arguments.identity.unwrap_or_else(default_identity),
         lease_duration: Duration::from_secs(arguments.lease_duration_seconds),
         max_running: arguments.max_running,
@@ -107,7 +110,64 @@ pub async fn run(arguments: Arguments) -> Result<(), RunError> {
     Ok(())
 }
 
+/// The namespaces that a flag lists, each once.
+fn listed(given: &[String]) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for list in given {
+        for name in list.split(',').map(str::trim) {
+            if name.is_empty() {
+                return Err(format!(
+                    "--namespace (ROTA_NAMESPACE): {list:?} has an empty entry; write names of namespaces, with one comma between two"
+                ));
+            }
+            namespace(name)
+                .map_err(|allowed| format!("--namespace (ROTA_NAMESPACE): {name:?} is no namespace; {allowed}"))?;
+            if names.iter().any(|it| it == name) {
+                return Err(format!(
+                    "--namespace (ROTA_NAMESPACE): {name:?} is listed twice; list each namespace once"
+                ));
+            }
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
 fn default_identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "rota".into());
     format!("{}-{}", host.trim(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(given: &[&str]) -> Result<Vec<String>, String> {
+        listed(&given.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn namespaces_are_separated_by_commas_or_given_by_several_flags() {
+        assert_eq!(of(&[]), Ok(vec![]));
+        assert_eq!(of(&["b, a", "c"]).unwrap(), ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn what_is_no_list_of_namespaces_is_refused_with_what_was_found_and_what_is_allowed() {
+        for empty in ["", "a,,b", "a,"] {
+            let said = of(&[empty]).unwrap_err();
+            let begin =
+                format!("--namespace (ROTA_NAMESPACE): {empty:?} has an empty entry; write names of namespaces");
+            assert!(said.starts_with(&begin), "{said}");
+        }
+        let said = of(&["a,Team B"]).unwrap_err();
+        assert!(
+            said.starts_with(
+                "--namespace (ROTA_NAMESPACE): \"Team B\" is no namespace; a namespace is named by at most 63"
+            ),
+            "{said}"
+        );
+        let said = of(&["a,b", "a"]).unwrap_err();
+        assert_eq!(said, "--namespace (ROTA_NAMESPACE): \"a\" is listed twice; list each namespace once");
+    }
 }

@@ -272,20 +272,21 @@ fn may(context: &Context, object: &Job, effect: &Effect) -> Result<(), WriteErro
     let memory = object.uid().and_then(|uid| context.memories.get(&uid));
     let is_begun = memory.is_some_and(|memory| memory.recording.is_some());
     let closed = |run: &JobRun| run.status.as_ref().is_some_and(|status| status.reason == Reason::GroupClosed);
-    let cannot_read_group = || Unreadable::of(context, object, &object.namespace().unwrap_or_default()).group;
+    let namespace = object.namespace().unwrap_or_default();
+    let cannot_read_group = || Unreadable::of(context, object, &namespace).group;
     match effect {
         Effect::CreateRun(_) if is_begun => Ok(()),
         Effect::CreateRun(run) if closed(run) && cannot_read_group() => {
             Err(Blind("its group is there and cannot be read".into()).into())
         }
         Effect::CreateRun(run) if run.status.as_ref().is_some_and(|status| status.reason.rests_on_template()) => {
-            context.may(Act::Record)?;
-            context.may(Act::Revise)
+            context.may(Act::Record, &namespace)?;
+            context.may(Act::Revise, &namespace)
         }
         Effect::CreateRun(_)
         | Effect::ReleaseJob(_)
         | Effect::DeleteJob(_)
-        | Effect::ExpireBatchJob { reason: Reason::PendingTimeout, .. } => context.may(Act::Record),
+        | Effect::ExpireBatchJob { reason: Reason::PendingTimeout, .. } => context.may(Act::Record, &namespace),
         _ => Ok(()),
     }
 }

@@ -78,7 +78,7 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 }
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
-    context.may(Act::Group)?;
+    context.may(Act::Group, &key.namespace)?;
     // Observe.
     let Some(object) = context.stores.groups.get(key) else { return Ok(None) };
     let now_is = now();

@@ -38,7 +38,7 @@ pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
 }
 
 async fn run(context: &Context, key: &Key) -> Result<Option<Timestamp>, WriteError> {
-    context.may(Act::Revise)?;
+    context.may(Act::Revise, &key.namespace)?;
     // Observe.
     let revisions = revisions(context, key);
     let Some(object) = context.stores.templates.get(key) else {

@@ -7,7 +7,7 @@ pub mod refusals;
 pub mod schedule;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ use crate::runtime::lease::Leadership;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::store::Key;
 use crate::runtime::stores::Stores;
-use crate::runtime::visibility::Act;
+use crate::runtime::visibility::{Act, Blind};
 use crate::runtime::work::{Next, Trigger};
 
 /// How many events may wait to be sent; more are dropped and counted.
@@ -80,6 +80,8 @@ pub struct Context {
     pub dispatcher: Dispatcher,
     /// The namespace of the operator itself: a Queue there may pause everything.
     pub own_namespace: String,
+    /// The scopes that this process has taken over since it leads, by namespace. An empty name means all namespaces.
+    pub taken_over: RwLock<HashSet<String>>,
     /// What is remembered of Jobs, by uid.
     pub memories: Memories,
     /// What reading objects found.
@@ -206,9 +208,20 @@ impl Context {
         }
     }
 
-    /// Whether that may be done now, as far as it rests on what is seen.
-    pub fn may(&self, act: Act) -> Result<(), WriteError> {
-        Ok(self.stores.visibility.may(act)?)
+    /// Whether this process has taken over a namespace, and sees enough of it to act there.
+    pub fn may(&self, act: Act, namespace: &str) -> Result<(), WriteError> {
+        let needed = [Some(namespace), (act == Act::Dispatch).then_some(self.own_namespace.as_str())];
+        if needed.into_iter().flatten().any(|it| self.taken_over(it).is_none()) {
+            return Err(Blind("it was not all listed since this process leads".to_owned()).into());
+        }
+        Ok(self.stores.visibility.may(act, namespace)?)
+    }
+
+    /// Returns a guard if this process has taken over a namespace. No scope is taken over while somebody holds the guard.
+    pub fn taken_over(&self, namespace: &str) -> Option<RwLockReadGuard<'_, HashSet<String>>> {
+        let scope = self.stores.visibility.scope(namespace)?.namespace();
+        let taken_over = self.taken_over.read().unwrap_or_else(PoisonError::into_inner);
+        taken_over.contains(scope).then_some(taken_over)
     }
 
     /// Makes changes in order, stopping at the first that fails.

@@ -38,7 +38,7 @@ pub struct Memory {
 
 /// One run for a schedule.
 pub async fn reconcile(context: Arc<Context>, key: Key) -> Next {
-    if let Err(blind) = context.may(Act::Fire) {
+    if let Err(blind) = context.may(Act::Fire, &key.namespace) {
         return outcome(&context, "schedule", &key, Err(blind));
     }
     let gone = record_gone(&context, &key).await;

@@ -7,6 +7,7 @@ use crate::domain::queue::Limit;
 use crate::domain::{group, schedule};
 use crate::runtime::store::Key;
 use crate::runtime::stores::{Stores, in_namespace, of_uid};
+use crate::runtime::visibility::Scope;
 
 /// How many may run under a limit, as templates, groups, schedules and queues say now. Of several queues that limit their
 /// namespace the lowest number counts.
@@ -22,8 +23,8 @@ pub fn max_running(stores: &Stores, namespace: &str, limit: &Limit) -> Option<u3
     }
 }
 
-/// Tells the line all limits that there are.
-pub fn tell_limits(context: &Context) {
+/// Tells the line all limits that there are in a scope.
+pub fn tell_limits(context: &Context, scope: &Scope) {
     let stores = &context.stores;
     let of_groups = stores.groups.keys().into_iter().filter_map(|key| {
         let uid = stores.groups.get(&key)?.uid()?;
@@ -32,7 +33,8 @@ pub fn tell_limits(context: &Context) {
     let of_templates = stores.templates.keys().into_iter().map(|key| (key.namespace, Limit::Template(key.name)));
     let of_schedules = stores.schedules.keys().into_iter().map(|key| (key.namespace, Limit::Schedule(key.name)));
     let of_namespaces = stores.queues.keys().into_iter().map(|key| (key.namespace, Limit::Namespace));
-    for (namespace, limit) in of_templates.chain(of_groups).chain(of_schedules).chain(of_namespaces) {
+    let all = of_templates.chain(of_groups).chain(of_schedules).chain(of_namespaces);
+    for (namespace, limit) in all.filter(|(namespace, _)| scope.covers(namespace)) {
         context.dispatcher.line().set_max(&namespace, &limit, max_running(&context.stores, &namespace, &limit));
     }
 }

@@ -24,6 +24,7 @@ mod pauses;
 mod rows;
 #[cfg(test)]
 pub(crate) mod snapshot;
+mod withheld;
 
 pub use blockers::{is_active, ordinal};
 pub use counts::Counts;

@@ -30,10 +30,11 @@ const POD_DELAY: Duration = Duration::from_millis(4);
 /// The longest such wait.
 const PODS_DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// Says who has to look when something changes.
+/// Says who has to look when something changes. What changes where this process has not taken over is looked at when it does.
 pub(super) fn listen(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.templates.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         shared.triggers.templates.trigger(change.key.clone());
         let word = of_template(&change.key.namespace, &change.key.name);
         poke(&shared.stores.schedules, &word, &shared.triggers.schedules);
@@ -51,6 +52,7 @@ pub(super) fn listen(context: &Arc<Context>) {
     });
     let shared = context.clone();
     context.stores.schedules.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         if let Some(after) = change.after {
             shared.schedule_memory.sightings.changed(change.before.map(Arc::as_ref), after);
         }
@@ -85,6 +87,7 @@ pub(super) fn listen(context: &Arc<Context>) {
     });
     let shared = context.clone();
     context.stores.queues.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         let spec = |queue: &Arc<crate::api::Queue>| queue.spec.clone();
         if change.before.map(spec) != change.after.map(spec) {
             dispatcher::queue_changed(&shared, change.key);
@@ -96,9 +99,6 @@ pub(super) fn listen(context: &Arc<Context>) {
     listen_to_jobs(context);
     listen_to_groups(context);
     listen_to_revisions(context);
-    for schedule in context.stores.schedules.keys().iter().filter_map(|key| context.stores.schedules.get(key)) {
-        context.schedule_memory.sightings.found(&schedule);
-    }
 }
 
 /// A queue came, went, was paused or resumed: the schedules and templates whose Jobs wait in it say so.
@@ -131,6 +131,7 @@ fn poke_users(context: &Context, key: &Key, before: Option<&Queue>, after: Optio
 fn listen_to_groups(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.groups.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         shared.triggers.groups.trigger(change.key.clone());
         if change.before.map(|it| &it.spec) != change.after.map(|it| &it.spec) {
             let uid = change.after.or(change.before).and_then(|it| it.uid()).unwrap_or_default();
@@ -143,6 +144,7 @@ fn listen_to_groups(context: &Arc<Context>) {
 fn listen_to_revisions(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.revisions.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         if change.after.is_none() {
             shared.revisions.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(change.key);
         }
@@ -157,6 +159,7 @@ fn listen_to_revisions(context: &Arc<Context>) {
 fn listen_to_jobs(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.jobs.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         // A watch that was interrupted may have missed that another one took its name.
         let is_other = change.before.map(|it| it.uid()) != change.after.map(|it| it.uid());
         if let Some(new) = change.after.filter(|_| is_other) {
@@ -204,6 +207,7 @@ fn poke_superseded(context: &Context, new: &Job) {
 fn listen_to_attempts(context: &Arc<Context>) {
     let shared = context.clone();
     context.stores.batch_jobs.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         let uid = |batch: Option<&Arc<BatchJob>>| batch.and_then(|it| job_uid(&it.metadata)).map(str::to_owned);
         let is_gone = |it: &&Arc<BatchJob>| change.after.is_none_or(|after| after.metadata.uid != it.metadata.uid);
         let (before, after) = (uid(change.before), uid(change.after));
@@ -230,6 +234,7 @@ fn listen_to_attempts(context: &Arc<Context>) {
     });
     let shared = context.clone();
     context.stores.pods.listen(move |change| {
+        let Some(_turn) = shared.taken_over(&change.key.namespace) else { return };
         let Some(uid) = change.after.or(change.before).and_then(|pod| job_uid(&pod.metadata)) else { return };
         if let (Some(gone), None) = (change.before, change.after)
             && !shared.stores.jobs.find(&of_uid(uid)).is_empty()

@@ -1,4 +1,4 @@
-//! Feed: brings one kind from the API server into its store, by a listing and then a watch, for ever.
+//! Feed: brings one kind, of all namespaces or of one, from the API server into its store, by a listing and then a watch, for ever.
 //!
 //! Every request has a timeout. What the API server tells is news, and so is a bookmark; that a request was sent is none.
 //! A listing is made at the start, when the API server no longer knows the version from which the watch should go on or knows none
@@ -13,14 +13,14 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use kube::api::{ListParams, WatchParams};
-use kube::core::{DeserializeGuard, ObjectList, WatchEvent};
-use kube::{Api, Resource, ResourceExt};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectList, WatchEvent};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::store::{Key, Store, Stored, is_older};
 use super::stores::{NOT_INSTALLED, Prune, Stores};
-use super::visibility::{Visibility, Watched};
+use super::visibility::{Scope, Watched};
 
 /// How many objects one request lists.
 const PAGE: u32 = 500;
@@ -80,14 +80,16 @@ where
     }
 }
 
-/// Brings one kind into its store.
+/// Brings one kind, of all namespaces or of one, into its store.
 pub struct Feed<K: 'static, S> {
-    /// The stores, which also know how old what they hold is.
+    /// The stores.
     pub stores: Arc<Stores>,
     /// Which of them it is.
     pub select: fn(&Stores) -> &Store<K>,
     /// Which kind it is.
     pub kind: Watched,
+    /// The namespace, or all namespaces.
+    pub scope: Arc<Scope>,
     /// Where the objects come from.
     pub source: S,
     /// The delay after the first failure.
@@ -106,13 +108,24 @@ enum Ended {
     Broken(String),
 }
 
-impl<K: Stored + Prune> Feed<K, Cluster<K>>
+impl<K> Feed<K, Cluster<K>>
 where
-    K: Clone + std::fmt::Debug + DeserializeOwned,
+    K: Stored + Prune + Resource<Scope = NamespaceResourceScope> + std::fmt::Debug + DeserializeOwned,
 {
-    /// One from the API server.
-    pub fn new(stores: Arc<Stores>, select: fn(&Stores) -> &Store<K>, kind: Watched, source: Cluster<K>) -> Self {
-        Self { stores, select, kind, source, backoff_min: BACKOFF_MIN }
+    /// Creates a feed from the API server. With a label selector it brings only the objects that match.
+    pub fn new(
+        stores: &Arc<Stores>,
+        select: fn(&Stores) -> &Store<K>,
+        (kind, scope): (Watched, &Arc<Scope>),
+        client: &Client,
+        labels: Option<String>,
+    ) -> Self {
+        let api = match scope.namespace() {
+            "" => Api::all(client.clone()),
+            namespace => Api::namespaced(client.clone(), namespace),
+        };
+        let (stores, scope, source) = (stores.clone(), scope.clone(), Cluster { api, labels });
+        Self { stores, select, kind, scope, source, backoff_min: BACKOFF_MIN }
     }
 }
 
@@ -129,8 +142,8 @@ impl<K: Stored + Prune, S: Source<K>> Feed<K, S> {
         (self.select)(&self.stores)
     }
 
-    fn seen(&self) -> &Visibility {
-        &self.stores.visibility
+    fn seen(&self) -> &Scope {
+        &self.scope
     }
 
     /// Lists until that succeeds. Returns the version of the listing, and how many had been asked for when it was begun.
@@ -149,19 +162,19 @@ impl<K: Stored + Prune, S: Source<K>> Feed<K, S> {
 
     async fn list_once(&self) -> Result<String, String> {
         // What is written from here on counts as listed.
-        self.store().begin_listing();
+        self.store().begin_listing(self.scope.namespace());
         let mut after = None;
         loop {
             let is_first = after.is_none();
             let page = in_time(LIST_TIMEOUT, self.source.list(after)).await?;
             let version = page.metadata.resource_version.unwrap_or_default();
             if is_first {
-                self.store().listing_is_of(&version);
+                self.store().listing_is_of(self.scope.namespace(), &version);
             }
             page.items.into_iter().for_each(|object| self.take_in(object));
             after = page.metadata.continue_.filter(|token| !token.is_empty());
             if after.is_none() {
-                self.store().end_listing();
+                self.store().end_listing(self.scope.namespace());
                 return if version.is_empty() { Err("the listing has no version".into()) } else { Ok(version) };
             }
         }
@@ -225,7 +238,11 @@ impl<K: Stored + Prune, S: Source<K>> Feed<K, S> {
                 Ok(None) if begun.elapsed() + EARLY_MAX >= lasts => return Ended::Quiet,
                 Ok(None) => return Ended::Broken("the watch was closed before it told anything".into()),
                 Err(_) => {
-                    tracing::warn!(kind = self.kind.name(), "the watch is silent, listing anew");
+                    tracing::warn!(
+                        kind = self.kind.name(),
+                        of = self.scope.namespace(),
+                        "the watch is silent, listing anew"
+                    );
                     return Ended::List;
                 }
             };
@@ -295,7 +312,8 @@ impl<K: Stored + Prune, S: Source<K>> Feed<K, S> {
     /// Says what failed, and waits the longer the more often it did; a listing that is asked for is made at once.
     async fn wait_after(&self, why: String, asked: u64) {
         let times = self.seen().failed(self.kind, why.clone());
-        tracing::warn!(kind = self.kind.name(), times, error = %why, "watch failed, trying again");
+        let of = self.scope.namespace();
+        tracing::warn!(kind = self.kind.name(), of, times, error = %why, "watch failed, trying again");
         let delay = spread(backoff(self.backoff_min, times));
         let _ = timeout(delay, self.seen().is_asked(self.kind, asked)).await;
     }

@@ -1,7 +1,7 @@
 //! HTTP: what Kubernetes and Prometheus ask the operator.
 //!
 //! `/livez` says that the process answers. `/readyz` says that it can see and, if it leads, write, and otherwise names
-//! what is missing. `/metrics` is OpenMetrics.
+//! what is missing; what is not seen of some namespaces alone is named too, and does not make it unready. `/metrics` is OpenMetrics.
 
 use std::sync::Arc;
 
@@ -36,10 +36,12 @@ pub async fn serve(listener: tokio::net::TcpListener, endpoints: Endpoints) -> s
 
 async fn ready(State(endpoints): State<Endpoints>) -> Response {
     let missing = endpoints.stores.missing();
-    if missing.is_empty() {
-        return "ok\n".into_response();
+    let list = missing.sentences.join("\n- ");
+    match missing.is_total {
+        true => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready:\n- {list}\n")).into_response(),
+        false if list.is_empty() => "ok\n".into_response(),
+        false => format!("ok, except for:\n- {list}\n").into_response(),
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready:\n- {}\n", missing.join("\n- "))).into_response()
 }
 
 async fn metrics(State(endpoints): State<Endpoints>) -> Response {

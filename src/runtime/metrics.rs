@@ -1,6 +1,6 @@
 //! Metrics: what an operator of the operator looks at, in the OpenMetrics format.
 //!
-//! Labels come from closed sets only; names of objects are in events and logs.
+//! Labels come from closed sets only, such as the namespaces that the operator is given; names of objects are in events and logs.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use tokio::time::Instant;
 
-use super::visibility::{Visibility, Watched};
+use super::visibility::Visibility;
 use crate::api::JobRun;
 use crate::domain::calendar::zone_database_version;
 
@@ -35,6 +35,8 @@ struct ReconcileLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct WatchLabels {
     kind: &'static str,
+    /// Empty where all are watched together.
+    namespace: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -61,7 +63,7 @@ pub struct Metrics {
     /// 1 while this process leads.
     pub leader: Gauge<i64, AtomicI64>,
     last_event_drop: Counter<u64, AtomicU64>,
-    /// How long there has been no news, by kind.
+    /// How long there has been no news, by kind and namespace.
     news_age: Family<WatchLabels, Gauge<f64, AtomicU64>>,
 }
 
@@ -171,9 +173,11 @@ impl Metrics {
     /// How old what is seen is at this moment.
     pub fn seen(&self, visibility: &Visibility) {
         let now = Instant::now();
-        for kind in Watched::ALL {
-            let age = visibility.age(kind, now).as_secs_f64();
-            self.news_age.get_or_create(&WatchLabels { kind: kind.name() }).set(age);
+        for scope in visibility.scopes() {
+            for kind in scope.kinds() {
+                let labels = WatchLabels { kind: kind.name(), namespace: scope.namespace().to_owned() };
+                self.news_age.get_or_create(&labels).set(scope.age(*kind, now).as_secs_f64());
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! is made, so a decision never acts twice because the watch lags behind a write. Of two versions of an object the one
 //! with the higher resourceVersion wins (they are comparable: Kubernetes KEP-5504), and a deleted object does not come back.
 //! A listing that is older than what is here says that the cluster was set back, as by restoring etcd from a snapshot: then
-//! everything is as the listing says.
+//! everything is as the listing says. Each namespace may be listed by itself: what its listing says concerns it alone.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,6 +84,13 @@ struct Inner<K> {
     gone_order: VecDeque<String>,
     /// What exists and cannot be read; it may be here as it was last understood.
     unreadable: HashSet<Key>,
+    /// What is listed together: each namespace by itself, or all of them under the empty name.
+    parts: HashMap<String, Part>,
+}
+
+/// What is listed together.
+#[derive(Default)]
+struct Part {
     /// The highest version that was told.
     newest: u64,
     listing: Option<Listing>,
@@ -111,8 +118,7 @@ impl<K: Stored> Default for Store<K> {
                 gone: HashMap::new(),
                 gone_order: VecDeque::new(),
                 unreadable: HashSet::new(),
-                newest: 0,
-                listing: None,
+                parts: HashMap::new(),
             }),
             listener: OnceLock::new(),
             panics: AtomicU64::new(0),
@@ -188,7 +194,7 @@ impl<K: Stored> Store<K> {
             let uid = object.uid().unwrap_or_default();
             let told = version(object.as_ref());
             let mut outlives = false;
-            if let Some(listing) = inner.listing.as_mut() {
+            if let Some(listing) = inner.part(&key.namespace).listing.as_mut() {
                 listing.listed.insert(key.clone());
                 outlives = listing.outlived.remove(&key);
             }
@@ -200,7 +206,7 @@ impl<K: Stored> Store<K> {
             if before.as_ref().is_some_and(|before| !outlives && !is_newer(before.as_ref(), object.as_ref())) {
                 return;
             }
-            inner.newest = inner.newest.max(told.unwrap_or_default());
+            inner.told(&key.namespace, told);
             inner.unreadable.remove(&key);
             inner.put(&key, &object, before.as_ref());
             before
@@ -218,7 +224,7 @@ impl<K: Stored> Store<K> {
         let before = {
             let mut inner = self.write();
             let uid = object.uid().unwrap_or_default();
-            inner.newest = inner.newest.max(last.unwrap_or_default());
+            inner.told(&key.namespace, last);
             inner.bury(&uid, last);
             inner.unreadable.remove(&key);
             let same = inner.objects.get(&key).is_some_and(|known| known.uid().unwrap_or_default() == uid);
@@ -260,24 +266,28 @@ impl<K: Stored> Store<K> {
         self.apply(object);
     }
 
-    /// A listing begins: objects that it does not name are gone when it ends.
-    pub fn begin_listing(&self) {
+    /// Begins a listing of a namespace, or of all namespaces if the name is empty. When it ends, objects of the namespace that it did
+    /// not contain are removed.
+    pub fn begin_listing(&self, of: &str) {
         let mut inner = self.write();
-        inner.listing = Some(Listing { newest_before: inner.newest, ..Listing::default() });
+        let part = inner.parts.entry(of.to_owned()).or_default();
+        part.listing = Some(Listing { newest_before: part.newest, ..Listing::default() });
     }
 
     /// The listing that has begun is of that version. If more had been told before it began, the cluster was set back, and
-    /// what is here is replaced by what is listed: versions no longer say what is newer.
-    pub fn listing_is_of(&self, version: &str) {
+    /// what is here of it is replaced by what is listed: versions no longer say what is newer.
+    pub fn listing_is_of(&self, of: &str, version: &str) {
         let mut inner = self.write();
-        let Inner { objects, gone, gone_order, newest, listing, .. } = &mut *inner;
-        let (Some(listing), Ok(version)) = (listing.as_mut(), version.parse::<u64>()) else { return };
+        let Inner { objects, gone, gone_order, parts, .. } = &mut *inner;
+        let Some(Part { newest, listing: Some(listing) }) = parts.get_mut(of) else { return };
+        let Ok(version) = version.parse::<u64>() else { return };
         if version >= listing.newest_before {
             *newest = version.max(*newest);
             return;
         }
         tracing::error!(version, was = listing.newest_before, "the cluster was set back, as from a snapshot");
-        listing.outlived = objects.keys().filter(|key| !listing.listed.contains(*key)).cloned().collect();
+        let outlived = objects.keys().filter(|key| is_of(key, of) && !listing.listed.contains(*key));
+        listing.outlived = outlived.cloned().collect();
         *newest = version;
         gone.clear();
         gone_order.clear();
@@ -289,21 +299,22 @@ impl<K: Stored> Store<K> {
         let mut inner = self.write();
         let same = inner.objects.get(key).is_some_and(|known| known.meta().uid.as_deref() == uid);
         inner.unreadable.insert(key.clone());
-        if let Some(listing) = inner.listing.as_mut() {
+        if let Some(listing) = inner.part(&key.namespace).listing.as_mut() {
             listing.unreadable.insert(key.clone());
             same.then(|| listing.listed.insert(key.clone()));
         }
     }
 
-    /// A listing ended.
-    pub fn end_listing(&self) {
+    /// Ends the listing of a namespace, or of all namespaces if the name is empty.
+    pub fn end_listing(&self, of: &str) {
         let (gone, unread): (Vec<(Key, Arc<K>)>, Vec<Key>) = {
             let mut inner = self.write();
-            let Some(listing) = inner.listing.take() else { return };
-            let unread = inner.unreadable.difference(&listing.unreadable).cloned().collect();
-            inner.unreadable = listing.unreadable;
-            let missing: Vec<Key> =
-                inner.objects.keys().filter(|key| !listing.listed.contains(*key)).cloned().collect();
+            let Some(listing) = inner.parts.get_mut(of).and_then(|part| part.listing.take()) else { return };
+            let is_read = |key: &Key| is_of(key, of) && !listing.unreadable.contains(key);
+            let unread = inner.unreadable.extract_if(is_read).collect();
+            inner.unreadable.extend(listing.unreadable.iter().cloned());
+            let is_missing = |key: &&Key| is_of(key, of) && !listing.listed.contains(*key);
+            let missing: Vec<Key> = inner.objects.keys().filter(is_missing).cloned().collect();
             let gone = missing.into_iter().filter_map(|key| inner.take(&key).map(|object| (key, object))).collect();
             (gone, unread)
         };
@@ -332,6 +343,18 @@ impl<K: Stored> Store<K> {
 }
 
 impl<K: Stored> Inner<K> {
+    /// That to which a namespace belongs.
+    fn part(&mut self, namespace: &str) -> &mut Part {
+        let of = if self.parts.contains_key(namespace) { namespace } else { "" };
+        self.parts.entry(of.to_owned()).or_default()
+    }
+
+    /// Takes note of a version that was told of a namespace.
+    fn told(&mut self, namespace: &str, version: Option<u64>) {
+        let part = self.part(namespace);
+        part.newest = part.newest.max(version.unwrap_or_default());
+    }
+
     fn put(&mut self, key: &Key, object: &Arc<K>, before: Option<&Arc<K>>) {
         if let Some(before) = before {
             self.unindex(key, before);
@@ -375,6 +398,11 @@ impl<K: Stored> Inner<K> {
     }
 }
 
+/// Whether a key is of a namespace; all are of the empty one.
+fn is_of(key: &Key, namespace: &str) -> bool {
+    namespace.is_empty() || key.namespace == namespace
+}
+
 /// Whether `object` is a later version than `known`, or another object of the same name.
 fn is_newer<K: Resource>(known: &K, object: &K) -> bool {
     if known.meta().uid != object.meta().uid {
@@ -396,137 +424,4 @@ pub fn is_older(version: &str, than: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::{Queue, QueueSpec};
-
-    fn queue(name: &str, uid: &str, version: u64, max_running: u32) -> Queue {
-        let mut queue = Queue::new(name, QueueSpec { max_running: Some(max_running), ..QueueSpec::default() });
-        queue.metadata.namespace = Some("ns".into());
-        queue.metadata.uid = Some(uid.into());
-        queue.metadata.resource_version = Some(version.to_string());
-        queue
-    }
-
-    #[test]
-    fn an_older_version_never_replaces_a_newer_one() {
-        let store = Store::default();
-        store.apply(queue("a", "1", 20, 2));
-        store.apply(queue("a", "1", 9, 1));
-        assert_eq!(store.get(&Key::new("ns", "a")).unwrap().spec.max_running, Some(2));
-        assert_eq!(store.find("namespace:ns").len(), 1);
-    }
-
-    #[test]
-    fn a_late_answer_does_not_bring_a_deleted_object_back_but_a_new_one_of_the_name_is_seen() {
-        let store = Store::default();
-        store.apply(queue("a", "1", 5, 1));
-        store.remove(&queue("a", "1", 7, 1));
-        store.apply(queue("a", "1", 6, 1));
-        assert!(store.is_empty());
-        store.apply(queue("a", "2", 8, 1));
-        assert_eq!(store.len(), 1);
-    }
-
-    #[test]
-    fn an_object_that_only_left_the_selection_of_the_watch_comes_back_when_it_is_read() {
-        let store = Store::default();
-        store.apply(queue("a", "1", 5, 1));
-        store.remove(&queue("a", "1", 8, 1));
-        store.apply_read(queue("a", "1", 7, 1));
-        assert!(store.is_empty(), "an answer from before");
-        store.apply_read(queue("a", "1", 8, 1));
-        assert_eq!(store.len(), 1, "what is read with the version of the change is there");
-        store.remove_for_good(&queue("a", "1", 8, 1));
-        store.apply_read(queue("a", "1", 8, 1));
-        assert!(store.is_empty(), "its deletion was answered");
-    }
-
-    #[test]
-    fn a_listing_removes_what_it_does_not_name_but_not_what_was_written_meanwhile() {
-        let store = Store::default();
-        store.apply(queue("old", "1", 1, 1));
-        store.apply(queue("kept", "2", 2, 1));
-        store.begin_listing();
-        store.apply(queue("kept", "2", 2, 1));
-        store.apply(queue("written-meanwhile", "3", 9, 1));
-        store.end_listing();
-        let mut names: Vec<String> = store.keys().into_iter().map(|key| key.name).collect();
-        names.sort();
-        assert_eq!(names, ["kept", "written-meanwhile"]);
-    }
-
-    #[test]
-    fn what_a_listing_cannot_read_is_not_gone_unless_it_is_another_object() {
-        let store = Store::default();
-        store.apply(queue("strange", "1", 1, 1));
-        store.apply(queue("replaced", "2", 2, 1));
-        store.begin_listing();
-        let (strange, replaced) = (Key::new("ns", "strange"), Key::new("ns", "replaced"));
-        store.cannot_read(&strange, Some("1"));
-        store.cannot_read(&replaced, Some("3"));
-        store.end_listing();
-        assert_eq!(store.keys(), std::slice::from_ref(&strange));
-        assert!(store.is_unreadable(&strange) && store.is_unreadable(&replaced));
-        store.apply(queue("strange", "1", 5, 1));
-        store.remove_named(&replaced, Some("3"));
-        assert!(!store.is_unreadable(&strange) && !store.is_unreadable(&replaced));
-        store.cannot_read(&strange, Some("1"));
-        store.begin_listing();
-        store.end_listing();
-        assert!(store.is_empty() && !store.is_unreadable(&strange));
-    }
-
-    #[test]
-    fn when_the_cluster_was_set_back_everything_is_as_listed_and_later_versions_win_again() {
-        let store = Store::default();
-        store.apply(queue("a", "1", 90, 9));
-        store.apply(queue("deleted-since", "2", 95, 9));
-        store.remove(&queue("deleted-since", "2", 99, 9));
-        store.apply(queue("created-since", "3", 98, 9));
-        store.begin_listing();
-        // Written after the restore, before the listing was answered.
-        store.apply(queue("own", "4", 61, 4));
-        store.listing_is_of("60");
-        store.apply(queue("a", "1", 50, 5));
-        store.apply(queue("deleted-since", "2", 40, 4));
-        store.end_listing();
-        let max = |name: &str| store.get(&Key::new("ns", name)).and_then(|it| it.spec.max_running);
-        assert_eq!(
-            (max("a"), max("deleted-since"), max("created-since"), max("own")),
-            (Some(5), Some(4), None, Some(4))
-        );
-        store.apply(queue("a", "1", 62, 6));
-        store.apply(queue("a", "1", 61, 7));
-        assert_eq!(max("a"), Some(6));
-        // What was set back once is ordered like any other.
-        store.begin_listing();
-        store.listing_is_of("70");
-        store.apply(queue("a", "1", 61, 7));
-        store.end_listing();
-        assert_eq!((max("a"), max("own")), (Some(6), None));
-    }
-
-    #[test]
-    fn an_object_that_left_the_watch_without_being_deleted_comes_back_with_a_later_version_only() {
-        let store = Store::default();
-        store.apply(queue("a", "1", 5, 1));
-        store.remove(&queue("a", "1", 6, 1));
-        store.apply(queue("a", "1", 6, 1));
-        assert!(store.is_empty());
-        store.apply(queue("a", "1", 8, 1));
-        assert_eq!(store.len(), 1);
-        store.remove_named(&Key::new("ns", "a"), Some("1"));
-        store.apply(queue("a", "1", 9, 1));
-        assert!(store.is_empty(), "that one was deleted");
-    }
-
-    #[test]
-    fn a_panic_in_the_listener_concerns_that_change_alone() {
-        let store = Store::default();
-        store.listen(|change| assert_ne!(change.key.name, "bad", "this one panics on purpose"));
-        store.apply(queue("bad", "1", 5, 1));
-        store.apply(queue("good", "2", 6, 1));
-        assert_eq!((store.len(), store.panics()), (2, 1));
-    }
-}
+mod tests;

@@ -9,15 +9,14 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::feed::{Cluster, Feed};
+use super::feed::Feed;
 use super::lease::Traces;
 use super::store::{Store, Stored};
-use super::visibility::{Visibility, Watched};
+use super::visibility::{Scope, Visibility, Watched};
 use crate::api::crds::NOT_LOOKED_AT;
 use crate::api::labels::{JOB_UID, LAST_APPLIED_ANNOTATION, MANAGED_BY, MANAGER, STATUS_MANAGER};
 use crate::api::{
@@ -74,44 +73,46 @@ struct Trouble {
     message: String,
 }
 
+/// What keeps the operator from working.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The reasons, one sentence each.
+    pub sentences: Vec<String>,
+    /// Whether the operator can do nothing at all. If false, the reasons concern some namespaces only.
+    pub is_total: bool,
+}
+
 impl Stores {
-    /// Empty ones, of which news is expected that often.
-    pub fn new(quiet_max: Duration) -> Self {
-        Self { visibility: Visibility::new(quiet_max), ..Self::default() }
+    /// Creates empty stores.
+    pub fn new(visibility: Visibility) -> Self {
+        Self { visibility, ..Self::default() }
     }
 
-    /// Starts a watch for each kind, in one namespace or in all. None of them ever ends by itself.
-    pub fn watch(self: &Arc<Self>, client: &Client, namespace: Option<&str>) -> JoinSet<()> {
-        let ours = || Some(JOB_UID.to_owned());
-        let managed = Some(format!("{MANAGED_BY}={MANAGER}"));
+    /// Starts a watch for each kind in each scope. None of them ever ends by itself.
+    pub fn watch(self: &Arc<Self>, client: &Client) -> JoinSet<()> {
         let mut feeds = JoinSet::new();
-        feeds.spawn(self.feed(client, namespace, None, Watched::Templates, |stores| &stores.templates).run());
-        feeds.spawn(self.feed(client, namespace, None, Watched::Schedules, |stores| &stores.schedules).run());
-        feeds.spawn(self.feed(client, namespace, None, Watched::Queues, |stores| &stores.queues).run());
-        feeds.spawn(self.feed(client, namespace, None, Watched::Jobs, |stores| &stores.jobs).run());
-        feeds.spawn(self.feed(client, namespace, None, Watched::Groups, |stores| &stores.groups).run());
-        feeds.spawn(self.feed(client, namespace, ours(), Watched::BatchJobs, |stores| &stores.batch_jobs).run());
-        feeds.spawn(self.feed(client, namespace, ours(), Watched::Pods, |stores| &stores.pods).run());
-        feeds.spawn(self.feed(client, namespace, managed, Watched::Revisions, |stores| &stores.revisions).run());
+        for scope in self.visibility.scopes() {
+            for kind in scope.kinds() {
+                self.spawn_feed(&mut feeds, client, *kind, scope);
+            }
+        }
         feeds
     }
 
-    fn feed<K>(
-        self: &Arc<Self>,
-        client: &Client,
-        namespace: Option<&str>,
-        labels: Option<String>,
-        kind: Watched,
-        select: fn(&Self) -> &Store<K>,
-    ) -> Feed<K, Cluster<K>>
-    where
-        K: Stored + Resource<Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + std::fmt::Debug + Prune,
-    {
-        let api = match namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
+    fn spawn_feed(self: &Arc<Self>, feeds: &mut JoinSet<()>, client: &Client, kind: Watched, scope: &Arc<Scope>) {
+        let of = (kind, scope);
+        let ours = Some(JOB_UID.to_owned());
+        let managed = Some(format!("{MANAGED_BY}={MANAGER}"));
+        match kind {
+            Watched::Templates => feeds.spawn(Feed::new(self, |it| &it.templates, of, client, None).run()),
+            Watched::Schedules => feeds.spawn(Feed::new(self, |it| &it.schedules, of, client, None).run()),
+            Watched::Queues => feeds.spawn(Feed::new(self, |it| &it.queues, of, client, None).run()),
+            Watched::Jobs => feeds.spawn(Feed::new(self, |it| &it.jobs, of, client, None).run()),
+            Watched::Groups => feeds.spawn(Feed::new(self, |it| &it.groups, of, client, None).run()),
+            Watched::BatchJobs => feeds.spawn(Feed::new(self, |it| &it.batch_jobs, of, client, ours).run()),
+            Watched::Pods => feeds.spawn(Feed::new(self, |it| &it.pods, of, client, ours).run()),
+            Watched::Revisions => feeds.spawn(Feed::new(self, |it| &it.revisions, of, client, managed).run()),
         };
-        Feed::new(self.clone(), select, kind, Cluster { api, labels })
     }
 
     /// Waits until JobRuns, which are not watched, can be written.
@@ -132,9 +133,10 @@ impl Stores {
         self.trouble(RECORDS, None);
     }
 
-    /// What leaders of before have left in the cluster.
+    /// What earlier leaders have left in the cluster. If the operator does not see all of it, it assumes that there is something.
     pub fn traces(&self) -> Traces {
-        let any = self.schedules.any(|it| it.status.is_some())
+        let any = !self.visibility.missing(Instant::now()).is_empty()
+            || self.schedules.any(|it| it.status.is_some())
             || self.templates.any(|it| it.status.is_some())
             || self.groups.any(|it| it.status.is_some())
             || self.jobs.any(|it| it.status.is_some());
@@ -143,21 +145,33 @@ impl Stores {
         queues.fold(Traces { epoch: 0, any }, Traces::with_epoch)
     }
 
-    /// What keeps the operator from seeing and writing, in sentences; nothing: it sees, and may write.
-    pub fn missing(&self) -> Vec<String> {
+    /// What keeps the operator from working.
+    pub fn missing(&self) -> Missing {
         self.missing_at(Instant::now())
     }
 
-    fn missing_at(&self, now: Instant) -> Vec<String> {
-        let mut missing = self.visibility.missing(now);
+    fn missing_at(&self, now: Instant) -> Missing {
+        let troubles = self.troubles(now);
+        let is_total = !troubles.is_empty() || !self.visibility.sees_enough(now);
+        let sentences = self.visibility.missing(now).into_iter().chain(troubles).collect();
+        Missing { sentences, is_total }
+    }
+
+    /// What keeps the operator from working on a namespace, one sentence for each reason.
+    pub fn missing_for(&self, namespace: &str) -> Vec<String> {
+        let now = Instant::now();
+        self.visibility.missing_for(namespace, now).into_iter().chain(self.troubles(now)).collect()
+    }
+
+    /// What else fails and concerns everything, in sentences.
+    fn troubles(&self, now: Instant) -> Vec<String> {
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = |name: &str| troubles.iter().find(|it| it.name == name);
-        missing.extend(trouble(RECORDS).map(|it| format!("{RECORDS}: {}", it.message)));
         let lasts = |it: &Trouble| now.saturating_duration_since(it.since);
-        if let Some(it) = trouble(WRITES).filter(|it| lasts(it) >= WRITES_FAIL_MAX) {
-            missing.push(format!("writes have failed for {} s: {}", lasts(it).as_secs(), it.message));
-        }
-        missing
+        let records = trouble(RECORDS).map(|it| format!("{RECORDS}: {}", it.message));
+        let writes = trouble(WRITES).filter(|it| lasts(it) >= WRITES_FAIL_MAX);
+        let writes = writes.map(|it| format!("writes have failed for {} s: {}", lasts(it).as_secs(), it.message));
+        records.into_iter().chain(writes).collect()
     }
 
     /// How often looking at a change ended abnormally, so that something may not have been looked at.
@@ -436,6 +450,24 @@ mod tests {
             assert!(words.iter().all(|word| !store.has(word)), "{phase}");
         }
         assert_eq!(store.find(&of_uid("1")).len(), 1);
+    }
+
+    /// That of some namespaces nothing is seen keeps the operator from nothing in the others.
+    #[test]
+    fn it_is_not_ready_if_it_sees_no_namespace_whole_or_cannot_write() {
+        let namespaces = ["a", "b"].map(str::to_owned);
+        let stores = Stores::new(Visibility::new(Visibility::QUIET_MAX, &namespaces, "a"));
+        assert!(stores.missing().is_total && !stores.missing_for("a").is_empty());
+        let of_a = stores.visibility.scope("a").unwrap();
+        Watched::ALL.into_iter().for_each(|kind| of_a.listed(kind, 0));
+        let missing = stores.missing();
+        assert_eq!((missing.is_total, missing.sentences.len()), (false, Watched::ALL.len()));
+        assert_eq!(missing.sentences[6], "pods in namespace b: not listed yet");
+        assert!(stores.missing_for("a").is_empty() && !stores.missing_for("b").is_empty());
+        assert!(stores.traces().any, "there may be some in the other namespace");
+        stores.writing(Some("forbidden".into()));
+        let missing = stores.missing_at(Instant::now() + WRITES_FAIL_MAX);
+        assert!(missing.is_total && missing.sentences.iter().any(|it| it.starts_with("writes have failed for 30 s")));
     }
 
     #[test]

@@ -1,27 +1,31 @@
-//! Visibility: how old what the operator sees is, by kind.
+//! Visibility: how old what the operator sees is, by kind, of all namespaces together or of each that it is given.
 //!
 //! There is news of a kind when a listing is complete, when its watch tells a change, and when its watch brings a bookmark,
 //! which the API server sends also when nothing happens. A request that was sent, and a connection that stands, are none.
 //! Whoever admits, launches, fires, or concludes something from what is not there asks here first, readiness asks here too,
 //! and so does a new leader. All ages are by the monotonic clock; the wall clock, which alone goes on while a machine is suspended,
 //! only has a new leader list what it need not.
+//!
+//! What is watched together is one [`Scope`]: all namespaces, or each of those that the operator is given. What is not seen of one
+//! keeps nothing in another from being done. The one thing that all depend on are the Queues of the operator's own namespace, which
+//! can pause everything; they are watched also where the operator does not work on that namespace.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use futures::future::{join_all, select_all};
+use tokio::time::{Instant, timeout};
 
-use super::clock::now;
+mod scope;
 
-/// How long a kind may fail before it is not seen any more.
-const FAILING_MAX: Duration = Duration::from_secs(30);
-/// How long a watch that is silent may be open after the API server should have closed it, and how long a listing then has to
-/// bring news.
-const MARGIN: Duration = Duration::from_secs(5);
-/// From which age on a new leader lists a kind anew.
-const TAKE_OVER_AGE: Duration = Duration::from_secs(5);
+pub use scope::Scope;
+use scope::lock;
+
+/// How long a start waits for the namespaces that are not listed yet when one is.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
+/// The same for a new leader, which has listed them before: a cache that is old still says what ran.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A kind that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,35 +102,19 @@ impl Act {
 #[error("{0}")]
 pub struct Blind(pub String);
 
-/// What is known of one kind.
-struct Sight {
-    /// When there was news last.
-    heard: Option<Instant>,
-    /// The same by the wall clock.
-    heard_wall: Timestamp,
-    /// Since when it has failed without news in between, how often, and with what.
-    failing: Option<(Instant, u32, String)>,
-    /// How often a listing was asked for.
-    asked: u64,
-    /// Up to which of these it has been listed.
-    listed: u64,
-}
-
-/// How old what the operator sees is, by kind.
+/// How old the news of each kind is, in each scope.
 pub struct Visibility {
-    /// How long a watch may bring no news.
-    quiet_max: Duration,
-    started: Instant,
-    sights: Mutex<Vec<Sight>>,
-    /// Told of each listing that is asked for or complete.
-    listings: watch::Sender<()>,
-    /// What was not done, and is to be made up for.
-    denied: Mutex<Vec<Act>>,
+    /// By namespace; the empty one stands for all.
+    scopes: BTreeMap<String, Arc<Scope>>,
+    /// The operator's own namespace: a Queue there may pause everything.
+    own: String,
+    /// What was not done in which scope, and is to be made up for.
+    denied: Mutex<Vec<(Act, String)>>,
 }
 
 impl Default for Visibility {
     fn default() -> Self {
-        Self::new(Self::QUIET_MAX)
+        Self::new(Self::QUIET_MAX, &[], "")
     }
 }
 
@@ -134,250 +122,243 @@ impl Visibility {
     /// How long a watch may bring no news: the API server sends a bookmark at least this often.
     pub const QUIET_MAX: Duration = Duration::from_secs(60);
 
-    /// One under which a watch may bring no news for that long.
-    pub fn new(quiet_max: Duration) -> Self {
-        let sight = |_| Sight { heard: None, heard_wall: Timestamp::MIN, failing: None, asked: 0, listed: 0 };
-        Self {
-            quiet_max,
-            started: Instant::now(),
-            sights: Mutex::new(Watched::ALL.into_iter().map(sight).collect()),
-            listings: watch::Sender::new(()),
-            denied: Mutex::default(),
+    /// Creates the visibility of these namespaces, or of all namespaces if the list is empty. The Queues of the operator's own
+    /// namespace are watched in any case. `quiet_max` is the longest time for which a watch may bring no news.
+    pub fn new(quiet_max: Duration, namespaces: &[String], own: &str) -> Self {
+        let scope = |namespace: &str, kinds| Arc::new(Scope::new(namespace, kinds, quiet_max));
+        let mut scopes: BTreeMap<String, Arc<Scope>> =
+            namespaces.iter().map(|namespace| (namespace.clone(), scope(namespace, &Watched::ALL))).collect();
+        if namespaces.is_empty() {
+            scopes.insert(String::new(), scope("", &Watched::ALL));
+        } else {
+            scopes.entry(own.to_owned()).or_insert_with(|| scope(own, &[Queues]));
         }
+        Self { scopes, own: own.to_owned(), denied: Mutex::default() }
     }
 
-    /// How long a watch of a kind is to last that is begun now: such that its last bookmark comes in time.
-    pub fn watch_lasts(&self, kind: Watched, now: Instant) -> Duration {
-        self.quiet_max.saturating_sub(self.age(kind, now)).max(self.margin())
+    /// All scopes.
+    pub fn scopes(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        self.scopes.values()
     }
 
-    /// How long a watch that is silent may be open after the API server should have closed it.
-    pub fn margin(&self) -> Duration {
-        MARGIN.min(self.quiet_max)
+    /// The scope that contains a namespace, or none if the operator does not watch the namespace.
+    pub fn scope(&self, namespace: &str) -> Option<&Arc<Scope>> {
+        self.scopes.get("").or_else(|| self.scopes.get(namespace))
     }
 
-    /// There is news of a kind.
-    pub fn heard(&self, kind: Watched) {
-        let (at, wall) = (Instant::now(), now());
-        self.of(kind, |sight| (sight.heard, sight.heard_wall, sight.failing) = (Some(at), wall, None));
+    /// Whether the operator works on the objects of a namespace.
+    pub fn is_worked_on(&self, namespace: &str) -> bool {
+        self.scope(namespace).is_some_and(|scope| scope.is_worked_on())
     }
 
-    /// A listing of a kind is complete that was begun when so many had been asked for.
-    pub fn listed(&self, kind: Watched, asked: u64) {
-        self.heard(kind);
-        self.of(kind, |sight| sight.listed = sight.listed.max(asked));
-        self.listings.send_replace(());
-    }
-
-    /// A request for a kind failed. Returns how often that happened in a row, without news in between.
-    pub fn failed(&self, kind: Watched, message: String) -> u32 {
-        self.of(kind, |sight| {
-            let (since, times) =
-                sight.failing.as_ref().map_or((Instant::now(), 0), |(since, times, _)| (*since, *times));
-            sight.failing = Some((since, times.saturating_add(1), message));
-            times.saturating_add(1)
-        })
-    }
-
-    /// How many listings of a kind were asked for.
-    pub fn asked(&self, kind: Watched) -> u64 {
-        self.of(kind, |sight| sight.asked)
-    }
-
-    /// Waits until more listings of a kind are asked for than those.
-    pub async fn is_asked(&self, kind: Watched, before: u64) {
-        let mut listings = self.listings.subscribe();
-        while self.asked(kind) <= before {
-            // The sender lives as long as this.
-            let _ = listings.changed().await;
-        }
-    }
-
-    /// Waits until the first listing of each kind is complete.
+    /// Waits until the first listing of each kind is complete in at least one scope. It does not wait for other scopes whose listings
+    /// fail or take too long.
     pub async fn wait_listed(&self) {
-        self.wait_until(|sight| sight.heard.is_some()).await;
+        self.wait_for(Scope::is_listed, LISTED_WITHIN).await;
     }
 
-    /// Has every kind listed anew of which there was no news for some seconds, and waits until that is done. A new leader may
-    /// have been told by a connection that died since, and must not decide from it.
+    /// Asks for a new listing of every kind of which there was no news for some seconds, and waits until these listings are complete in
+    /// at least one scope. A new leader needs them: the connections that brought its news may have died since.
     pub async fn take_over(&self) {
-        let (at, wall) = (Instant::now(), now());
-        self.ask(|sight| {
-            let age = sight.heard.map_or(Duration::MAX, |heard| at.saturating_duration_since(heard));
-            let age_by_wall = Duration::try_from(wall.duration_since(sight.heard_wall)).unwrap_or_default();
-            age.max(age_by_wall) > TAKE_OVER_AGE
-        });
-        self.wait_until(|sight| sight.asked <= sight.listed).await;
+        self.scopes().for_each(|scope| scope.ask_for_old());
+        self.wait_for(Scope::is_fresh, TAKEN_OVER_WITHIN).await;
+    }
+
+    async fn wait_for(&self, is_so: fn(&Scope) -> bool, patience: Duration) {
+        let worked_on = self.scopes().filter(|scope| scope.is_worked_on());
+        // There is one always.
+        select_all(worked_on.map(|scope| Box::pin(scope.wait_until(is_so)))).await;
+        let is_settled = move |scope: &Scope| is_so(scope) || scope.is_given_up();
+        let settled = join_all(self.scopes().map(|scope| scope.wait_until(is_settled)));
+        // Those that are left go on by themselves.
+        let _ = timeout(patience, settled).await;
     }
 
     /// Has every kind listed anew: nothing rests on what is known of it until that is done.
     pub fn doubt(&self) {
-        self.ask(|_| true);
+        self.scopes().for_each(|scope| scope.ask_for_all());
     }
 
-    fn ask(&self, which: impl Fn(&Sight) -> bool) {
-        lock(&self.sights).iter_mut().filter(|sight| which(sight)).for_each(|sight| sight.asked += 1);
-        self.listings.send_replace(());
-    }
-
-    async fn wait_until(&self, is_so: impl Fn(&Sight) -> bool) {
-        let mut listings = self.listings.subscribe();
-        while !lock(&self.sights).iter().all(&is_so) {
-            // The sender lives as long as this.
-            let _ = listings.changed().await;
-        }
-    }
-
-    /// Whether something may be done that rests on what is seen.
-    pub fn may(&self, act: Act) -> Result<(), Blind> {
-        let Some(why) = self.why_not(act) else { return Ok(()) };
+    /// Whether the operator sees enough of a namespace to act there.
+    pub fn may(&self, act: Act, namespace: &str) -> Result<(), Blind> {
+        let Some(why) = self.why_not(act, namespace) else { return Ok(()) };
         let mut denied = lock(&self.denied);
-        if !denied.contains(&act) {
-            denied.push(act);
+        let scope = self.scope(namespace).map(|scope| scope.namespace().to_owned());
+        if let Some(entry) = scope.map(|scope| (act, scope)).filter(|entry| !denied.contains(entry)) {
+            denied.push(entry);
         }
         Err(Blind(why))
     }
 
-    fn why_not(&self, act: Act) -> Option<String> {
+    fn why_not(&self, act: Act, namespace: &str) -> Option<String> {
         let now = Instant::now();
-        act.rests_on().iter().find_map(|kind| self.blind(*kind, now))
+        let Some(scope) = self.scope(namespace) else { return Some(format!("namespace {namespace} is not watched")) };
+        let why = act.rests_on().iter().find_map(|kind| scope.blind(*kind, now));
+        why.or_else(|| self.pauses_unseen(now).filter(|_| act == Act::Dispatch))
     }
 
-    /// Whether something that was not done can be done now. The next call says no.
-    pub fn is_to_be_made_up_for(&self) -> bool {
+    /// Why nobody knows whether everything is paused; absent: that is seen.
+    fn pauses_unseen(&self, now: Instant) -> Option<String> {
+        let why = self.scope(&self.own)?.blind(Queues, now)?;
+        Some(format!("{why} (a Queue there may pause everything)"))
+    }
+
+    /// The namespaces on the operator's list, each with whether the operator sees enough of it to act there.
+    pub fn each(&self, act: Act) -> impl Iterator<Item = (&str, bool)> {
+        let given = self.scopes().filter(|scope| scope.is_worked_on()).map(|scope| scope.namespace());
+        given.filter(|namespace| !namespace.is_empty()).map(move |it| (it, self.may(act, it).is_ok()))
+    }
+
+    /// The scopes in which the operator can do now what it could not do before. The next call does not return them again.
+    pub fn to_be_made_up_for(&self) -> Vec<Arc<Scope>> {
         let mut denied = lock(&self.denied);
-        let before = denied.len();
-        denied.retain(|act| self.why_not(*act).is_some());
-        denied.len() < before
+        let is_blind = |(act, scope): &(Act, String)| self.why_not(*act, scope).is_some();
+        let (blind, seen): (Vec<_>, Vec<_>) = denied.drain(..).partition(is_blind);
+        *denied = blind;
+        self.scopes
+            .iter()
+            .filter(|(name, _)| seen.iter().any(|(_, it)| it == *name))
+            .map(|(_, it)| it.clone())
+            .collect()
     }
 
-    /// The kinds that are not seen at that moment, each with why.
+    /// The kinds that the operator does not see at that moment, each with the place and the reason.
     pub fn missing(&self, now: Instant) -> Vec<String> {
-        Watched::ALL.into_iter().filter_map(|kind| self.blind(kind, now)).collect()
+        self.scopes().flat_map(|scope| scope.missing(now)).collect()
     }
 
-    /// How long there has been no news of a kind: since the start, if there has been none.
-    pub fn age(&self, kind: Watched, now: Instant) -> Duration {
-        self.of(kind, |sight| now.saturating_duration_since(sight.heard.unwrap_or(self.started)))
+    /// The kinds that the operator does not see at that moment and that it needs to answer questions about a namespace.
+    pub fn missing_for(&self, namespace: &str, now: Instant) -> Vec<String> {
+        let Some(scope) = self.scope(namespace) else { return Vec::new() };
+        let of_own = self.scope(&self.own).filter(|own| !Arc::ptr_eq(own, scope));
+        let pauses = of_own.and_then(|own| own.blind(Queues, now));
+        scope.missing(now).into_iter().chain(pauses).collect()
     }
 
-    /// Why a kind is not seen at that moment; absent: it is.
-    fn blind(&self, kind: Watched, now: Instant) -> Option<String> {
-        let too_old = self.quiet_max + 2 * self.margin();
-        let why = self.of(kind, |sight| {
-            let failing = sight.failing.as_ref();
-            let message = failing.map(|(_, _, message)| format!(": {message}")).unwrap_or_default();
-            let Some(heard) = sight.heard else {
-                return Some(failing.map_or("not listed yet".to_owned(), |(_, _, message)| message.clone()));
-            };
-            if sight.asked > sight.listed {
-                return Some(format!("being listed anew{message}"));
-            }
-            let age = now.saturating_duration_since(heard);
-            let fails = failing.is_some_and(|(since, ..)| now.saturating_duration_since(*since) >= FAILING_MAX);
-            (fails || age >= too_old).then(|| format!("no news for {} s{message}", age.as_secs()))
-        });
-        why.map(|why| format!("{}: {why}", kind.name()))
+    /// Whether the operator can do anything at that moment: it sees all kinds in at least one scope, and it knows whether everything
+    /// is paused.
+    pub fn sees_enough(&self, now: Instant) -> bool {
+        let is_whole = |scope: &Arc<Scope>| scope.is_worked_on() && scope.missing(now).is_empty();
+        self.pauses_unseen(now).is_none() && self.scopes().any(is_whole)
     }
-
-    fn of<T>(&self, kind: Watched, ask: impl FnOnce(&mut Sight) -> T) -> T {
-        // There is one for each, in that order.
-        let mut sights = lock(&self.sights);
-        let mut none = Sight { heard: None, heard_wall: Timestamp::MIN, failing: None, asked: 0, listed: 0 };
-        ask(sights.get_mut(kind as usize).unwrap_or(&mut none))
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn all_listed() -> Visibility {
-        let seen = Visibility::default();
-        Watched::ALL.into_iter().for_each(|kind| seen.listed(kind, 0));
+    fn list(scope: &Scope) {
+        scope.kinds().iter().for_each(|kind| scope.listed(*kind, scope.asked(*kind)));
+    }
+
+    fn fail(scope: &Scope) {
+        let times = (0..3).map(|_| scope.failed(Jobs, "forbidden".into()));
+        assert_eq!(times.last(), Some(3));
+    }
+
+    /// One of those namespaces, and of that own one, of which all is listed.
+    fn of(namespaces: &[&str], own: &str) -> Visibility {
+        let namespaces: Vec<String> = namespaces.iter().map(|it| (*it).to_owned()).collect();
+        let seen = Visibility::new(Visibility::QUIET_MAX, &namespaces, own);
+        seen.scopes().for_each(|scope| list(scope));
         seen
     }
 
-    #[test]
-    fn what_brings_a_bookmark_a_minute_is_seen_and_what_is_silent_for_longer_is_not() {
-        let seen = all_listed();
-        let now = Instant::now();
-        assert_eq!(seen.missing(now + seconds(66)), Vec::<String>::new());
-        let late = seen.missing(now + seconds(71));
-        assert_eq!(late.len(), Watched::ALL.len());
-        assert_eq!(late[3], "jobs.rota.dev: no news for 71 s");
-    }
-
-    #[test]
-    fn what_fails_for_half_a_minute_is_not_seen_whatever_its_age_and_news_mends_it() {
-        let seen = all_listed();
-        assert_eq!(seen.failed(Jobs, "jobs.rota.dev is forbidden".into()), 1);
-        assert_eq!(seen.failed(Jobs, "jobs.rota.dev is forbidden".into()), 2);
-        let now = Instant::now();
-        assert!(seen.missing(now + seconds(29)).is_empty());
-        assert_eq!(seen.missing(now + seconds(31)), ["jobs.rota.dev: no news for 31 s: jobs.rota.dev is forbidden"]);
-        seen.heard(Jobs);
-        assert!(seen.missing(now + seconds(31)).is_empty());
-        assert_eq!(seen.failed(Jobs, "again".into()), 1);
-    }
-
-    #[test]
-    fn what_was_never_listed_is_not_seen() {
-        let seen = Visibility::default();
-        seen.failed(Pods, "forbidden".into());
-        assert_eq!(seen.missing(Instant::now())[5..7], ["jobs.batch: not listed yet", "pods: forbidden"]);
-        assert_eq!(seen.may(Act::Fire), Err(Blind("jobtemplates.rota.dev: not listed yet".into())));
+    fn blind(why: &str) -> Result<(), Blind> {
+        Err(Blind(why.to_owned()))
     }
 
     #[test]
     fn only_what_rests_on_a_kind_waits_for_it_and_is_made_up_for_once() {
-        let seen = all_listed();
-        assert!(!seen.is_to_be_made_up_for());
-        seen.of(Pods, |sight| sight.asked += 1);
-        assert_eq!(seen.may(Act::Dispatch), Ok(()));
-        assert_eq!(seen.may(Act::Record), Err(Blind("pods: being listed anew".into())));
-        assert!(!seen.is_to_be_made_up_for(), "it is not seen yet");
-        seen.listed(Pods, seen.asked(Pods));
-        assert_eq!((seen.is_to_be_made_up_for(), seen.is_to_be_made_up_for()), (true, false));
+        let seen = of(&[], "rota-system");
+        let made_up = || seen.to_be_made_up_for().iter().map(|it| it.namespace().to_owned()).collect::<Vec<_>>();
+        assert!(made_up().is_empty());
+        seen.doubt();
+        let all = seen.scope("any").unwrap();
+        Watched::ALL.into_iter().filter(|kind| *kind != Pods).for_each(|kind| all.listed(kind, 1));
+        assert_eq!(seen.may(Act::Dispatch, "a"), Ok(()));
+        assert_eq!(seen.may(Act::Record, "a"), blind("pods: being listed anew"));
+        assert!(made_up().is_empty(), "it is not seen yet");
+        all.listed(Pods, 1);
+        assert_eq!((made_up(), made_up()), (vec![String::new()], vec![]));
+    }
+
+    /// A namespace that goes silent is not hidden by another one, and hinders none.
+    #[test]
+    fn what_is_not_seen_of_one_namespace_keeps_nothing_in_another_from_being_done() {
+        let seen = of(&["a", "b"], "a");
+        let of_b = seen.scope("b").unwrap();
+        of_b.ask_for_all();
+        seen.scope("a").unwrap().heard(Jobs);
+        let said = "jobtemplates.rota.dev in namespace b: being listed anew";
+        for act in [Act::Dispatch, Act::Fire, Act::Revise] {
+            assert_eq!((seen.may(act, "a"), seen.may(act, "b")), (Ok(()), blind(said)));
+        }
+        assert_eq!(seen.each(Act::Dispatch).collect::<Vec<_>>(), [("a", true), ("b", false)]);
+        let now = Instant::now();
+        assert_eq!((seen.missing(now).len(), seen.missing_for("a", now).len()), (Watched::ALL.len(), 0));
+        assert!(seen.sees_enough(now), "of one all is seen");
+        assert!(!seen.sees_enough(now + seconds(71)), "of none all is seen");
+        assert_eq!(seen.may(Act::Fire, "c"), blind("namespace c is not watched"));
+        list(of_b);
+        let made_up: Vec<String> = seen.to_be_made_up_for().iter().map(|it| it.namespace().to_owned()).collect();
+        assert_eq!(made_up, ["b"]);
     }
 
     #[test]
-    fn a_watch_that_follows_an_old_one_is_shorter_so_that_its_bookmark_comes_in_time() {
-        let seen = all_listed();
-        let now = Instant::now();
-        let lasts = |age| seen.watch_lasts(Jobs, now + seconds(age)).as_secs_f64().round() as u64;
-        assert_eq!((lasts(0), lasts(20), lasts(58), lasts(300)), (60, 40, 5, 5));
+    fn nothing_is_dispatched_while_nobody_knows_whether_everything_is_paused() {
+        let seen = of(&["a"], "rota-system");
+        let own = seen.scope("rota-system").unwrap();
+        assert!(!seen.is_worked_on("rota-system") && seen.is_worked_on("a") && !seen.is_worked_on("b"));
+        own.ask_for_all();
+        let said = "queues.rota.dev in namespace rota-system: being listed anew (a Queue there may pause everything)";
+        assert_eq!(seen.may(Act::Dispatch, "a"), blind(said));
+        assert_eq!((seen.may(Act::Fire, "a"), seen.may(Act::Record, "a")), (Ok(()), Ok(())));
+        assert!(!seen.sees_enough(Instant::now()));
+        assert_eq!(seen.missing_for("a", Instant::now()).len(), 1);
+        list(own);
+        assert!(seen.sees_enough(Instant::now()));
+        assert_eq!(seen.to_be_made_up_for().first().map(|it| it.namespace()), Some("a"));
     }
 
     #[tokio::test]
-    async fn a_new_leader_waits_for_a_listing_of_what_it_has_not_heard_of_and_of_nothing_else() {
-        let seen = all_listed();
+    async fn a_start_waits_for_one_namespace_always_and_for_others_unless_they_fail_or_take_too_long() {
+        let namespaces = ["a", "b", "c"].map(str::to_owned);
+        let seen = Visibility::new(Visibility::QUIET_MAX, &namespaces, "a");
+        let scope = |name| seen.scope(name).unwrap();
+        let listed = seen.wait_for(Scope::is_listed, LISTED_WITHIN);
+        tokio::pin!(listed);
+        fail(scope("b"));
+        assert!(futures::poll!(&mut listed).is_pending(), "nothing is listed");
+        list(scope("a"));
+        assert!(futures::poll!(&mut listed).is_pending(), "the last one may be listed soon");
+        seen.wait_for(Scope::is_listed, Duration::ZERO).await;
+        list(scope("c"));
+        listed.await;
+    }
+
+    #[tokio::test]
+    async fn a_new_leader_waits_for_new_listings_and_not_for_a_namespace_that_cannot_be_listed() {
+        let seen = of(&["a", "b"], "a");
+        let [a, b] = ["a", "b"].map(|name| seen.scope(name).unwrap());
         seen.take_over().await;
-        seen.of(BatchJobs, |sight| sight.heard = sight.heard.map(|heard| heard - seconds(6)));
+        seen.doubt();
         let taken = seen.take_over();
         tokio::pin!(taken);
         assert!(futures::poll!(&mut taken).is_pending());
-        assert!(Watched::ALL.iter().all(|kind| (seen.asked(*kind) > 0) == (*kind == BatchJobs)));
-        // One that was begun before does not count.
-        seen.listed(BatchJobs, 0);
+        list(a);
         assert!(futures::poll!(&mut taken).is_pending());
-        seen.listed(BatchJobs, 1);
+        fail(b);
         taken.await;
-        // While the machine was suspended the monotonic clock stood still.
-        seen.of(Pods, |sight| sight.heard_wall -= SignedDuration::from_hours(8));
-        assert!(futures::poll!(std::pin::pin!(seen.take_over())).is_pending());
-        assert!(
-            Watched::ALL.iter().all(|kind| (seen.asked(*kind) > seen.of(*kind, |it| it.listed)) == (*kind == Pods))
-        );
+        assert!(a.is_fresh() && !b.is_fresh());
+        let fresh = b.wait_fresh();
+        tokio::pin!(fresh);
+        assert!(futures::poll!(&mut fresh).is_pending());
+        list(b);
+        fresh.await;
     }
 }

@@ -31,6 +31,7 @@ mod launching;
 mod leading;
 mod limits;
 mod lint;
+mod namespaces;
 mod operator;
 mod plugin;
 mod policies;

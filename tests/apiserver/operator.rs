@@ -11,7 +11,7 @@ use kube::config::Kubeconfig;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::cluster::{Scope, kubeconfig};
+use crate::cluster::{Scope, kubeconfig, kubectl};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -55,15 +55,21 @@ impl Rights {
 
     /// The same, changed.
     pub fn of_the_chart_but(scope: &Scope, api: bool, change: impl Fn(String) -> String) -> Self {
+        Self::in_namespaces(scope, &[scope], api, change)
+    }
+
+    /// Grants what the chart grants an operator in the first namespace that works on these, changed.
+    pub fn in_namespaces(scope: &Scope, worked_on: &[&Scope], api: bool, change: impl Fn(String) -> String) -> Self {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
-        let values = format!("watchNamespace={},api.enabled={api}", scope.namespace);
+        let names: Vec<&str> = worked_on.iter().map(|it| it.namespace.as_str()).collect();
+        let values = format!("watchNamespaces={{{}}},api.enabled={api}", names.join(","));
         let mut command = Command::new("helm");
         command.args(["template", "rota", chart, "--namespace", &scope.namespace, "--set", &values]);
         command.args(["--show-only", "templates/rbac.yaml", "--show-only", "templates/serviceaccount.yaml"]);
         let output = command.output().expect("helm is in the PATH that rota-cluster gives");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let manifest = change(String::from_utf8(output.stdout).unwrap());
-        scope.kubectl_with(&["apply", "-f", "-"], &manifest).expect_success();
+        let manifest = String::from_utf8(output.stdout).unwrap();
+        kubectl(&["apply", "-f", "-"], &change(manifest.clone())).expect_success();
         let token = scope.kubectl(&["create", "token", "rota"]).expect_success();
         let admin = Kubeconfig::read_from(kubeconfig()).unwrap();
         let cluster = serde_json::to_value(admin.clusters.first().unwrap()).unwrap();
@@ -72,7 +78,7 @@ impl Rights {
             "users": [{ "name": "operator", "user": { "token": token.trim() } }],
             "contexts": [{ "name": "test", "context": { "cluster": cluster["name"], "user": "operator" } }],
         });
-        let path = temporary(&format!("{}.kubeconfig", scope.namespace));
+        let path = kubeconfig_of(scope);
         std::fs::write(&path, own.to_string()).unwrap();
         Self { manifest, kubeconfig: path }
     }
@@ -82,18 +88,27 @@ impl Rights {
         &self.kubeconfig
     }
 
+    /// What the chart grants, unchanged, as a manifest.
+    pub fn manifest(&self) -> &str {
+        &self.manifest
+    }
+
     /// Takes it away: parts of it are in no namespace.
     pub fn remove(self, scope: &Scope) {
-        scope.kubectl_with(&["delete", "-f", "-"], &self.manifest).expect_success();
-        std::fs::remove_file(&self.kubeconfig).unwrap();
+        kubectl(&["delete", "--ignore-not-found", "-f", "-"], &self.manifest).expect_success();
+        std::fs::remove_file(kubeconfig_of(scope)).unwrap();
     }
+}
+
+fn kubeconfig_of(scope: &Scope) -> PathBuf {
+    temporary(&format!("{}.kubeconfig", scope.namespace))
 }
 
 fn temporary(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// An operator that looks at one namespace, which is also its own.
+/// An operator that works on one namespace, which is also its own.
 pub struct Operator {
     child: Child,
     log: PathBuf,

@@ -23,7 +23,7 @@ fn rendered(namespace: &str) -> String {
 
 fn rendered_with(namespace: &str, value: &str) -> String {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
-    let only = format!("watchNamespace={namespace},{value}");
+    let only = format!("watchNamespaces={{{namespace}}},{value}");
     let arguments = ["template", "rota", chart, "--show-only", "templates/policies.yaml", "--set", &only];
     let output = Command::new("helm").args(arguments).output().expect("helm is in the PATH that rota-cluster gives");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -296,7 +296,7 @@ async fn records_are_created_by_the_operator_only_and_keep_their_seal() {
 /// What the chart says of somebody's rights, for one namespace.
 fn rendered_roles(namespace: &str) -> String {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/rota");
-    let only = format!("watchNamespace={namespace}");
+    let only = format!("watchNamespaces={namespace}");
     let arguments = ["template", "rota", chart, "--show-only", "templates/user-roles.yaml", "--set", &only];
     let output = Command::new("helm").args(arguments).output().expect("helm is in the PATH that rota-cluster gives");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

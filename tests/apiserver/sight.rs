@@ -67,7 +67,7 @@ async fn times_with_a_job(scope: &Scope) -> BTreeSet<Timestamp> {
 }
 
 /// Waits until the leader has renewed its lease so often.
-async fn renewals(scope: &Scope, times: usize) {
+pub async fn renewals(scope: &Scope, times: usize) {
     let mut seen = BTreeSet::new();
     while seen.len() <= times {
         let lease = until("the lease is renewed", || async {
@@ -83,9 +83,9 @@ fn is_of_jobs(it: &Asked) -> bool {
 }
 
 /// How old the operator says the news of a kind is, in seconds.
-async fn news_age(operator: &Operator, kind: &str) -> f64 {
+async fn news_age(operator: &Operator, kind: &str, scope: &Scope) -> f64 {
     let (_, text) = operator.endpoint("/metrics").await;
-    let name = format!("rota_watch_news_age_seconds{{kind=\"{kind}\"}} ");
+    let name = format!("rota_watch_news_age_seconds{{kind=\"{kind}\",namespace=\"{}\"}} ", scope.namespace);
     let line = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name} in {text}"));
     line.parse().unwrap()
 }
@@ -110,7 +110,7 @@ async fn a_leader_whose_watch_goes_silent_says_so_and_decides_nothing_until_it_s
             (code == 503).then_some(said)
         })
         .await;
-        assert!(said.contains("- jobs.rota.dev: no news for"), "{said}");
+        assert!(said.contains(&format!("- jobs.rota.dev in namespace {}: no news for", scope.namespace)), "{said}");
         assert_eq!(said.lines().count(), 2, "{said}");
         // Of this it is not told.
         let cancel = Patch::Merge(json!({ "spec": { "cancel": { "reason": "no longer wanted" } } }));
@@ -271,8 +271,8 @@ async fn a_standby_that_was_told_nothing_takes_over_and_records_nothing_false_an
         create(&scope, "Job", "long", json!({ "templateRef": { "name": "report" } })).await;
         launched(&scope, "long").await;
         let ages = || async {
-            let age = news_age(&right, "jobs.batch").await;
-            (age > 20.0 && news_age(&right, "jobs.rota.dev").await > 20.0).then_some(())
+            let age = news_age(&right, "jobs.batch", &scope).await;
+            (age > 20.0 && news_age(&right, "jobs.rota.dev", &scope).await > 20.0).then_some(())
         };
         until("it has not heard of them for a while", ages).await;
         left.kill();

@@ -15,10 +15,45 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of the objects without a namespace: there may be one release for each namespace that is watched. */}}
+{{/*
+The namespaces that the operator works on, as JSON: {"list": [...]}; an empty list stands for all. watchNamespaces may be one name as a
+string, and watchNamespace, which had one name, stands for a list of that.
+*/}}
+{{- define "rota.namespaces" -}}
+{{- $list := .Values.watchNamespaces | default list -}}
+{{- if kindIs "string" $list -}}
+{{- $list = list $list -}}
+{{- end -}}
+{{- with .Values.watchNamespace -}}
+{{- if $list -}}
+{{- fail (printf "watchNamespace: %q is given beside watchNamespaces; list it there, and leave watchNamespace out" .) -}}
+{{- end -}}
+{{- $list = list . -}}
+{{- end -}}
+{{- $seen := dict -}}
+{{- range $name := $list -}}
+{{- if not (kindIs "string" $name) -}}
+{{- fail (printf "watchNamespaces: %v is no text; write the names of namespaces, in quotes if they are numbers" $name) -}}
+{{- else if not $name -}}
+{{- fail "watchNamespaces: an entry is empty; write the names of namespaces, or leave the list empty for all" -}}
+{{- else if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- fail (printf "watchNamespaces: %q is no namespace; a namespace is named by at most 63 lower-case letters, digits and -, and begins and ends with a letter or a digit" $name) -}}
+{{- else if hasKey $seen $name -}}
+{{- fail (printf "watchNamespaces: %q is listed twice; list each namespace once" $name) -}}
+{{- end -}}
+{{- $_ := set $seen $name true -}}
+{{- end -}}
+{{- toJson (dict "list" $list) -}}
+{{- end -}}
+
+{{/* Name of the objects without a namespace: there may be several releases, each of which works on namespaces of its own. */}}
 {{- define "rota.clusterName" -}}
-{{- if .Values.watchNamespace -}}
-{{- printf "%s-%s" (include "rota.fullname" .) .Values.watchNamespace | trunc 63 | trimSuffix "-" -}}
+{{- $namespaces := (include "rota.namespaces" . | fromJson).list -}}
+{{- if eq (len $namespaces) 1 -}}
+{{- printf "%s-%s" (include "rota.fullname" .) (first $namespaces) | trunc 63 | trimSuffix "-" -}}
+{{- else if $namespaces -}}
+{{- /* It stays as it is when the list changes. */ -}}
+{{- printf "%s-from-%s" (include "rota.fullname" .) .Release.Namespace | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
 {{- include "rota.fullname" . -}}
 {{- end -}}

@@ -61,7 +61,7 @@ makes the pods and every quota and admission policy applies.
 
 {{/*
 What the API that says why a Job waits needs besides (api.enabled). Reviews have no namespace: this goes into the ClusterRole
-also where one namespace is watched. Without it the API answers 503, and says so.
+also where the operator works on some namespaces only. Without it the API answers 503, and says so.
 */}}
 {{- define "rota.reviewRules" -}}
 # To ask whose token it is that somebody shows.

@@ -10,7 +10,7 @@ impl Line {
     pub(super) fn trim(&mut self, round: &mut Round) {
         for (namespace, queue) in std::mem::take(&mut self.overfull) {
             let unsure = self.namespaces.get(namespace.as_str()).is_some_and(|space| !space.from_start.is_empty());
-            if unsure {
+            if unsure || self.blind.contains(&namespace) {
                 self.overfull.insert((namespace, queue));
                 continue;
             }

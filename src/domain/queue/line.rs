@@ -32,7 +32,9 @@ pub struct Line {
     ready: BTreeSet<(usize, Arc<str>)>,
     /// Namespaces that are not to be decided about before this process knows what runs there, and how many Jobs may be
     /// running there that it does not know of.
-    held_back: HashMap<String, usize>,
+    pub(super) held_back: HashMap<String, usize>,
+    /// Namespaces that are not seen as they are now.
+    pub(super) blind: HashSet<String>,
     /// When waiting changes the rank of a Job.
     pub(super) aging: BTreeSet<(Timestamp, Arc<str>)>,
     /// In which second Jobs were last ranked anew, and how many.
@@ -80,35 +82,6 @@ impl Line {
     /// Whether there is a limit for the whole cluster.
     pub fn has_ceiling(&self) -> bool {
         self.ceiling.is_some()
-    }
-
-    /// Decides nothing about a namespace until [`Self::let_go`]. Others go on meanwhile: under a limit for the cluster, as many
-    /// places are kept free as Jobs may be running there that this process does not know of.
-    pub fn hold_back(&mut self, namespace: &str, unknown: usize) {
-        self.held_back.insert(namespace.to_owned(), unknown);
-    }
-
-    /// It is known what runs in that namespace.
-    pub fn let_go(&mut self, namespace: &str) {
-        if self.held_back.remove(namespace).is_some() {
-            self.wake(namespace);
-        }
-    }
-
-    /// How many run, or may be running in a namespace that is held back.
-    pub(super) fn counted(&self) -> usize {
-        self.running + self.held_back.values().sum::<usize>()
-    }
-
-    /// Whether the namespace is held back and all that was there at the start has been looked at.
-    pub fn is_to_let_go(&self, namespace: &str) -> bool {
-        let looked_at = self.namespaces.get(namespace).is_none_or(|space| space.from_start.is_empty());
-        self.held_back.contains_key(namespace) && looked_at
-    }
-
-    /// Whether nothing is decided about that namespace.
-    pub fn is_held_back(&self, namespace: &str) -> bool {
-        self.held_back.contains_key(namespace)
     }
 
     /// Whether what is admitted in a queue can be written down: one of which it cannot takes no place from others.
@@ -418,13 +391,13 @@ impl Line {
     /// The Job of a namespace that goes next; absent: none, and the namespace rests until something changes.
     fn next(&mut self, name: &str, now: Timestamp) -> Option<Arc<str>> {
         let everything = self.pause_of_cluster(now).is_some();
-        let held_back = self.held_back.contains_key(name);
+        let is_withheld = self.is_withheld(name);
         let launching_max = self.launching_max;
         let space = self.namespaces.get_mut(name)?;
         if everything || space.pause(now).is_some() {
             space.restless.clear();
             space.heads.clear();
-        } else if held_back || !space.from_start.is_empty() {
+        } else if is_withheld || !space.from_start.is_empty() {
             let waiting = std::mem::take(&mut space.restless);
             space.gated.extend(waiting);
             space.gated.extend(space.heads.clear());
@@ -517,7 +490,7 @@ impl Line {
         }
     }
 
-    fn wake(&mut self, namespace: &str) {
+    pub(super) fn wake(&mut self, namespace: &str) {
         if let Some(space) = self.namespaces.get_mut(namespace) {
             space.wake();
         }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::api::Queue;
 use crate::runtime::stores::in_namespace;
+use crate::runtime::visibility::Visibility;
 
 type Listing = kube::Result<ObjectList<Guarded<Queue>>>;
 type Told = kube::Result<WatchEvent<Guarded<Queue>>>;
@@ -82,7 +83,7 @@ struct Stage {
 
 impl Stage {
     fn set(quiet_max: Duration, listings: Vec<Answer>) -> Self {
-        let stores = Arc::new(Stores::new(quiet_max));
+        let stores = Arc::new(Stores::new(Visibility::new(quiet_max, &[], "rota-system")));
         let (watches, opened) = mpsc::unbounded_channel();
         let played = Played {
             listings: Arc::new(Mutex::new(listings.into())),
@@ -94,6 +95,7 @@ impl Stage {
             stores: stores.clone(),
             select: |stores: &Stores| &stores.queues,
             kind: Watched::Queues,
+            scope: stores.visibility.scope("ns").unwrap().clone(),
             source: played.clone(),
             backoff_min: Duration::from_millis(1),
         };
@@ -103,6 +105,10 @@ impl Stage {
     /// The next watch that is opened: from which version, and what tells it.
     async fn opened(&mut self) -> (String, mpsc::UnboundedSender<Told>) {
         self.opened.recv().await.unwrap()
+    }
+
+    fn seen(&self) -> &Scope {
+        self.stores.visibility.scope("ns").unwrap()
     }
 
     async fn listings(&self, at_least: usize) {
@@ -150,7 +156,7 @@ async fn a_listing_that_goes_on_failing_is_no_news_and_is_made_ever_less_often()
     assert_eq!(stage.missing_in(0), None, "a moment ago it was seen");
     let said = stage.missing_in(31).unwrap();
     assert!(said.starts_with("queues.rota.dev: no news for 31 s: queues.rota.dev is forbidden"), "{said}");
-    let times = stage.stores.visibility.failed(Watched::Queues, String::new());
+    let times = stage.seen().failed(Watched::Queues, String::new());
     assert!(times > 5, "each failure counts for the delay, and sending a request makes up for none: {times}");
     stage.names(&["a"]).await;
 }
@@ -168,7 +174,7 @@ fn the_delay_doubles_with_each_failure_up_to_half_a_minute() {
 async fn a_watch_goes_on_from_the_last_bookmark_and_a_bookmark_is_news() {
     let mut stage = Stage::set(MINUTE, vec![Box::new(|| listing("5", &[]))]);
     let (_, told_by) = stage.opened().await;
-    stage.stores.visibility.failed(Watched::Queues, "some trouble".into());
+    stage.seen().failed(Watched::Queues, "some trouble".into());
     assert!(stage.missing_in(31).is_some());
     told_by.send(told("ADDED", &queue("a", "6"))).unwrap();
     told_by.send(bookmark("9")).unwrap();
@@ -200,7 +206,7 @@ async fn a_watch_that_ends_in_its_time_and_told_nothing_is_news_unless_the_clust
         vec![Box::new(|| listing("5", &[queue("a", "3")])), Box::new(|| listing("4", &[queue("b", "2")]))],
     );
     let (_, told_by) = stage.opened().await;
-    stage.stores.visibility.failed(Watched::Queues, "some trouble".into());
+    stage.seen().failed(Watched::Queues, "some trouble".into());
     drop(told_by);
     let (version, told_by) = stage.opened().await;
     assert_eq!((version.as_str(), *stage.played.requests.borrow()), ("5", (1, 2)));
@@ -259,7 +265,7 @@ async fn a_listing_that_is_asked_for_does_not_wait_for_the_delay_after_failures(
     let mut stage = Stage::set(MINUTE, vec![Box::new(|| listing("5", &[]))]);
     let (_, told_by) = stage.opened().await;
     for _ in 0..25 {
-        stage.stores.visibility.failed(Watched::Queues, "a long trouble".into());
+        stage.seen().failed(Watched::Queues, "a long trouble".into());
     }
     told_by.send(Err(refused(500, "broken"))).unwrap();
     told_by.closed().await;

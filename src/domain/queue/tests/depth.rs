@@ -41,6 +41,16 @@ fn a_full_queue_refuses_who_comes_last_and_says_so_once() {
 }
 
 #[test]
+fn nobody_is_refused_while_the_namespace_is_not_seen() {
+    let mut line = line(OverflowPolicy::Reject);
+    (1..=3).for_each(|number| arrives(&mut line, &number.to_string(), number, None));
+    line.set_seen("team", false);
+    assert_eq!(dropped(&mut line), []);
+    line.set_seen("team", true);
+    assert_eq!(dropped(&mut line).len(), 1);
+}
+
+#[test]
 fn whoever_can_start_at_once_does_not_count() {
     let mut line = line(OverflowPolicy::Reject);
     line.release("runs");

@@ -85,6 +85,20 @@ fn what_may_be_running_where_nobody_has_looked_yet_counts_under_the_limit_for_th
 }
 
 #[test]
+fn nothing_of_a_namespace_that_is_not_seen_is_admitted_and_what_runs_there_counts() {
+    let mut line = line(Some(3), &["a", "b"]);
+    line.occupy("a", "uid-a-runs", occupant("runs"));
+    (0..3).for_each(|number| offer(&mut line, "a", &number.to_string(), 0, number));
+    (0..9).for_each(|number| offer(&mut line, "b", &number.to_string(), 0, number));
+    line.set_seen("a", false);
+    assert_eq!(names(&line.admit(now())), ["b-0", "b-1"]);
+    ["uid-b-0", "uid-b-1"].into_iter().for_each(|uid| line.release(uid));
+    line.set_seen("b", false);
+    line.set_seen("a", true);
+    assert_eq!(names(&line.admit(now())), ["a-0", "a-1"]);
+}
+
+#[test]
 fn nobody_overtakes_who_came_and_was_not_looked_at() {
     let mut line = line(None, &["a"]);
     line.expect("a", "uid-a-first", Timestamp::from_second(5).unwrap(), false);
