@@ -7,7 +7,7 @@ CLUSTER := target/debug/rota-cluster
 STATIC_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC_BINARY := target/$(STATIC_TARGET)/release/rota
 
-.PHONY: help demo test test-upgrade test-cronjob bench bench-calendar bench-queue generate lint unit tools plugin image-binary clean
+.PHONY: help demo test sim test-upgrade test-cronjob bench bench-calendar bench-queue generate lint unit tools plugin image-binary clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -23,6 +23,9 @@ test-upgrade: ## Upgrade and downgrade the operator under load, from and to an e
 
 test-cronjob: ## Run CronJobs and their counterparts side by side for ten minutes, and print what both did
 	@scripts/test-cronjob.sh
+
+sim: ## Let the operator live through simulated histories with faults: SEEDS=0..40
+	@cargo test --test simulation -- --nocapture
 
 bench: ## Compare with the CronJob controller and Kueue on one control plane, and measure queues
 	@scripts/bench.sh

@@ -90,38 +90,76 @@ pub enum OperatorError {
     Ended(&'static str),
 }
 
+/// How a replica takes part in the election.
+pub type TakePart = Box<dyn FnOnce(Terms) -> Result<Election, LeaseError> + Send>;
+
+/// What an operator has from the moment it starts.
+#[derive(Clone, Default)]
+pub struct Start {
+    /// The caches.
+    pub stores: Arc<Stores>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Runs until `stop` says so, then gives the lease up and returns.
-pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
+pub async fn run(config: Config, settings: Settings, stop: watch::Receiver<bool>) -> Result<(), OperatorError> {
     let client = connection::client(config.clone(), REQUEST_TIMEOUT).map_err(OperatorError::Client)?;
     let visibility = Visibility::new(settings.watch_quiet_max, &settings.namespaces, &settings.lease_namespace);
-    let stores = Arc::new(Stores::new(visibility));
-    let metrics = Arc::new(Metrics::default());
-    let leadership = Leadership::default();
+    let start = Start { stores: Arc::new(Stores::new(visibility)), metrics: Arc::default() };
+    let mut servers = serve(&client, &settings, &start).await?;
+    let take_part: TakePart = Box::new(|terms| Election::start(config, terms));
+    tokio::select! {
+        biased;
+        result = operate(client, take_part, settings, start, stop) => result,
+        Some(_) = servers.join_next() => Err(OperatorError::Ended("the HTTP server")),
+    }
+}
+
+/// Starts the endpoints, and the API if there is one.
+async fn serve(
+    client: &Client,
+    settings: &Settings,
+    start: &Start,
+) -> Result<JoinSet<std::io::Result<()>>, OperatorError> {
+    let mut servers = JoinSet::new();
     let listener = listen_on(settings.http_address).await?;
     tracing::info!(
         port = listener.local_addr().map_or(settings.http_address.port(), |it| it.port()),
         "the endpoints listen"
     );
-    let endpoints = Endpoints { stores: stores.clone(), metrics: metrics.clone() };
-    let endpoints = tokio::spawn(http::serve(listener, endpoints));
-    let mut api = JoinSet::new();
+    servers.spawn(http::serve(listener, Endpoints { stores: start.stores.clone(), metrics: start.metrics.clone() }));
     if let Some(address) = settings.api_address {
         let (only, own) = (settings.namespaces.clone(), settings.lease_namespace.clone());
-        let answers = Answers::new(client.clone(), stores.clone(), only, own, settings.max_running);
+        let answers = Answers::new(client.clone(), start.stores.clone(), only, own, settings.max_running);
         let listener = listen_on(address).await?;
-        // The port is told because 0 asks for any.
+        // The log names the port because 0 asks for any.
         tracing::info!(port = listener.local_addr().map_or(address.port(), |it| it.port()), "the API listens");
-        api.spawn(answers.serve(listener));
+        servers.spawn(answers.serve(listener));
     }
+    Ok(servers)
+}
+
+/// Watches, leads when it is this replica's turn, and acts while it leads.
+pub async fn operate(
+    client: Client,
+    take_part: TakePart,
+    settings: Settings,
+    Start { stores, metrics }: Start,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), OperatorError> {
+    let leadership = Leadership::default();
     let mut watches = stores.watch(&client);
     tokio::select! {
+        biased;
         _ = async { tokio::join!(stores.visibility.wait_listed(), stores.wait_for_records(&client)) } => {}
         Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     tracing::info!(identity = %settings.identity, "caches are filled, waiting for the lease");
-    let mut election = take_part(config, &settings, &stores, &leadership)?;
+    let mut election = take_part(terms(&settings, &stores, &leadership)).map_err(OperatorError::Lease)?;
     let acquired = tokio::select! {
+        biased;
         acquired = election.acquired() => acquired.map_err(OperatorError::Lease)?,
         Some(_) = watches.join_next() => return Err(OperatorError::Ended("a watch")),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -137,11 +175,10 @@ pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<b
         parts.join_next().await;
     };
     let result = tokio::select! {
+        biased;
         error = election.lost() => Err(OperatorError::Lease(error)),
         () = act => Err(OperatorError::Ended("a controller")),
         Some(_) = watches.join_next() => Err(OperatorError::Ended("a watch")),
-        _ = endpoints => Err(OperatorError::Ended("the HTTP server")),
-        Some(_) = api.join_next() => Err(OperatorError::Ended("the API")),
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     };
     metrics.leader.set(0);
@@ -158,22 +195,16 @@ pub async fn run(config: Config, settings: Settings, mut stop: watch::Receiver<b
     result
 }
 
-/// Begins to take part in the election.
-fn take_part(
-    config: Config,
-    settings: &Settings,
-    stores: &Arc<Stores>,
-    leadership: &Leadership,
-) -> Result<Election, OperatorError> {
+/// On what terms this replica takes part in the election.
+fn terms(settings: &Settings, stores: &Arc<Stores>, leadership: &Leadership) -> Terms {
     let seen = stores.clone();
-    let terms = Terms {
+    Terms {
         namespace: settings.lease_namespace.clone(),
         identity: settings.identity.clone(),
         duration: settings.lease_duration,
         leadership: leadership.clone(),
         traces: Arc::new(move || seen.traces()),
-    };
-    Election::start(config, terms).map_err(OperatorError::Lease)
+    }
 }
 
 async fn listen_on(address: std::net::SocketAddr) -> Result<tokio::net::TcpListener, OperatorError> {
@@ -265,6 +296,7 @@ impl Runner<'_> {
 /// Does what never ends by itself until the program is told to halt.
 async fn until_halted(part: impl Future<Output = ()>, mut halt: watch::Receiver<bool>) {
     tokio::select! {
+        biased;
         () = part => {}
         _ = halt.wait_for(|halt| *halt) => {}
     }

@@ -68,6 +68,8 @@ pub async fn send(
             });
         }
         tokio::select! {
+            biased;
+            Some(namespace) = under_way.next() => turns.ended(&namespace),
             received = incoming.recv() => match received {
                 Some((target, note)) => {
                     let namespace = target.namespace.clone().unwrap_or_default();
@@ -77,7 +79,6 @@ pub async fn send(
                 }
                 None => return,
             },
-            Some(namespace) = under_way.next() => turns.ended(&namespace),
         }
     }
 }

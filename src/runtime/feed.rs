@@ -6,7 +6,6 @@
 //! one. Where nothing ever happens the API server may send no bookmarks either: a watch that ended in its time and told nothing is
 //! news if the API server says when asked that its version is not older.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,6 +185,7 @@ impl<K: Stored + Prune, S: Source<K>> Feed<K, S> {
         while self.seen().asked(self.kind) == asked {
             let lasts = self.seen().watch_lasts(self.kind, Instant::now());
             let opened = tokio::select! {
+                biased;
                 opened = timeout(START_TIMEOUT, self.source.watch(&version, lasts)) => opened,
                 () = self.seen().is_asked(self.kind, asked) => return,
             };
@@ -228,6 +228,7 @@ impl<K: Stored + Prune, S: Source<K>> Feed<K, S> {
         let mut heard = false;
         loop {
             let next = tokio::select! {
+                biased;
                 next = timeout(lasts + self.seen().margin(), events.next()) => next,
                 () = self.seen().is_asked(self.kind, asked) => return Ended::List,
             };
@@ -314,7 +315,7 @@ impl<K: Stored + Prune, S: Source<K>> Feed<K, S> {
         let times = self.seen().failed(self.kind, why.clone());
         let of = self.scope.namespace();
         tracing::warn!(kind = self.kind.name(), of, times, error = %why, "watch failed, trying again");
-        let delay = spread(backoff(self.backoff_min, times));
+        let delay = spread(backoff(self.backoff_min, times), self.kind);
         let _ = timeout(delay, self.seen().is_asked(self.kind, asked)).await;
     }
 }
@@ -325,9 +326,9 @@ fn backoff(least: Duration, times: u32) -> Duration {
 }
 
 /// That long or up to twice as long, so that not all kinds ask at the same moment.
-fn spread(delay: Duration) -> Duration {
-    let dice = RandomState::new().hash_one(0) % 1_000;
-    delay + delay.mul_f64(f64::from(u32::try_from(dice).unwrap_or_default()) / 1_000.0)
+fn spread(delay: Duration, kind: Watched) -> Duration {
+    let kinds = u32::try_from(Watched::ALL.len()).unwrap_or(u32::MAX);
+    delay + delay * (kind as u32) / kinds
 }
 
 async fn in_time<T>(time: Duration, request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {

@@ -82,6 +82,10 @@ where
     let mut running: JoinSet<(Key, Next)> = JoinSet::new();
     let mut tasks: HashMap<tokio::task::Id, Key> = HashMap::new();
     loop {
+        // Neither what has ended nor what is asked for waits for the other, however much there is of it.
+        while let Some(ended) = running.try_join_next_with_id() {
+            take_end(ended, &mut tasks, &mut state);
+        }
         while let Some(key) = state.start(Instant::now()) {
             let run = work(key.clone());
             let name = key.clone();
@@ -90,6 +94,8 @@ where
         }
         let timer = [state.next_timer(), state.next_slow()].into_iter().flatten().min();
         tokio::select! {
+            biased;
+            _ = halt.wait_for(|halt| *halt) => break,
             received = triggers.receiver.recv() => match received {
                 Some(ask) => {
                     state.take(ask);
@@ -99,24 +105,32 @@ where
                 }
                 None => break,
             },
-            _ = halt.wait_for(|halt| *halt) => break,
-            Some(ended) = running.join_next_with_id() => match ended {
-                Ok((id, (key, next))) => {
-                    tasks.remove(&id);
-                    state.ended(key, next, Instant::now());
-                }
-                Err(error) => {
-                    // A panic concerns one object: it is logged and tried again, slower each time.
-                    if let Some(key) = tasks.remove(&error.id()) {
-                        tracing::error!(%key, %error, "work ended abnormally");
-                        state.ended(key, Next::Failed, Instant::now());
-                    }
-                }
-            },
+            Some(ended) = running.join_next_with_id() => take_end(ended, &mut tasks, &mut state),
             () = sleep_until(timer) => state.fire(Instant::now()),
         }
     }
     while running.join_next().await.is_some() {}
+}
+
+/// Takes note that a run has ended.
+fn take_end(
+    ended: Result<(tokio::task::Id, (Key, Next)), tokio::task::JoinError>,
+    tasks: &mut HashMap<tokio::task::Id, Key>,
+    state: &mut State,
+) {
+    match ended {
+        Ok((id, (key, next))) => {
+            tasks.remove(&id);
+            state.ended(key, next, Instant::now());
+        }
+        Err(error) => {
+            // A panic concerns one object: it is logged and tried again, slower each time.
+            if let Some(key) = tasks.remove(&error.id()) {
+                tracing::error!(%key, %error, "work ended abnormally");
+                state.ended(key, Next::Failed, Instant::now());
+            }
+        }
+    }
 }
 
 async fn sleep_until(timer: Option<Instant>) {

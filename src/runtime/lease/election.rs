@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Config;
+use kube::{Client, Config};
 use tokio::sync::oneshot;
 
 use super::elector::{Elector, REQUEST_TIMEOUT};
@@ -41,16 +41,24 @@ pub struct Election {
 type Released = oneshot::Sender<Result<(), LeaseError>>;
 
 impl Election {
-    /// Begins to take part.
+    /// Takes part on a thread of its own.
     pub fn start(config: Config, terms: Terms) -> Result<Self, LeaseError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (election, part) = Self::with(move || connection::client(config, REQUEST_TIMEOUT), terms);
+        std::thread::Builder::new().name(THREAD.into()).spawn(move || runtime.block_on(part))?;
+        Ok(election)
+    }
+
+    /// Takes part while the future that is returned is driven.
+    pub fn with(
+        client: impl FnOnce() -> kube::Result<Client> + Send + 'static,
+        terms: Terms,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (acquired, is_acquired) = oneshot::channel();
         let (lost, is_lost) = oneshot::channel();
         let (release, to_release) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name(THREAD.into()).spawn(move || {
-            runtime.block_on(take_part(config, terms, acquired, lost, to_release));
-        })?;
-        Ok(Self { acquired: is_acquired, lost: is_lost, release })
+        let part = take_part(client, terms, acquired, lost, to_release);
+        (Self { acquired: is_acquired, lost: is_lost, release }, part)
     }
 
     /// Waits until this replica holds the lease.
@@ -76,13 +84,13 @@ impl Election {
 }
 
 async fn take_part(
-    config: Config,
+    client: impl FnOnce() -> kube::Result<Client> + Send,
     terms: Terms,
     acquired: oneshot::Sender<Acquired>,
     lost: oneshot::Sender<LeaseError>,
     mut to_release: oneshot::Receiver<Released>,
 ) {
-    let mut elector = match connection::client(config, REQUEST_TIMEOUT) {
+    let mut elector = match client() {
         Ok(client) => Elector::new(client, terms),
         Err(error) => {
             let _ = lost.send(error.into());
@@ -90,12 +98,14 @@ async fn take_part(
         }
     };
     let won = tokio::select! {
+        biased;
         won = elector.acquire() => won,
         _ = &mut to_release => return,
     };
     // Whoever does not listen any more has dropped all of it, which ends the next wait.
     let _ = acquired.send(won);
     tokio::select! {
+        biased;
         error = elector.keep() => drop(lost.send(error)),
         asked = to_release => match asked {
             Ok(released) => drop(released.send(elector.release().await)),

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -20,6 +21,8 @@ use crate::domain::seal::Seal;
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before trying again to take a lease after an error.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// How long to wait before a watch of the Lease that failed is opened again.
+const WATCH_DELAY: Duration = Duration::from_secs(2);
 /// How far the clock of the API server may be ahead when records begin to be sealed.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(10);
 /// The least time that is given to a renewal, also after a pause of the machine.
@@ -62,6 +65,21 @@ impl Seen {
     }
 }
 
+/// A watch of the Lease that fails is opened again after the same delay each time; the waits for the Lease do not depend on it.
+struct Steadily;
+
+impl Iterator for Steadily {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(WATCH_DELAY)
+    }
+}
+
+impl Backoff for Steadily {
+    fn reset(&mut self) {}
+}
+
 /// What came of trying to take the lease.
 #[derive(Debug)]
 enum Attempt {
@@ -81,7 +99,7 @@ impl Elector {
     pub async fn acquire(&mut self) -> Acquired {
         let mut changes =
             watcher(self.api.clone(), watcher::Config::default().fields(&format!("metadata.name={LEASE_NAME}")))
-                .default_backoff()
+                .backoff(Steadily)
                 .boxed();
         let mut seen = Seen::default();
         loop {
